@@ -1,0 +1,45 @@
+"""python -m restoration PHOTO --task TASK -o OUT.png: one picture without a browser."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tqdm import tqdm
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when the picture was written, 2 after one line about bad input."""
+    from restoration import cli, images
+    from restoration.prior import load_prior
+    from restoration.run import restore
+
+    parser = argparse.ArgumentParser(prog="python -m restoration", description="Restore one photograph.")
+    parser.add_argument("photo")
+    parser.add_argument("-o", "--output", required=True, help="PNG to write; it carries the recipe of the run")
+    parser.add_argument("--reference", help="the clean picture, for scores")
+    cli.add_options(parser)
+    args = parser.parse_args(argv)
+    try:
+        solver, degradation = cli.build(args)
+        y = images.read_image(args.photo)
+        reference = images.read_image(args.reference) if args.reference else None
+        result = None
+        steps = restore(y, solver, load_prior(args.prior), degradation, reference=reference, seed=args.seed)
+        with tqdm(desc=solver.title, unit="step") as bar:
+            for step in steps:
+                bar.total = step.total
+                bar.update()
+                result = step.result
+        assert result is not None  # the solver protocol: the last step carries it
+        images.save_png(result.image, args.output, result.recipe)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
+    print(f"{args.output}: {result.image.shape[-1]}×{result.image.shape[-2]} in {result.seconds:.1f} s; {scores}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,314 @@
+"""Degradations y = A(x) + n: deepinv's physics with our knobs and conventions, and one exact operator of our own.
+
+x, y: (B,3,H,W) float32 in [0,1]. `noise_std` is the measurement noise in the same units. Objects are immutable.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+
+def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()) -> Any:
+    """A dataclass field that the page shows as a slider or drop-down and that is checked on construction."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+class Checked:
+    """Dataclass base: every knob within its bounds, or ValueError naming the numbers."""
+
+    def __post_init__(self) -> None:
+        for name, info in self.__dataclass_fields__.items():  # type: ignore[attr-defined]
+            value, meta = getattr(self, name), info.metadata
+            if meta.get("choices") and value not in meta["choices"]:
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(str, meta['choices']))}.")
+            low, high = meta.get("low"), meta.get("high")
+            if low is not None and not (isinstance(value, int | float) and low <= value <= high):
+                raise ValueError(f"{name} is {value}; it must lie between {low} and {high}.")
+
+
+def _noise(default: float) -> Any:
+    return knob(default, "Standard deviation of the noise, in units of 1/255", low=0.0, high=100.0)
+
+
+@dataclass(frozen=True)
+class LinearDegradation(Checked, ABC):
+    """y = A x + n with A linear. Adding a task is one subclass and one line in TASKS."""
+
+    noise_std: float = _noise(0.0)  # in 1/255 where the user sees it; `noise` is the same in [0,1] units
+
+    @property
+    def noise(self) -> float:
+        """Noise standard deviation in [0,1] units."""
+        return self.noise_std / 255
+
+    @property
+    def factor(self) -> int:
+        """Output side over input side of the restoration."""
+        return 1
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """A x, noise-free and differentiable."""
+
+    @abstractmethod
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Aᵀ y, exact."""
+
+    @abstractmethod
+    def solve(self, r: Tensor, rho: float) -> Tensor:
+        """(A Aᵀ + ρ)⁻¹ r in measurement space."""
+
+    def start(self, y: Tensor) -> Tensor:
+        """A first image of the restored size."""
+        return y
+
+    def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
+        """argmin_x ½|Ax-y|² + ρ/2|x-v|² = v + Aᵀ(AAᵀ+ρ)⁻¹(y-Av): reld.md eq. (6), which never divides by ρ."""
+        return v + self.adjoint(self.solve(y - self.forward(v), rho))
+
+    def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """A x + n with n from the (CPU) generator."""
+        clean = self.forward(x)
+        return clean + self.noise * torch.randn(clean.shape, generator=generator).to(clean)
+
+
+@dataclass(frozen=True)
+class Denoise(LinearDegradation):
+    """Additive white noise: A = 1."""
+
+    noise_std: float = _noise(25.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+    def solve(self, r: Tensor, rho: float) -> Tensor:
+        return r / (1 + rho)
+
+
+@dataclass(frozen=True)
+class _Blur(LinearDegradation, ABC):
+    """Circular convolution with `kernel()` (deepinv BlurFFT); real photographs are tapered at the border first."""
+
+    noise_std: float = _noise(2.55)
+
+    @abstractmethod
+    def kernel(self) -> Tensor:
+        """(k,k), non-negative, sum 1."""
+
+    @functools.cached_property
+    def _kernel(self) -> Tensor:
+        kernel = self.kernel()
+        if kernel.ndim != 2 or not torch.isfinite(kernel).all() or kernel.min() < 0 or not kernel.sum() > 0:
+            raise ValueError("The blur kernel must be a grey picture of finite, non-negative values that are not all zero.")
+        return kernel / kernel.sum()
+
+    @property
+    def margin(self) -> int:
+        """Pixels that a border effect reaches."""
+        return max(self._kernel.shape) // 2
+
+    def _physics(self, x: Tensor) -> Any:
+        if min(x.shape[-2:]) < max(self._kernel.shape):
+            raise ValueError(
+                f"The blur kernel ({self._kernel.shape[1]}×{self._kernel.shape[0]}) is larger than the picture ({x.shape[-1]}×{x.shape[-2]})."
+            )
+        return _blur_fft(tuple(x.shape[-3:]), self._kernel, x.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._physics(x).A(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._physics(y).A_adjoint(y)
+
+    def solve(self, r: Tensor, rho: float) -> Tensor:
+        return torch.fft.irfft2(torch.fft.rfft2(r) / (_power(self._kernel, r) + rho), s=r.shape[-2:])
+
+
+def _power(kernel: Tensor, r: Tensor) -> Tensor:
+    """|FFT of the kernel|² on the half grid of r."""
+    return torch.fft.rfft2(kernel.to(r.device), s=r.shape[-2:]).abs().square()
+
+
+def _blur_fft(size: tuple[int, ...], kernel: Tensor, device: torch.device) -> Any:
+    from deepinv.physics import BlurFFT
+
+    return BlurFFT(img_size=size, filter=kernel[None, None].to(device), device=device)
+
+
+@dataclass(frozen=True)
+class GaussianBlur(_Blur):
+    """Gaussian blur."""
+
+    std: float = knob(1.6, "Width of the blur: standard deviation in pixels", low=0.2, high=6.0)
+    size: int = knob(25, "Side of the blur kernel in pixels (odd)", low=3, high=61)
+
+    def kernel(self) -> Tensor:
+        axis = torch.arange(self.size) - (self.size - 1) / 2
+        line = torch.exp(-(axis**2) / (2 * self.std**2))
+        return line[:, None] * line
+
+
+@dataclass(frozen=True)
+class MotionBlur(_Blur):
+    """A random hand-shake path (deepinv's MotionBlurGenerator), fixed by its seed."""
+
+    size: int = knob(31, "Side of the blur kernel in pixels (odd)", low=3, high=61)
+    path: int = knob(0, "Number of the random hand-shake path", low=0, high=10_000)
+
+    def kernel(self) -> Tensor:
+        from deepinv.physics.generator import MotionBlurGenerator
+
+        size = self.size | 1
+        generator = MotionBlurGenerator((size, size), rng=torch.Generator().manual_seed(self.path))
+        return generator.step(batch_size=1)["filter"][0, 0]
+
+
+@dataclass(frozen=True)
+class UploadedBlur(_Blur):
+    """Blur with a kernel given as a file: a grey picture (bright = long exposure) or a .npy array."""
+
+    file: str = knob("", "Kernel: a small grey picture or a .npy array")
+
+    def kernel(self) -> Tensor:
+        if not self.file:
+            raise ValueError("This task needs a blur kernel: a small grey picture or a .npy array.")
+        try:
+            if self.file.endswith(".npy"):
+                return torch.from_numpy(np.load(self.file, allow_pickle=False)).float()
+            with Image.open(self.file) as image:
+                if max(image.size) > 128:
+                    raise ValueError(f"The kernel picture is {image.width}×{image.height}; at most 128×128 is accepted.")
+                return torch.from_numpy(np.array(image.convert("L"))).float()
+        except (OSError, TypeError) as error:
+            raise ValueError(f"The blur kernel {self.file} cannot be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class SuperResolution(LinearDegradation):
+    """Reduction by `scale` with Pillow's anti-aliased bicubic filter, as an exact separable operator.
+
+    A = R_h ⊗ R_w with the resampling matrices R; (AAᵀ+ρ)⁻¹ is closed-form in the eigenbases of R Rᵀ of both sides. No
+    periodicity is assumed and no phase can slip, where deepinv's Downsampling has circular borders.
+    """
+
+    scale: int = knob(4, "How many times larger the result is", choices=(2, 3, 4))
+
+    @property
+    def factor(self) -> int:
+        return self.scale
+
+    def _sides(self, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Resampling matrices of the low-resolution height and width."""
+        return _bicubic_matrix(height, self.scale).to(like), _bicubic_matrix(width, self.scale).to(like)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] % self.scale or x.shape[-2] % self.scale:
+            raise ValueError(f"A picture of {x.shape[-1]}×{x.shape[-2]} cannot be reduced {self.scale} times exactly; crop it first.")
+        rows, columns = self._sides(x.shape[-2] // self.scale, x.shape[-1] // self.scale, x)
+        return rows @ x @ columns.T
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        rows, columns = self._sides(y.shape[-2], y.shape[-1], y)
+        return rows.T @ y @ columns
+
+    def solve(self, r: Tensor, rho: float) -> Tensor:
+        (la, ua), (lb, ub) = (_eigen(n, self.scale, r.device) for n in r.shape[-2:])
+        return ua @ ((ua.T @ r @ ub) / (la[:, None] * lb + rho)) @ ub.T
+
+    def start(self, y: Tensor) -> Tensor:
+        """Pillow's bicubic enlargement, each channel in float."""
+        size = (y.shape[-1] * self.scale, y.shape[-2] * self.scale)
+        planes = [np.asarray(Image.fromarray(p.cpu().numpy()).resize(size, Image.Resampling.BICUBIC)) for p in y.flatten(0, 1)]
+        return torch.from_numpy(np.stack(planes)).reshape(*y.shape[:2], size[1], size[0]).to(y)
+
+
+@functools.lru_cache(maxsize=16)
+def _bicubic_matrix(low: int, scale: int) -> Tensor:
+    """(low, low·scale): Pillow's bicubic reduction as a matrix, read off Pillow itself on unit vectors."""
+    high = low * scale
+    unit = np.eye(high, dtype=np.float32)  # column j is the j-th unit vector
+    reduced = Image.fromarray(unit).resize((high, low), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(reduced))
+
+
+@functools.lru_cache(maxsize=16)
+def _eigen(low: int, scale: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and -vectors of R Rᵀ, float32 from float64."""
+    matrix = _bicubic_matrix(low, scale).double()
+    values, vectors = torch.linalg.eigh(matrix @ matrix.T)
+    return values.clamp_min(0).float().to(device), vectors.float().to(device)
+
+
+@dataclass(frozen=True)
+class Inpaint(LinearDegradation):
+    """Missing pixels: `missing` of them at random, or those that are black in the picture `mask`."""
+
+    missing: float = knob(0.5, "Share of random pixels that are missing (without a mask file)", low=0.0, high=0.95)
+    mask: str = knob("", "Mask: a picture of the same size, black where pixels are missing")
+
+    def _keep(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        if not self.mask:
+            return (torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0)) >= self.missing).to(x)
+        try:
+            with Image.open(self.mask) as image:
+                if image.size != (width, height):
+                    raise ValueError(f"The mask is {image.width}×{image.height} but the picture {width}×{height}; they must be equal.")
+                return torch.from_numpy(np.array(image.convert("L")) > 127)[None, None].to(x)
+        except OSError as error:
+            raise ValueError(f"The mask {self.mask} cannot be read: {error}") from None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._keep(x) * x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._keep(y) * y
+
+    def solve(self, r: Tensor, rho: float) -> Tensor:
+        return r / (self._keep(r) + rho)
+
+    def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return self._keep(x) * super().degrade(x, generator)
+
+    def start(self, y: Tensor) -> Tensor:
+        """Holes filled with a normalised Gaussian average of their surroundings, at growing widths."""
+        keep, filled = self._keep(y), self._keep(y) * y
+        known = keep.clone()
+        for std in (1.0, 2.0, 4.0, 8.0, 16.0):
+            weight = _smooth(keep, std)
+            average = _smooth(keep * y, std) / weight.clamp_min(1e-6)
+            new = (known == 0) & (weight > 1e-3)
+            filled, known = torch.where(new, average, filled), torch.where(new, 1.0, known)
+        return torch.where(known == 0, (keep * y).sum((-1, -2), keepdim=True) / keep.sum().clamp_min(1), filled)
+
+
+def _smooth(x: Tensor, std: float) -> Tensor:
+    """Separable Gaussian average with zero borders."""
+    radius = math.ceil(3 * std)
+    line = torch.exp(-(torch.arange(-radius, radius + 1).to(x) ** 2) / (2 * std**2))
+    line = (line / line.sum()).expand(x.shape[1], 1, -1)
+    x = F.conv2d(x, line[:, :, None], padding=(0, radius), groups=x.shape[1])
+    return F.conv2d(x, line[..., None], padding=(radius, 0), groups=x.shape[1])
+
+
+TASKS: dict[str, type[LinearDegradation]] = {
+    "denoise": Denoise,
+    "deblur": GaussianBlur,
+    "motion-deblur": MotionBlur,
+    "kernel-deblur": UploadedBlur,
+    "super-resolution": SuperResolution,
+    "inpaint": Inpaint,
+}

@@ -1,0 +1,30 @@
+"""Diffusion arithmetic as pure functions. σ = sqrt((1-ᾱ)/ᾱ) is the noise level of z_t/√ᾱ, in latent units."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def randn(shape: torch.Size | tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Standard normal, drawn on the generator's (CPU) device so that a seed means the same everywhere."""
+    return torch.randn(shape, generator=generator).to(device)
+
+
+def add_noise(z0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """z_t = √ᾱ z0 + √(1-ᾱ) ε (DDPM, arXiv 2006.11239, eq. 4); give alpha_bar in float64."""
+    return alpha_bar.sqrt().to(z0) * z0 + (1 - alpha_bar).sqrt().to(z0) * eps
+
+
+def ddim_step(z0: Tensor, eps: Tensor, alpha_bar_next: Tensor) -> Tensor:
+    """The deterministic step to the next level: √ᾱ' z0 + √(1-ᾱ') ε (DDIM, arXiv 2010.02502, eq. 12 with η=0)."""
+    return add_noise(z0, eps, alpha_bar_next)
+
+
+def geometric_levels(start: float, end: float, count: int) -> list[float]:
+    """`count` noise levels from start to end with equal ratios; just [end] when count is 1."""
+    if count == 1:
+        return [end]
+    return [math.exp(math.log(start) + (math.log(end) - math.log(start)) * i / (count - 1)) for i in range(count)]

@@ -1,0 +1,112 @@
+"""Pictures in and out: files and PIL images <-> (1,3,H,W) float32 in [0,1], without silent damage."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+MIN_SIDE = 16
+MAX_SIDE = 8192
+MAX_PIXELS = 4_000_000
+ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+RECIPE_KEY = "restoration"  # the PNG text chunk that carries the recipe
+
+
+def check_size(width: int, height: int) -> None:
+    """ValueError unless MIN_SIDE ≤ both sides ≤ MAX_SIDE and width·height ≤ MAX_PIXELS."""
+    if min(width, height) < MIN_SIDE:
+        raise ValueError(f"The picture is {width}×{height}; each side must have at least {MIN_SIDE} pixels.")
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ValueError(f"The picture is {width}×{height}; at most {MAX_PIXELS / 1e6:g} megapixels and {MAX_SIDE} pixels a side are accepted.")
+
+
+def read_image(source: str | Path | Image.Image) -> Tensor:
+    """A picture as (1,3,H,W) float32 in [0,1]: rotated as its EXIF says, in sRGB, over white where transparent, 16 bits scaled.
+
+    The size is checked in the header, before any pixel is decoded. Of an animation the first frame is taken.
+    Raises ValueError, one sentence that says what is wrong and what is accepted.
+    """
+    if isinstance(source, Image.Image):
+        check_size(*source.size)
+        return to_tensor(_flatten(source))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size is stricter
+            with Image.open(source) as image:
+                check_size(*image.size)
+                return to_tensor(_flatten(image))
+    except Image.DecompressionBombError:
+        raise ValueError(f"The picture has far more than the {MAX_PIXELS / 1e6:g} megapixels that are accepted.") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{Path(source).name} is not a picture that can be read here; {ACCEPTED} are accepted.") from None
+    except (OSError, SyntaxError, EOFError) as error:
+        if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
+            raise ValueError(f"{source} cannot be opened: {error.strerror}.") from None
+        raise ValueError(f"{Path(source).name} is damaged or cut off; a complete {ACCEPTED} file is needed.") from None
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Upright 8-bit sRGB without alpha."""
+    image = ImageOps.exif_transpose(image) or image
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        values = np.asarray(image, dtype=np.float64)
+        top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
+        return Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    profile = image.info.get("icc_profile")
+    if profile and image.mode in {"RGB", "CMYK"}:
+        # with a broken profile the numbers are taken as sRGB, as browsers do
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
+            image = ImageCms.profileToProfile(image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """8-bit RGB PIL image -> (1,3,H,W) float32 in [0,1]."""
+    return torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1)[None].float() / 255
+
+
+def to_pil(x: Tensor) -> Image.Image:
+    """(1,3,H,W) in [0,1] (clamped) -> 8-bit RGB PIL image."""
+    pixels = (x[0].detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(pixels)
+
+
+def quantise(x: Tensor) -> Tensor:
+    """What a PNG of x holds: clamped to [0,1] and rounded to 8 bits. Metrics are taken of this."""
+    return (x.detach().clamp(0, 1) * 255).round() / 255
+
+
+def save_png(x: Tensor, path: str | Path, recipe: Mapping[str, Any]) -> None:
+    """Write x as PNG with the recipe as JSON in the text chunk RECIPE_KEY."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text(RECIPE_KEY, json.dumps(recipe, sort_keys=True))
+    to_pil(x).save(path, format="PNG", pnginfo=text)
+
+
+def edge_taper(y: Tensor, margin: int) -> Tensor:
+    """y extended by `margin` pixels a side so that it wraps around smoothly: real photographs are not periodic.
+
+    (B,3,H,W) -> (B,3,H+2m,W+2m): replicated borders, blended across the seam towards the mean of both facing edges.
+    """
+    y = torch.nn.functional.pad(y, (margin,) * 4, mode="replicate")
+    for axis in (-1, -2):
+        n = y.shape[axis]
+        weight = torch.zeros(n)
+        ramp = (1 + torch.cos(torch.linspace(0, torch.pi, margin + 1)[:margin])) / 4
+        weight[:margin], weight[-margin:] = ramp, ramp.flip(0)
+        weight = weight.to(y) if axis == -1 else weight.to(y)[:, None]
+        y = y * (1 - weight) + y.flip(axis) * weight
+    return y

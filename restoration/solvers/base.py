@@ -1,0 +1,47 @@
+"""What every solver shares: the step it yields and the protocol it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from restoration.degradations import LinearDegradation
+from restoration.prior import LatentPrior
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer: image (1,3,H,W) in [0,1] already rounded to 8 bits, scores, seconds, and the recipe that repeats it."""
+
+    image: Tensor
+    scores: Mapping[str, float]
+    seconds: float
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One iteration, detached. index runs from 1 to total; image only on the last one; result is added by run.restore."""
+
+    index: int
+    total: int
+    latent: Tensor
+    note: str
+    scalars: Mapping[str, float]
+    image: Tensor | None = None
+    result: Result | None = None
+
+
+class Solver(Protocol):
+    """A dataclass of hyperparameters with one generator. The last step carries the image."""
+
+    title: ClassVar[str]
+    paper: ClassVar[str]
+
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation, *, generator: torch.Generator) -> Iterator[Step]:
+        """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit it."""
+        ...

@@ -1,0 +1,1 @@
+"""Training of the embedded prior; nothing here is imported by inference."""

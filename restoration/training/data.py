@@ -1,0 +1,61 @@
+"""Photographs straight from tar shards, and random crops that depend on (seed, step) alone, so that a resumed run sees
+the batches an undisturbed one would have seen."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+
+def load_photographs(shards: Sequence[str | Path], limit: int | None = None) -> list[Tensor]:
+    """Every picture of the tar shards as uint8 (3,H,W) RGB, in the order of the archives. ValueError when there is none."""
+    photographs: list[Tensor] = []
+    for shard in shards:
+        with tarfile.open(shard) as archive:
+            for member in tqdm(archive.getmembers(), desc=Path(shard).name, leave=False):
+                if limit is not None and len(photographs) >= limit:
+                    return photographs
+                file = archive.extractfile(member) if member.isfile() else None
+                if file is not None:
+                    pixels = np.array(Image.open(io.BytesIO(file.read())).convert("RGB"))
+                    photographs.append(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+    if not photographs:
+        raise ValueError(f"no photographs in {len(shards)} shard(s): {', '.join(map(str, shards))}")
+    return photographs
+
+
+def split(photographs: list[Tensor], holdout: int) -> tuple[list[Tensor], list[Tensor]]:
+    """(training, held-out): the last `holdout` pictures are never trained on."""
+    return photographs[:-holdout], photographs[-holdout:]
+
+
+def random_crops(photographs: list[Tensor], count: int, size: int, seed: int, step: int) -> Tensor:
+    """`count` random size×size crops with flips and transpositions, (count,3,size,size) float32 in [-1,1]."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    picks = torch.randint(len(photographs), (count,), generator=generator).tolist()
+    crops = []
+    for pick in picks:
+        picture = photographs[pick]
+        u, v, flip, transpose = torch.rand(4, generator=generator).tolist()
+        top, left = int(u * (picture.shape[1] - size + 1)), int(v * (picture.shape[2] - size + 1))
+        crop = picture[:, top : top + size, left : left + size]
+        crop = crop.flip(-1) if flip < 0.5 else crop
+        crops.append(crop.transpose(1, 2) if transpose < 0.5 else crop)
+    return torch.stack(crops).float() / 127.5 - 1
+
+
+def centre_crops(photographs: list[Tensor], size: int) -> Tensor:
+    """Centre crops, (N,3,size,size) float32 in [-1,1]."""
+    crops = []
+    for picture in photographs:
+        top, left = (picture.shape[1] - size) // 2, (picture.shape[2] - size) // 2
+        crops.append(picture[:, top : top + size, left : left + size])
+    return torch.stack(crops).float() / 127.5 - 1

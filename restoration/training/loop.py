@@ -1,0 +1,106 @@
+"""The training loop that autoencoder and denoiser share: AMP, EMA, warm-up and final decay, checkpoints, JSON metrics."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+def arguments(description: str, **defaults: object) -> argparse.ArgumentParser:
+    """The options every training command has; `defaults` override theirs."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("shards", nargs="+", help="tar archives of photographs")
+    parser.add_argument("--out", required=True, help="diffusers folder to write the trained component into")
+    parser.add_argument("--checkpoint", required=True, help="file of the resumable training state")
+    parser.add_argument("--steps", type=int, default=20_000, help="length of the run")
+    parser.add_argument("--max-minutes", type=float, default=float("inf"), help="stop (and decay the rate) by then, this call")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--crop", type=int, default=96, help="side of the training crops in pixels")
+    parser.add_argument("--rate", type=float, default=1e-3, help="AdamW learning rate")
+    parser.add_argument("--ema", type=float, default=0.999, help="decay of the weight average that is saved")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="use only so many photographs")
+    parser.add_argument("--holdout", type=int, default=64, help="last photographs, kept for evaluation")
+    parser.add_argument("--evaluate-every", type=int, default=500, metavar="STEPS")
+    parser.add_argument("--save-every", type=float, default=120, metavar="SECONDS")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[nn.Module, int], Tensor],
+    evaluate: Callable[[nn.Module], dict[str, float]],
+    save: Callable[[nn.Module], None],
+    args: argparse.Namespace,
+) -> None:
+    """Minimise `loss(model, step)` with AdamW under bf16 autocast; resume from and write `args.checkpoint`.
+
+    The rate warms up over 200 steps, stays, and falls to zero over the last quarter of the steps or the minutes,
+    whichever is further along. The exponential average is what is evaluated and saved.
+    """
+    device = torch.device(args.device)
+    model.to(device, memory_format=torch.channels_last)
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=1e-4, fused=True)
+    step, seconds = 0, 0.0
+    if Path(args.checkpoint).exists():
+        state = torch.load(args.checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        average, step, seconds = state["average"], state["step"], state["seconds"]
+
+    def with_average(action: Callable[[nn.Module], object]) -> object:
+        current = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        model.load_state_dict(average)
+        try:
+            return action(model)
+        finally:
+            model.load_state_dict(current)
+
+    def checkpoint() -> None:
+        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average, "step": step,
+                 "seconds": seconds + time.monotonic() - start}  # fmt: skip
+        torch.save(state, f"{args.checkpoint}.part")
+        os.replace(f"{args.checkpoint}.part", args.checkpoint)
+        with_average(save)
+
+    start = saved = time.monotonic()
+    bar = tqdm(total=args.steps, initial=step, mininterval=5)
+    while step < args.steps and time.monotonic() - start < 60 * args.max_minutes:
+        elapsed = time.monotonic() - start
+        progress = max(step / args.steps, elapsed / 60 / args.max_minutes)
+        rate = args.rate * min(1.0, (step + 1) / 200, (1 - progress) / 0.25)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device.type, torch.bfloat16):
+            value = loss(model, step)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        bar.update()
+        # a short average at first, so that it forgets the initialisation
+        decay = min(args.ema, (step + 1) / (step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.values()), list(model.state_dict().values()), 1 - decay)
+        if step % args.evaluate_every == 0:
+            metrics = with_average(evaluate)
+            line = {"step": step, "seconds": round(seconds + time.monotonic() - start), "loss": round(value.item(), 5)}
+            tqdm.write(json.dumps(line | metrics))  # type: ignore[operator]
+        if time.monotonic() - saved > args.save_every:
+            checkpoint()
+            saved = time.monotonic()
+    bar.close()
+    checkpoint()
+    print(json.dumps({"step": step, "final": True} | with_average(evaluate)))  # type: ignore[operator]

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from PIL import Image
+
+from restoration import images
+from restoration.__main__ import main
+from restoration.benchmark import main as benchmark
+
+
+def test_a_picture_is_restored_and_repeats(tmp_path, photo, capsys):
+    images.save_png(photo, tmp_path / "in.png", {})
+    arguments = [str(tmp_path / "in.png"), "--task", "denoise", "--set", "noise_std=10"]
+    assert main([*arguments, "-o", str(tmp_path / "a.png")]) == 0
+    assert main([*arguments, "-o", str(tmp_path / "b.png")]) == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert json.loads(Image.open(tmp_path / "a.png").text["restoration"])["degradation"]["noise_std"] == 10
+    assert "96×96" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
+    (tmp_path / "x.png").write_bytes(b"nonsense")
+    assert main([str(tmp_path / "x.png"), "--task", "denoise", "-o", str(tmp_path / "o.png")]) == 2
+    assert main([str(tmp_path / "x.png"), "--task", "denoise", "--set", "nonsense=1", "-o", str(tmp_path / "o.png")]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 2 and all(line.startswith("error: ") for line in lines)
+
+
+def test_benchmark(tmp_path, photo, capsys):
+    (tmp_path / "clean").mkdir()
+    images.save_png(photo, tmp_path / "clean" / "a.png", {})
+    assert benchmark(["--clean", str(tmp_path / "clean"), "--task", "denoise", "--crop", "64", "--json", str(tmp_path / "s.json")]) == 0
+    report = json.loads((tmp_path / "s.json").read_text())
+    assert report["mean"]["result"]["PSNR"] > report["mean"]["input"]["PSNR"] + 4
+    assert report["images"][0]["name"] == "a.png" and "| non-local means |" in capsys.readouterr().out
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, restoration; assert not {'torch', 'diffusers', 'gradio', 'deepinv'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)

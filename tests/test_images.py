@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from restoration.images import edge_taper, read_image, save_png
+
+
+def save(tmp_path, image: Image.Image, name: str, **options) -> str:
+    image.save(tmp_path / name, **options)
+    return str(tmp_path / name)
+
+
+def test_png_round_trip_is_exact_and_carries_the_recipe(tmp_path):
+    x = torch.randint(0, 256, (1, 3, 20, 31)).float() / 255
+    save_png(x, tmp_path / "a.png", {"seed": 0})
+    assert torch.equal(read_image(tmp_path / "a.png"), x)
+    assert json.loads(Image.open(tmp_path / "a.png").text["restoration"]) == {"seed": 0}
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture at all", b"\x89PNG\r\n\x1a\n"])
+def test_not_a_picture(tmp_path, content):
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(ValueError, match="PNG, JPEG"):
+        read_image(tmp_path / "x.png")
+
+
+def test_truncated(tmp_path):
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(buffer, "PNG")
+    (tmp_path / "cut.png").write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+    with pytest.raises(ValueError, match="damaged or cut off"):
+        read_image(tmp_path / "cut.png")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20000, 20000), (12000, 12000), (9000, 16)])
+def test_sizes_are_refused_from_the_header(tmp_path, size):
+    path = save(tmp_path, Image.new("1", size), "big.png")
+    with pytest.raises(ValueError, match=r"at least 16 pixels|megapixels"):
+        read_image(path)
+
+
+def test_missing_file():
+    with pytest.raises(ValueError, match="cannot be opened"):
+        read_image("/nowhere/x.png")
+
+
+def test_alpha_over_white(tmp_path):
+    x = read_image(save(tmp_path, Image.new("RGBA", (16, 16), (0, 0, 0, 0)), "a.png"))
+    assert x.min() == 1
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    x = read_image(save(tmp_path, Image.fromarray(np.full((16, 16), 32768, np.uint16)), "a.png"))
+    assert abs(x.mean().item() - 0.5) < 0.01
+
+
+def test_exif_rotation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert read_image(save(tmp_path, Image.new("RGB", (32, 16)), "a.jpg", exif=exif)).shape[-2:] == (32, 16)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "P", "L", "LA", "1"])
+def test_modes(tmp_path, mode):
+    name = "a.png" if mode in {"P", "L", "LA", "1"} else "a.tif"
+    assert read_image(save(tmp_path, Image.new("RGB", (16, 17), "red").convert(mode), name)).shape == (1, 3, 17, 16)
+
+
+def test_animation_gives_its_first_frame(tmp_path):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    x = read_image(save(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:]))
+    assert x[0, 0].min() > 0.9 and x[0, 2].max() < 0.1
+
+
+def test_edge_taper_wraps_smoothly():
+    y = edge_taper(torch.linspace(0, 1, 32).expand(1, 3, 32, 32), 12)
+    assert y.shape[-2:] == (56, 56)
+    assert (y[..., 0] - y[..., -1]).abs().max() < 0.05
+    assert torch.equal(y[..., 12:-12, 12:-12], torch.linspace(0, 1, 32).expand(1, 3, 32, 32))

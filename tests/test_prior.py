@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from restoration import diffusion, metrics
+from restoration.prior import EMBEDDED, load_prior
+
+
+def test_committed_weights_fit_the_hub():
+    files = [f for f in EMBEDDED.rglob("*") if f.is_file()]
+    assert max(f.stat().st_size for f in files) < 15e6
+    assert sum(f.stat().st_size for f in files) < 32e6
+
+
+def test_encode_undoes_decode(embedded):
+    z = embedded.encode(torch.rand(1, 3, 64, 48))
+    again = embedded.encode(embedded.decode(z, (64, 48)))
+    assert (again - z).abs().max() < 1e-4
+
+
+def test_isometry(embedded):
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    z = embedded.encode(0.5 + 0.1 * noise) - embedded.encode(torch.full_like(noise, 0.5))
+    assert abs(z.std().item() - 0.1) < 0.003
+
+
+def test_round_trip_of_a_photograph(embedded, photo):
+    image = embedded.decode(embedded.encode(photo), (96, 96))
+    assert metrics.psnr(image.clamp(0, 1), photo) > 34
+
+
+@pytest.mark.parametrize("size", [(17, 33), (40, 64), (50, 23)])
+def test_any_size(embedded, size):
+    x = torch.rand(1, 3, *size)
+    z = embedded.encode(x)
+    assert embedded.denoise(z, 100).z0.shape == z.shape
+    assert embedded.decode(z, size).shape == x.shape
+
+
+@pytest.mark.parametrize("t", [0, 300, 999])
+def test_the_identity_of_estimate_and_noise(embedded, t):
+    z_t = torch.randn(1, 16, 12, 12)
+    out = embedded.denoise(z_t, t)
+    again = diffusion.add_noise(out.z0, out.eps, embedded.alpha_bar[t])
+    assert (again - z_t).abs().max() < 1e-4
+
+
+def test_levels_of_network_and_scheduler_agree(embedded):
+    levels = embedded._unet.sigma(torch.arange(1000))
+    assert ((embedded.sigmas.float() - levels).abs() / levels).max() < 1e-3
+    assert embedded.timestep(levels[500].item()) == 500
+
+
+def test_ddim_step_is_diffusers():
+    scheduler = DDIMScheduler(num_train_timesteps=1000, clip_sample=False, set_alpha_to_one=True)
+    scheduler.set_timesteps(10)
+    z_t, eps = torch.randn(2, 1, 4, 8, 8)
+    a, b = scheduler.alphas_cumprod[801], scheduler.alphas_cumprod[701]
+    z0 = (z_t - (1 - a).sqrt() * eps) / a.sqrt()
+    assert torch.allclose(diffusion.ddim_step(z0, eps, b), scheduler.step(eps, 801, z_t).prev_sample, atol=1e-5)
+
+
+def test_the_denoiser_beats_the_wiener_filter(embedded, photo):
+    sigma = 25 / 255
+    z = embedded.encode(photo)
+    s = z + sigma * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    power = embedded._unet.std**2
+    learned, linear = (embedded.denoise_at(s, sigma), power / (power + sigma**2) * s)
+    assert (learned - z).square().mean() < 0.7 * (linear - z).square().mean()
+
+
+def test_unknown_and_unsafe_priors(tmp_path):
+    with pytest.raises(ValueError, match="No prior"):
+        load_prior("nonsense")
+    (tmp_path / "model_index.json").write_text(json.dumps({"vae": ["os", "system"], "unet": ["os", "x"], "scheduler": ["os", "x"]}))
+    with pytest.raises(ValueError, match="only classes of"):
+        load_prior(str(tmp_path))

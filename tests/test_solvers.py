@@ -1,0 +1,68 @@
+"""Contract of every solver, and what RELD achieves on the embedded prior."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from restoration import metrics
+from restoration.degradations import TASKS
+from restoration.run import restore
+from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers.reld import RELD
+
+FORMS = [RELD(), RELD(splitting="pixel", steps=3), RELD(splitting="latent", steps=3)]
+
+
+def run(prior, y, solver, task, **options):
+    return list(restore(y, solver, prior, task, **options))
+
+
+@pytest.mark.parametrize("solver", FORMS, ids=lambda s: s.splitting)
+@pytest.mark.parametrize("task", ["denoise", "deblur", "super-resolution", "inpaint"])
+def test_contract(tiny_prior, solver, task):
+    degradation = TASKS[task]()
+    y = torch.rand(1, 3, 38, 45)
+    state = torch.random.get_rng_state()
+    steps = run(tiny_prior, y, solver, degradation)
+    assert [s.index for s in steps] == list(range(1, steps[0].total + 1))
+    assert all(s.image is None and not s.latent.requires_grad for s in steps[:-1])
+    assert steps[-1].result.image.shape[-2:] == (38 * degradation.factor, 45 * degradation.factor)
+    assert torch.equal(state, torch.random.get_rng_state()) and torch.is_grad_enabled()
+    assert torch.equal(steps[-1].result.image, run(tiny_prior, y, solver, degradation)[-1].result.image)
+
+
+@pytest.mark.parametrize("solver", FORMS, ids=lambda s: s.splitting)
+def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, solver):
+    steps = restore(torch.rand(1, 3, 64, 64), solver, tiny_prior, TASKS["deblur"]())
+    seen = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: seen.append((next(steps), torch.is_grad_enabled())))
+        thread.start()
+        thread.join()
+    steps.close()
+    assert [s.index for s, _ in seen] == [1, 2] and all(grad for _, grad in seen) and torch.is_grad_enabled()
+
+
+def test_presets_construct():
+    for name, presets in PRESETS.items():
+        for settings in presets.values():
+            SOLVERS[name](**settings)
+    with pytest.raises(ValueError, match="steps is 0"):
+        RELD(steps=0)
+
+
+def test_reference_of_another_size(tiny_prior):
+    with pytest.raises(ValueError, match="must be equal"):
+        run(tiny_prior, torch.rand(1, 3, 32, 32), RELD(), TASKS["denoise"](), reference=torch.rand(1, 3, 30, 32))
+
+
+# gain over the input (or the bicubic enlargement) on one real photograph, with a margin below what was measured
+@pytest.mark.parametrize(("task", "gain"), [("denoise", 6.0), ("deblur", 2.0), ("super-resolution", 0.2), ("inpaint", 3.0)])
+def test_quality(embedded, photo, task, gain):
+    degradation = TASKS[task]()
+    y = degradation.degrade(photo, torch.Generator().manual_seed(0))
+    result = run(embedded, y, RELD(), degradation, reference=photo, periodic=True)[-1].result
+    assert result.scores["PSNR"] > metrics.psnr(degradation.start(y).clamp(0, 1), photo) + gain
