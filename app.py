@@ -48,7 +48,7 @@ def score_table(rows: dict[str, dict[str, float]]) -> pd.DataFrame:
     labels = [f"{n} ↑" if n not in metrics.METRICS or metrics.METRICS[n].higher_is_better else f"{n} ↓" for n in names]
     table: dict[str, list[str]] = {"metric": labels}
     for title, row in rows.items():
-        table[title] = [f"{row[n]:.3f}" if n in row else "needs a reference" for n in names]
+        table[title] = [f"{row[n]:.3f}" if n in row else "–" for n in names]
     return pd.DataFrame(table)
 
 

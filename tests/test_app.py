@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import gradio as gr
+import pytest
+import torch
+from PIL import Image
+
+import app
+from restoration import images
+from restoration.degradations import TASKS
+from restoration.solvers import SOLVERS
+
+
+def form(photo: str | None, task: str = "denoise", **changes) -> dict:
+    """The page's values as it opens, keyed by name."""
+    values = {"photo": photo, "task": task, "mode": app.CLEAN, "seed": 0, "reference": None}
+    values |= {(name, f.name): f.default for name, cls in (TASKS | SOLVERS).items() for f in app.knobs(cls)}
+    return values | changes
+
+
+def press(values: dict) -> list[tuple]:
+    return list(app.restore_reld(values, {name: name for name in values}))
+
+
+@pytest.fixture
+def picture(tmp_path, photo) -> str:
+    images.save_png(photo, tmp_path / "photo.png", {})
+    return str(tmp_path / "photo.png")
+
+
+@pytest.mark.parametrize("task", ["denoise", "deblur", "motion-deblur", "super-resolution", "inpaint"])
+def test_a_click_gives_picture_scores_and_file(picture, task):
+    (before, after), status, scores, curve, file = press(form(picture, task))[-1]
+    assert before.size == after.size == (96, 96) and "pixels in" in status
+    assert list(scores.columns) == ["metric", "input", "result", "prior's round trip"]
+    assert torch.equal(images.read_image(file), images.to_tensor(after))
+    assert len(curve) >= 1
+
+
+def test_an_already_degraded_picture_has_no_reference(picture):
+    scores = press(form(picture, "super-resolution", mode=app.DEGRADED))[-1][2]
+    assert list(scores["metric"]) == ["consistency ↑"]
+
+
+def test_zero_noise_is_zero_noise(picture):
+    values = form(picture, mode=app.DEGRADED)
+    press(values | {("denoise", "noise_std"): 0})
+
+
+def test_bad_input_is_one_sentence(tmp_path, picture):
+    (tmp_path / "x.png").write_bytes(b"nonsense")
+    for values in (form(None), form(str(tmp_path / "x.png")), form(picture, "kernel-deblur")):
+        with pytest.raises(gr.Error):
+            press(values)
+    Image.new("RGB", (4, 4)).save(tmp_path / "small.png")
+    with pytest.raises(gr.Error, match="at least 16 pixels"):
+        press(form(str(tmp_path / "small.png")))
+
+
+def test_the_page_builds_and_shows_png():
+    page = app.build()
+    pictures = [b for b in page.blocks.values() if isinstance(b, gr.Image | gr.ImageSlider)]
+    assert pictures and all(p.format == "png" for p in pictures)
