@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -25,7 +25,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Step:
-    """One iteration, detached. index runs from 1 to total; image only on the last one; result is added by run.restore."""
+    """One iteration, detached. index runs from 1 to total; image only on the last one; result is added by run.restore.
+
+    views: further pictures (1,3,·,·) in [0,1] by title, for the eye: what a method shows beside its estimate.
+    """
 
     index: int
     total: int
@@ -33,15 +36,24 @@ class Step:
     note: str
     scalars: Mapping[str, float]
     image: Tensor | None = None
+    views: Mapping[str, Tensor] = field(default_factory=dict)
     result: Result | None = None
 
 
 class Solver(Protocol):
-    """A dataclass of hyperparameters with one generator. The last step carries the image."""
+    """A dataclass of hyperparameters with one generator. The last step carries the image.
+
+    blind: the method takes no degradation (None); what it needs to know, such as its output scale, are fields of its own.
+    """
 
     title: ClassVar[str]
     paper: ClassVar[str]
+    blind: ClassVar[bool]
 
-    def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation, *, generator: torch.Generator) -> Iterator[Step]:
+    def factor(self, degradation: LinearDegradation | None) -> int:
+        """Output side over input side."""
+        ...
+
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
         """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit it."""
         ...

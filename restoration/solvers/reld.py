@@ -34,6 +34,7 @@ class RELD(Checked):
 
     title: ClassVar[str] = "RELD"
     paper: ClassVar[str] = "arXiv 2503.22563"
+    blind: ClassVar[bool] = False
 
     splitting: str = knob("annealed", "annealed: fast · pixel, latent: the paper's two readings", choices=("annealed", "pixel", "latent"))
     steps: int = knob(8, "Iterations", low=1, high=200)
@@ -44,8 +45,13 @@ class RELD(Checked):
     renoise: float = knob(0.0, "Fresh noise per iteration, in units of the level (annealed only)", low=0.0, high=1.0)
     output: str = knob("consistent", "consistent: agrees with the measurement · decoded: as the prior draws it", choices=("consistent", "decoded"))
 
-    def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation, *, generator: torch.Generator) -> Iterator[Step]:
+    def factor(self, degradation: LinearDegradation | None) -> int:
+        assert degradation is not None
+        return degradation.factor
+
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h·factor,w·factor)."""
+        assert degradation is not None
         sigma_n = max(degradation.noise, NOISE_FLOOR)
         white = isinstance(degradation, Denoise)
         # a noisy picture is its own best start: its noise is white at a known level, which is where the schedule begins
