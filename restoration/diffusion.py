@@ -23,6 +23,17 @@ def ddim_step(z0: Tensor, eps: Tensor, alpha_bar_next: Tensor) -> Tensor:
     return add_noise(z0, eps, alpha_bar_next)
 
 
+def clamp_quantile(z0: Tensor, ratio: float, low: float = 1.0, high: float = 100.0) -> Tensor:
+    """z0 (B,…) clipped to ±s, s = clip(quantile_ratio |z0|, low, high) per sample; ratio 1 changes nothing.
+
+    Like Imagen's dynamic thresholding (arXiv 2205.11487, §2.3) but without the division by s, as LD-RPS's release patches diffusers.
+    """
+    if ratio >= 1:
+        return z0
+    limit = z0.abs().flatten(1).quantile(ratio, dim=1).clamp(low, high).view(-1, *[1] * (z0.ndim - 1))
+    return z0.clamp(-limit, limit)
+
+
 def geometric_levels(start: float, end: float, count: int) -> list[float]:
     """`count` noise levels from start to end with equal ratios; just [end] when count is 1."""
     if count == 1:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from restoration.solvers.ld_rps import LDRPS
+from restoration.solvers.ld_rps import PRESETS as LDRPS_PRESETS
 from restoration.solvers.reld import PRESETS as RELD_PRESETS
 from restoration.solvers.reld import RELD
 
-SOLVERS = {"reld": RELD}
-PRESETS = {"reld": RELD_PRESETS}
+SOLVERS = {"reld": RELD, "ld-rps": LDRPS}
+PRESETS = {"reld": RELD_PRESETS, "ld-rps": LDRPS_PRESETS}

@@ -1,0 +1,84 @@
+"""Seeded damage that no operator undoes: what the blind method is measured on, and what the page can do to a clean picture first.
+
+Each corruption draws its strength and its noise from the generator and ends in 8 bits. x, y: (1,3,H,W) float32 in [0,1].
+The ranges are ours; each comment says what they imitate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restoration.diffusion import randn
+from restoration.images import quantise
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def _between(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * torch.rand((), generator=generator).item()
+
+
+def to_grey(x: Tensor) -> Tensor:
+    """The BT.601 luma of x in all three channels, (B,3,H,W)."""
+    return (x * torch.tensor(LUMA).to(x)[:, None, None]).sum(1, keepdim=True).expand_as(x)
+
+
+def darken(x: Tensor, generator: torch.Generator) -> Tensor:
+    """A short exposure: 3-15 % of the light, shot noise of 2000-20000 electrons at white, read noise, and a steeper tone curve."""
+    exposure, electrons = _between(0.03, 0.15, generator), 10 ** _between(3.3, 4.3, generator)
+    light = exposure * x.clamp(0, 1) ** 2.2
+    light = light + (light / electrons).sqrt() * randn(x.shape, generator, x.device)
+    light = light + 2 / electrons * randn(x.shape, generator, x.device)
+    return light.clamp(0, 1) ** (_between(1.0, 1.3, generator) / 2.2)
+
+
+def haze(x: Tensor, generator: torch.Generator) -> Tensor:
+    """y = x t + A (1-t), t = exp(-β d): near-white air A and a depth d in [0,1] that rises towards the top and varies smoothly."""
+    height, width = x.shape[-2:]
+    bumps = F.interpolate(randn(torch.Size((1, 1, 4, 4)), generator, x.device), (height, width), mode="bicubic", align_corners=True)
+    slope = torch.linspace(1, 0, height).to(x)[:, None]
+    depth = (0.25 + 0.6 * slope + 0.15 * bumps).clamp(0, 1)
+    transmission = torch.exp(-_between(0.6, 1.6, generator) * depth)
+    air = _between(0.8, 0.98, generator) + 0.02 * randn(torch.Size((1, 3, 1, 1)), generator, x.device)
+    return x * transmission + air * (1 - transmission)
+
+
+def noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    """White noise of 20-50/255 added at twice the size, then reduced: correlated and weaker, as in the Kodak files in circulation."""
+    large = F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False)
+    large = (large + _between(20, 50, generator) / 255 * randn(large.shape, generator, x.device)).clamp(0, 1)
+    return F.interpolate(large, scale_factor=0.5, mode="bicubic", align_corners=False, antialias=True)
+
+
+def grey(x: Tensor, generator: torch.Generator) -> Tensor:
+    """No colour."""
+    return to_grey(x)
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """Parts applied one after the other."""
+
+    title: str
+    parts: tuple[Callable[[Tensor, torch.Generator], Tensor], ...]
+
+    def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """x (1,3,H,W) in [0,1] -> the damaged picture, same size, rounded to 8 bits."""
+        for part in self.parts:
+            x = part(x, generator)
+        return quantise(x)
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    "low-light": Corruption("Too dark, as from a short exposure", (darken,)),
+    "haze": Corruption("Hazy", (haze,)),
+    "noise": Corruption("Noisy", (noise,)),
+    "grey": Corruption("Without colour", (grey,)),
+    "low-light+noise": Corruption("Too dark and noisy", (noise, darken)),
+    "grey+noise": Corruption("Without colour and noisy", (noise, grey)),
+}

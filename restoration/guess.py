@@ -1,0 +1,68 @@
+"""A first guess of what damaged a picture, read off the picture itself: the fast form of LD-RPS starts from it (ours).
+
+y = D(x) with D(x) = gain · (1 - v) x^power + v:  v is the veil of haze, gain and power the exposure, and grey says that x lost its
+colour, which nothing can invert. F-PAM then learns what the guess leaves over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from restoration.baselines import noise_level
+
+GUESSES = ("none", "exposure", "veil", "grey", "auto")
+# ours, chosen on 64 pictures of the training pack that the prior never saw (`python -m restoration.benchmark` repeats it)
+WHITE_QUANTILE = 0.995  # the share of pixels below white
+EXPOSURE_POWER = 0.9
+VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12  # of the dark channel; of the short side; of the short side
+CLEAREST = 0.9  # a veil is kept below this share of the air light, where nothing of the picture is left
+DARK_WHITE = 0.7  # auto: a picture whose white is below this is too dark
+HAZY_VEIL = 0.15  # auto: a picture whose mean veil is above this is hazy
+NOISE_FACTOR = 1.2  # photographs are usually reduced, which correlates their noise and hides some of it from the estimate
+GREY_SPREAD = 0.5 / 255  # auto: channels that differ less on the mean carry no colour
+
+
+@dataclass(frozen=True)
+class Guess:
+    """gain, power: numbers; veil: (1,1,h,w) in [0,1]; air: the veil's full brightness; grey: no colour; noise: standard deviation after `invert`."""
+
+    gain: float
+    power: float
+    veil: Tensor
+    air: float
+    grey: bool
+    noise: float = 0.0
+
+    def invert(self, y: Tensor) -> Tensor:
+        """The picture y (1,3,h,w) in [0,1] would be without what was guessed, same shape, in [0,1]."""
+        clear = (y - self.air * self.veil) / (1 - self.veil)
+        return (clear / self.gain).clamp(0, 1) ** self.power
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The damage as guessed, without the loss of colour: invert(forward(x)) = x for x (1,3,h,w) in [0,1]."""
+        return self.gain * x.clamp(0, 1) ** (1 / self.power) * (1 - self.veil) + self.air * self.veil
+
+
+def first_guess(y: Tensor, kind: str) -> Guess:
+    """What kind (one of GUESSES) of damage y (1,3,h,w) in [0,1] has and how strong; "auto" looks for each of them."""
+    white = y.amax(1).flatten().quantile(WHITE_QUANTILE).clamp_min(1 / 255).item()
+    grey = kind == "grey" or (kind == "auto" and bool((y.amax(1) - y.amin(1)).mean() < GREY_SPREAD))
+    dark = kind == "exposure" or (kind == "auto" and white < DARK_WHITE)
+    veil = _veil(y, white) if kind in {"veil", "auto"} else torch.zeros_like(y[:, :1])
+    if kind == "auto" and (dark or veil.mean() < HAZY_VEIL):
+        veil = torch.zeros_like(veil)
+    guess = Guess(white if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
+    return Guess(guess.gain, guess.power, guess.veil, guess.air, guess.grey, NOISE_FACTOR * noise_level(guess.invert(y)))
+
+
+def _veil(y: Tensor, air: float) -> Tensor:
+    """The haze's share of each pixel, (1,1,h,w): the dark channel (He et al., CVPR 2009) of wide windows, smoothed as depth is smooth."""
+    from scipy.ndimage import gaussian_filter, minimum_filter
+
+    dark = (y.amin(1)[0] / air).clamp(0, 1).cpu().numpy()
+    side = min(dark.shape)
+    smooth = gaussian_filter(minimum_filter(dark, max(3, round(VEIL_WINDOW * side))), VEIL_WIDTH * side, mode="nearest")
+    return torch.from_numpy(smooth).to(y).mul(VEIL_STRENGTH).clamp_max(CLEAREST)[None, None]
