@@ -1,0 +1,83 @@
+"""The words that guide a text prior: a multimodal language model says what a damaged picture would show in good condition.
+
+As LD-RPS (arXiv 2507.00790) does, with two differences: its InternVL-Chat-V1.5 (26 B parameters, remote code) is replaced by models
+that transformers knows natively and a CPU can run, and decoding is greedy, so that a caption can be repeated.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from restoration.images import to_pil
+
+WORDS = 20
+# own wording of the paper's question: task-blind, content first, and the damage never named
+QUESTION = (
+    "This picture is of low quality. How would its content look in normal, high-quality condition? Answer with words or phrases, "
+    f"at most {WORDS} words: the main subject first, then colours, orientation and surroundings. Do not mention the quality."
+)
+
+
+class Caption(NamedTuple):
+    """text: the caption, at most WORDS words; note: one sentence for the user when there is none, else empty."""
+
+    text: str
+    note: str = ""
+
+
+def no_caption(y: Tensor) -> Caption:
+    """No words."""
+    return Caption("")
+
+
+@dataclass(frozen=True)
+class MLLM:
+    """An image-text-to-text model of transformers with a chat template: a Hub id or a local folder. Loaded at the first call and kept."""
+
+    model: str
+
+    def __call__(self, y: Tensor) -> Caption:
+        """What y (1,3,h,w) in [0,1] shows. Without network, weights or memory the text is empty and the note says why."""
+        try:
+            processor, model = _load(self.model)
+            return Caption(_answer(processor, model, y))
+        except (OSError, ValueError, ImportError, MemoryError) as error:
+            return Caption("", f"No caption: {self.model} cannot be loaded here ({str(error).strip().splitlines()[0]}); the prompt stays empty.")
+
+
+CAPTIONERS: dict[str, Callable[[Tensor], Caption]] = {
+    "none": no_caption,
+    "SmolVLM 256M": MLLM("HuggingFaceTB/SmolVLM-256M-Instruct"),  # Apache-2.0; about 20 s on two cores
+    "SmolVLM 500M": MLLM("HuggingFaceTB/SmolVLM-500M-Instruct"),  # Apache-2.0
+    "Qwen3-VL 2B": MLLM("Qwen/Qwen3-VL-2B-Instruct"),  # Apache-2.0; wants a GPU
+}
+
+
+@functools.lru_cache(maxsize=1)
+def _load(name: str) -> tuple[Any, Any]:
+    """(processor, model) in float32 on a CPU, bfloat16 elsewhere; safetensors only, no remote code."""
+    import torch
+    from accelerate import PartialState
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    device = PartialState().default_device
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+    if hasattr(processor.image_processor, "do_image_splitting"):  # SmolVLM: one tile instead of up to 17, which a CPU cannot wait for
+        processor.image_processor.do_image_splitting = False
+    model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    return processor, model.to(device).eval()
+
+
+def _answer(processor: Any, model: Any, y: Tensor) -> str:
+    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}
+    words = processor.apply_chat_template([turn], add_generation_prompt=True)
+    inputs = processor(text=[words], images=[[to_pil(y)]], return_tensors="pt").to(model.device, model.dtype)
+    tokens = model.generate(**inputs, do_sample=False, max_new_tokens=3 * WORDS)
+    text = processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0]
+    return " ".join(text.split()[:WORDS])

@@ -1,0 +1,73 @@
+"""Captions, with a tiny random model of SmolVLM's own classes that the test saves to disk."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from restoration import caption
+from restoration.caption import CAPTIONERS, MLLM, WORDS, no_caption
+
+SIDE, PATCH = 28, 14
+TEMPLATE = "{% for m in messages %}{{ m.role }} {% for c in m.content %}{{ '<image>' if c.type == 'image' else c.text }}{% endfor %}{% endfor %} assistant"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        Idefics3Config,
+        Idefics3ForConditionalGeneration,
+        Idefics3ImageProcessor,
+        Idefics3Processor,
+        PreTrainedTokenizerFast,
+    )
+
+    special = ["<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>"]
+    vocabulary = {word: i for i, word in enumerate(["<unk>", "</s>", *special, *(f"word{i}" for i in range(58))])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="</s>", pad_token="</s>", additional_special_tokens=special)
+    images = Idefics3ImageProcessor(size={"longest_edge": SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=True)
+    processor = Idefics3Processor(images, tokenizer, image_seq_len=1, chat_template=TEMPLATE)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Idefics3Config(
+        image_token_id=vocabulary["<image>"],
+        vision_config={**sizes, "image_size": SIDE, "patch_size": PATCH},
+        text_config={"model_type": "llama", **sizes, "num_key_value_heads": 2, "vocab_size": len(vocabulary), "pad_token_id": 1, "eos_token_id": 1},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Idefics3ForConditionalGeneration(config)
+    folder = tmp_path_factory.mktemp("mllm")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_caption_is_short_and_repeats(folder, photo):
+    first = MLLM(folder)(photo)
+    assert first.note == "" and 1 <= len(first.text.split()) <= WORDS
+    caption._load.cache_clear()
+    assert MLLM(folder)(photo) == first
+
+
+def test_the_question_and_the_picture_reach_the_model(folder, photo, monkeypatch):
+    processor, model = caption._load(folder)
+    seen = {}
+    monkeypatch.setattr(model, "generate", lambda **inputs: seen.update(inputs) or inputs["input_ids"])
+    MLLM(folder)(photo)
+    assert seen["do_sample"] is False and seen["pixel_values"].shape == (1, 1, 3, SIDE, SIDE)
+
+
+def test_without_weights_there_is_one_sentence_and_no_prompt(tmp_path, photo):
+    text, note = MLLM(str(tmp_path))(photo)
+    assert text == "" and note.startswith("No caption: ") and "\n" not in note
+
+
+def test_no_caption(photo):
+    assert no_caption(photo) == ("", "") and "none" in CAPTIONERS
+
+
+def test_the_damage_is_never_named():
+    assert not any(word in caption.QUESTION.lower() for word in ("dark", "haz", "nois", "grey", "blur"))
