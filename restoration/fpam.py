@@ -151,11 +151,18 @@ class Alignment:
     """ψ and its discriminators for one picture y (1,3,H,W) in [0,1]: fresh networks, fresh optimisers, nothing outlives the picture."""
 
     def __init__(
-        self, y: Tensor, weights: Weights, width: int, generator: torch.Generator, matrix: Tensor | None = None, features: Callable[[Tensor], Tensor] = edges
+        self,
+        y: Tensor,
+        weights: Weights,
+        width: int,
+        generator: torch.Generator,
+        matrix: Tensor | None = None,
+        features: Callable[[Tensor], Tensor] = edges,
     ):
-        """matrix: ψ starts as this colour map (3,3) exactly; None: at random, as the paper's."""
+        """matrix: ψ starts as this colour map (3,3) exactly and is held to it; None: ψ starts at random and is held to its input, the paper's."""
         self.y, self.weights, self.features = y, weights, features
         self.psi = fresh(FPAM, width, generator, y.device)
+        self._anchor = torch.eye(3).to(y) if matrix is None else matrix.to(y)
         if matrix is not None:
             self.psi.set_exact(matrix.to(y))  # type: ignore[operator]
         self.look, self.residual = (fresh(Discriminator, width, generator, y.device) for _ in range(2))  # D1, D2
@@ -167,13 +174,15 @@ class Alignment:
     def fit(self, pictures: Tensor, guided: bool) -> Mapping[str, float]:
         """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes the look of y. §1.9."""
         w = self.weights
+        with torch.no_grad():
+            anchor = torch.einsum("ij,bjhw->bihw", self._anchor, pictures)
         with torch.enable_grad():
             damaged = self.psi(pictures)
-            loss = w.fit_pixel * F.mse_loss(damaged, pictures)
+            loss = w.fit_pixel * F.mse_loss(damaged, anchor)
             if w.fit_perceptual:
                 with torch.no_grad():
-                    anchor = self.features(pictures)
-                term = w.fit_perceptual * F.mse_loss(self.features(damaged), anchor)
+                    features = self.features(anchor)
+                term = w.fit_perceptual * F.mse_loss(self.features(damaged), features)
                 loss = loss + (torch.where(term > PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS * term, term) if guided else term)
             if w.fit_adversarial:
                 _critic_step(self.look, self._look_adam, real=self.y.expand_as(pictures), fake=damaged.detach())

@@ -31,9 +31,7 @@ class LatentPrior:
     Prediction types epsilon, sample and v_prediction. Latents are float32 whatever the precision of the networks.
     """
 
-    def __init__(
-        self, name: str, vae: Any, unet: Any, scheduler: Any, device: torch.device, tokenizer: Any = None, text_encoder: Any = None
-    ):
+    def __init__(self, name: str, vae: Any, unet: Any, scheduler: Any, device: torch.device, tokenizer: Any = None, text_encoder: Any = None):
         self.name = name
         self.device = device
         self._tokenizer = tokenizer

@@ -9,7 +9,9 @@ from restoration import caption
 from restoration.caption import CAPTIONERS, MLLM, WORDS, no_caption
 
 SIDE, PATCH = 28, 14
-TEMPLATE = "{% for m in messages %}{{ m.role }} {% for c in m.content %}{{ '<image>' if c.type == 'image' else c.text }}{% endfor %}{% endfor %} assistant"
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }} {% for c in m.content %}{{ '<image>' if c.type == 'image' else c.text }}{% endfor %}{% endfor %} assistant"
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,9 @@ def folder(tmp_path_factory):
     vocabulary = {word: i for i, word in enumerate(["<unk>", "</s>", *special, *(f"word{i}" for i in range(58))])}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="</s>", pad_token="</s>", additional_special_tokens=special)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="<unk>", eos_token="</s>", pad_token="</s>", additional_special_tokens=special
+    )
     images = Idefics3ImageProcessor(size={"longest_edge": SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=True)
     processor = Idefics3Processor(images, tokenizer, image_seq_len=1, chat_template=TEMPLATE)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}

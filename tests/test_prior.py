@@ -79,3 +79,50 @@ def test_unknown_and_unsafe_priors(tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"vae": ["os", "system"], "unet": ["os", "x"], "scheduler": ["os", "x"]}))
     with pytest.raises(ValueError, match="only classes of"):
         load_prior(str(tmp_path))
+
+
+def test_text_guides_a_text_prior(text_prior):
+    z = torch.randn(1, 4, 8, 8)
+    text = text_prior.embed("red door")
+    assert text.shape == (2, 12, 16) and text_prior.embed("").shape == (1, 12, 16)
+    plain, worded = text_prior.denoise(z, 500), text_prior.denoise(z, 500, text, 1.0)
+    strong = text_prior.denoise(z, 500, text, 3.0)
+    assert torch.equal(plain.eps, text_prior.denoise(z, 500, text_prior.embed(""), 8.0).eps)
+    assert (worded.eps - plain.eps).abs().max() > 1e-4
+    assert torch.allclose(strong.eps, plain.eps + 3 * (worded.eps - plain.eps), atol=1e-5)
+
+
+def test_an_empty_prompt_is_the_same_with_and_without_the_shortcut(text_prior):
+    z = torch.randn(2, 4, 8, 8)
+    empty = text_prior.embed("")
+    short, literal = text_prior.denoise(z, 500, empty, 8.0), text_prior.denoise(z, 500, torch.cat([empty, empty]), 8.0)
+    assert torch.allclose(short.z0, literal.z0, atol=1e-4)
+
+
+def test_a_text_prior_is_what_its_pipeline_is(text_prior, text_folder):
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(text_folder, use_safetensors=True)
+    theirs = pipe.encode_prompt("red door", "cpu", 1, True, "")
+    assert torch.allclose(text_prior.embed("red door"), torch.cat([theirs[1], theirs[0]]), atol=1e-6)
+    a = pipe.scheduler.alphas_cumprod[[0, 1, 99, 449, 699, 899]]
+    assert torch.allclose(text_prior.alpha_bar[[0, 1, 99, 449, 699, 899]].float(), a, atol=1e-6)
+    x = torch.rand(1, 3, 16, 16)
+    assert torch.allclose(text_prior.encode(x), pipe.vae.encode(2 * x - 1).latent_dist.mean * pipe.vae.config.scaling_factor, atol=1e-5)
+
+
+def test_the_embedded_prior_reads_no_text(embedded):
+    assert embedded.embed("red door") is None
+
+
+def test_clamp_quantile():
+    z = torch.randn(2, 4, 32, 32) * torch.tensor([1.0, 3.0])[:, None, None, None]
+    out = diffusion.clamp_quantile(z, 0.995)
+    for before, after in zip(z, out, strict=True):
+        changed = before != after
+        assert 0 < changed.sum() <= 0.005 * before.numel() + 1
+        assert torch.equal(before[~changed], after[~changed])  # never divided
+        assert after[changed].abs().min() == after.abs().max()
+    assert torch.equal(diffusion.clamp_quantile(0.1 * z.clamp(-9, 9), 0.995), 0.1 * z.clamp(-9, 9))  # s is never below 1
+    scheduler = DDIMScheduler(thresholding=True, dynamic_thresholding_ratio=0.995, sample_max_value=100)
+    assert not torch.allclose(scheduler._threshold_sample(z), out)  # the stock one divides

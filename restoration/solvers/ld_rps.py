@@ -29,7 +29,7 @@ from torch import Tensor
 from restoration.degradations import Checked, LinearDegradation, knob
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
 from restoration.fpam import Alignment, Weights, edges, grey_matrix, vgg_features
-from restoration.guess import GUESSES, first_guess
+from restoration.guess import GUESSES, Guess, first_guess
 from restoration.prior import LatentPrior
 from restoration.solvers.base import Step
 
@@ -91,7 +91,7 @@ class LDRPS(Checked):
         matrix = None if self.psi_start == "random" else grey_matrix() if guess.grey else torch.eye(3)
         alignment = Alignment(target, self._weights(), self.width, generator, matrix, _features(self.features))
         passes = self.passes(prior, guess.noise)
-        z = self._first_latent(prior, target, passes[0][0], generator)
+        z = self._first_latent(prior, target, passes[0][0], seeds[0], generator)
         free = [free_run(prior, seed, tuple(z.shape), size, passes, self._wording(), self.clamp, self.renoise, self.fresh_noise) for seed in seeds]
         total, done, finished = sum(map(len, passes)), 0, {}
         for number, times in enumerate(passes):
@@ -99,13 +99,14 @@ class LDRPS(Checked):
                 z = _noise_again(prior, z, times[0], size, self.renoise, self.fresh_noise, generator)
             for k, (t, t_next) in enumerate(zip(times, (*times[1:], 0), strict=True)):
                 guided = t < self.guide_below and k % self.guide_every == 0
-                if self.start == "noise" and not number and times[0] >= t >= self.guide_below:
-                    z, z0, eps = free[0][done]  # not yet guided: independent of y
+                if self.start == "noise" and not number and t >= self.guide_below:
+                    z0, eps, x = free[0][done]  # not yet guided: independent of y
                 else:
                     z0, eps = _estimate(prior, z, t, text, self.text_guidance, self.clamp)
-                others = [] if self.companion == "none" else [_decode(prior, free[1][done].z0, size)]
+                    x = None
+                others = [] if self.companion == "none" else [free[1][done].x.to(z.device)]
                 # x1 = D(ẑ0); one step of ψ on {x1, x2}; g = s ∇_{ẑ0} loss(ψ(x1), y)
-                pull, scalars, views = self._align_and_guide(prior, alignment, z0, others, t, size, guided, guess)
+                pull, scalars, views = self._align_and_guide(prior, alignment, z0, x, others, t, size, guided, guess)
                 factor = 1.0 if self.step == "constant" else prior.alpha_bar[t_next].sqrt().float()
                 z = ddim_step(z0, eps, prior.alpha_bar[t_next]) - factor * pull
                 done += 1
@@ -124,12 +125,24 @@ class LDRPS(Checked):
         return (times, *[tuple(t for t in times if t <= self.again) or times[-1:]] * self.recurrences)
 
     def _align_and_guide(
-        self, prior: LatentPrior, alignment: Alignment, z0: Tensor, others: list[Tensor], t: int, size: tuple[int, int], guided: bool, guess: Any
+        self,
+        prior: LatentPrior,
+        alignment: Alignment,
+        z0: Tensor,
+        known: Tensor | None,
+        others: list[Tensor],
+        t: int,
+        size: tuple[int, int],
+        guided: bool,
+        guess: Guess,
     ) -> tuple[Tensor, dict[str, float], dict[str, Tensor]]:
-        """One training step of ψ, then the step that the clean estimate z0 takes towards y: (pull (1,C,h,w), scalars, views)."""
+        """One training step of ψ, then the step that the clean estimate z0 takes towards y: (pull (1,C,h,w), scalars, views).
+
+        known: D(z0) where it has been computed before; others: further clean pictures (1,3,h,w) for ψ.
+        """
         with torch.set_grad_enabled(guided):
             leaf = z0.detach().requires_grad_(guided)
-            x = prior.decode(leaf, size)
+            x = prior.decode(leaf, size) if known is None else known.to(z0.device)
         pictures = torch.cat([x.detach(), *others])
         scalars = dict(alignment.fit(pictures, guided))
         pull = torch.zeros_like(z0)
@@ -173,11 +186,12 @@ class LDRPS(Checked):
         curvature = 2 * moved + 2 * (noise / CODEC_ERROR) ** 2 * gradient.square().mean()
         return x.detach() - gradient.square().sum() / curvature.clamp_min(1e-20) * gradient
 
-    def _first_latent(self, prior: LatentPrior, target: Tensor, t: int, generator: torch.Generator) -> Tensor:
+    def _first_latent(self, prior: LatentPrior, target: Tensor, t: int, seed: int, generator: torch.Generator) -> Tensor:
+        if self.start == "noise":
+            sides = (-(-side // prior.factor) for side in target.shape[-2:])
+            return randn((1, prior.channels, *sides), torch.Generator().manual_seed(seed), prior.device)
         with torch.no_grad():
             z = prior.encode(target)
-        if self.start == "noise":
-            return randn(z.shape, generator, z.device)
         return add_noise(z, self.fresh_noise * randn(z.shape, generator, z.device), prior.alpha_bar[t])
 
     def _wording(self) -> tuple[str, float]:
@@ -188,11 +202,11 @@ class LDRPS(Checked):
 
 
 class Moment(NamedTuple):
-    """One step of an unguided trajectory: z_t, its clean estimate and noise, each (1,C,h,w)."""
+    """One step of an unguided trajectory: clean estimate and noise, each (1,C,h,w), and the decoded estimate (1,3,·,·) in main memory."""
 
-    z: Tensor
     z0: Tensor
     eps: Tensor
+    x: Tensor
 
 
 class Replay:
@@ -230,7 +244,7 @@ def free_run(
                 z = _noise_again(prior, z, times[0], size, renoise, fresh_noise, generator)
             for t, t_next in zip(times, (*times[1:], 0), strict=True):
                 z0, eps = _estimate(prior, z, t, text, wording[1], clamp)
-                yield Moment(z, z0, eps)
+                yield Moment(z0, eps, _decode(prior, z0, size).cpu())
                 z = ddim_step(z0, eps, prior.alpha_bar[t_next])
 
     return Replay(moments())

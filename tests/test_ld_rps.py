@@ -1,0 +1,282 @@
+"""LD-RPS: the nine acceptance tests of its specification, what its economies save, and what it achieves on the embedded prior."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from torch import Tensor
+
+from restoration import metrics
+from restoration.corruptions import CORRUPTIONS
+from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
+from restoration.fpam import FPAM, Alignment, Discriminator
+from restoration.guess import first_guess
+from restoration.run import restore
+from restoration.solvers.ld_rps import LDRPS, PRESETS, free_run
+
+# the paper's algorithm, small enough for a tiny prior: 6 steps, 2 of them before guidance, one recurrence of 3
+SMALL = LDRPS(first=899, steps=6, guide_below=700, again=449, recurrences=1, width=8, scale=2e4, quality_below=400, text_guidance=3.0)
+
+
+def picture(seed=0, size=(24, 24)) -> Tensor:
+    return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def run(prior, y, solver=SMALL, **options):
+    return list(restore(y, solver, prior, **options))
+
+
+def plain_ddim(prior, seed, shape, passes, clamp):
+    """Unguided DDIM with clipping, written down once more."""
+    generator = torch.Generator().manual_seed(seed)
+    z = randn(shape, generator, prior.device)
+    for number, times in enumerate(passes):
+        if number:
+            z = add_noise(z, randn(shape, generator, prior.device), prior.alpha_bar[times[0]])
+        for t, t_next in zip(times, (*times[1:], 0), strict=True):
+            z0, eps = prior.denoise(z, t)
+            z = ddim_step(clamp_quantile(z0, clamp), eps, prior.alpha_bar[t_next])
+    return z
+
+
+def seeds_of(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [int(torch.randint(2**62, (), generator=generator)) for _ in range(2)]
+
+
+def test_1_the_grid_and_the_levels(text_prior):
+    first, *again = LDRPS(recurrences=2).passes(text_prior, 0.0)
+    assert first == tuple(range(899, 0, -2)) and len(first) == 450
+    assert again == [tuple(range(449, 0, -2))] * 2 and len(again[0]) == 225
+    for t, alpha_bar in {899: 0.0143, 699: 0.0831, 449: 0.3485, 99: 0.895, 1: 0.9983, 0: 0.9991}.items():
+        assert text_prior.alpha_bar[t].item() == pytest.approx(alpha_bar, abs=6e-4)
+    assert sum(t >= 700 for t in first) == 100
+
+
+# 2 (clipping) is test_prior.test_clamp_quantile, 3 (sizes) is test_fpam.test_sizes_of_the_paper
+
+
+def test_4_without_guidance_it_is_plain_ddim(text_prior):
+    solver = LDRPS(**vars(SMALL) | {"scale": 0.0, "recurrences": 0})
+    steps = run(text_prior, picture(), solver)
+    expected = plain_ddim(text_prior, seeds_of()[0], (1, 4, 12, 12), solver.passes(text_prior, 0.0), solver.clamp)
+    assert torch.allclose(steps[-1].image, text_prior.decode(expected, (24, 24)), atol=1e-4)
+
+
+def test_4_the_companion_is_the_same_whatever_the_picture(text_prior, monkeypatch):
+    seen: list[list[Tensor]] = [[], []]
+    for record, y in zip(seen, (picture(0), picture(1)), strict=True):
+        fit = Alignment.fit
+        with monkeypatch.context() as patch:
+            patch.setattr(Alignment, "fit", lambda self, x, guided, r=record, f=fit: r.append(x[1]) or f(self, x, guided))
+            free_run.cache_clear()
+            run(text_prior, y)
+    assert len(seen[0]) == 9 and all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
+    shape, passes = (1, 4, 12, 12), SMALL.passes(text_prior, 0.0)
+    last = free_run(text_prior, seeds_of()[1], shape, (24, 24), passes, ("", 3.0), SMALL.clamp, "latent", 1.0)[8]
+    end = ddim_step(last.z0, last.eps, text_prior.alpha_bar[0])
+    assert torch.allclose(end, plain_ddim(text_prior, seeds_of()[1], shape, passes, SMALL.clamp), atol=1e-5)
+
+
+def test_5_the_companion_has_no_gradient(text_prior):
+    """Both latents in one graph, as the release has them: the companion's gradient is zero, the other's is that of the graph without it."""
+    y, z = picture(), torch.randn(2, 4, 12, 12)
+
+    def alignment():
+        return Alignment(y, SMALL._weights(), 8, torch.Generator().manual_seed(0))
+
+    leaf = z.clone().requires_grad_()
+    both = text_prior.decode(leaf, (24, 24))
+    (together,) = torch.autograd.grad(alignment().loss(both[:1], both.detach(), True), leaf)
+    alone = z[:1].clone().requires_grad_()
+    (single,) = torch.autograd.grad(alignment().loss(text_prior.decode(alone, (24, 24)), both.detach(), True), alone)
+    assert (together[1] == 0).all() and single.abs().max() > 0
+    assert torch.allclose(together[:1], single, rtol=1e-4, atol=1e-8)
+
+
+def test_6_the_picture_acts_from_the_first_guided_step(text_prior):
+    a, b = (run(text_prior, picture(seed)) for seed in (0, 1))
+    early = [s.index for s in a if int(s.note.split()[-1]) >= 700 and s.note.startswith("pass 0")]
+    assert early == [1, 2]
+    for k in early:  # the latents are equal, ψ already differs
+        assert torch.equal(a[k - 1].latent, b[k - 1].latent)
+        assert not torch.equal(a[k - 1].views["ψ(estimate)"], b[k - 1].views["ψ(estimate)"])
+    assert torch.equal(a[2].latent, b[2].latent) and not torch.equal(a[3].latent, b[3].latent)
+
+
+def test_7_the_order_of_pictures_changes_nothing(text_prior):
+    ys = [picture(seed) for seed in range(2)]
+    forth = [run(text_prior, y)[-1].image for y in ys]
+    free_run.cache_clear()
+    back = [run(text_prior, y)[-1].image for y in reversed(ys)][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(forth, back, strict=True))
+
+
+@pytest.mark.parametrize("size", [(24, 24), (17, 33), (41, 22)])
+def test_8_any_size_and_no_recurrence(text_prior, size):
+    steps = run(text_prior, picture(size=size), LDRPS(**vars(SMALL) | {"recurrences": 0}))
+    assert steps[-1].result.image.shape[-2:] == size and len(steps) == 6
+    assert [name for name in steps[-1].views if name.startswith("pass")] == ["pass 0"]
+
+
+# 9 (an empty prompt with and without the shortcut) is test_prior.test_an_empty_prompt_is_the_same_with_and_without_the_shortcut
+
+
+def literal(prior, y, solver, seed=0):
+    """The algorithm as the paper's box has it (specification §1.12), with none of the economies."""
+    size, generator = (y.shape[-2], y.shape[-1]), torch.Generator().manual_seed(seed)
+    own, other = (torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator))) for _ in range(2))
+    alignment = Alignment(y, solver._weights(), solver.width, generator)
+    z = torch.cat([randn((1, 4, size[0] // 2, size[1] // 2), g, prior.device) for g in (own, other)])
+    text = torch.cat([prior.embed(""), prior.embed(solver.prompt)[-1:]])
+    for number, times in enumerate(solver.passes(prior, 0.0)):
+        if number:
+            noise = torch.cat([randn(z[:1].shape, g, prior.device) for g in (generator, other)])
+            z = add_noise(z, noise, prior.alpha_bar[times[0]])
+        for t, t_next in zip(times, (*times[1:], 0), strict=True):
+            z0, eps = prior.denoise(z, t, text, solver.text_guidance)
+            z0 = clamp_quantile(z0, solver.clamp).requires_grad_()
+            z = ddim_step(z0.detach(), eps, prior.alpha_bar[t_next])
+            x = prior.decode(z0, size)
+            alignment.fit(x.detach(), t < solver.guide_below)
+            if t < solver.guide_below:
+                loss = alignment.loss(x[:1], x.detach(), t < solver.quality_below)
+                z = z - solver.scale * size[0] * size[1] / 512**2 * torch.autograd.grad(loss, z0)[0]
+    return prior.decode(z[:1], size).detach()
+
+
+@pytest.mark.parametrize("prompt", ["", "red door"])
+def test_the_economies_change_nothing(text_prior, prompt):
+    # the first noise of the guided trajectory is its own seed's here and in the solver
+    solver = LDRPS(**vars(SMALL) | {"prompt": prompt, "scale": 2e3})
+    free_run.cache_clear()
+    assert torch.allclose(run(text_prior, picture(), solver)[-1].image, literal(text_prior, picture(), solver), atol=2e-3)
+
+
+class Counting:
+    """A prior that only counts what it is asked for."""
+
+    factor, channels, device = 8, 4, torch.device("cpu")
+
+    def __init__(self, alpha_bar):
+        self.alpha_bar, self.rows, self.decoded, self.with_graph = alpha_bar, 0, 0, 0
+
+    def embed(self, prompt, negative=""):
+        return torch.zeros(1 + bool(prompt), 1, 1)
+
+    def denoise(self, z, t, text, guidance):
+        self.rows += len(z) * len(text)
+        return 0.9 * z, 0.1 * z
+
+    def decode(self, z, size):
+        self.decoded += len(z)
+        self.with_graph += len(z) if z.requires_grad else 0
+        return torch.nn.functional.interpolate(z[:, :3], size)
+
+    def preview(self, z, size):  # the picture at the end of a pass, not a step's
+        return torch.zeros(1, 3, *size)
+
+
+@functools.cache
+def stable_diffusion_flops():
+    """FLOPs at 512×512 of Stable Diffusion 2.1-base's parts and of ψ's, by torch's counter on meta tensors."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def count(function):
+        with FlopCounterMode(display=False) as counter:
+            function()
+        return counter.get_total_flops()
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True)
+        down, up = ("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4
+        vae = AutoencoderKL(down_block_types=down, up_block_types=up, block_out_channels=(128, 256, 512, 512), layers_per_block=2)
+        psi, critic = FPAM(), Discriminator()
+        z, x = torch.empty(1, 4, 64, 64), torch.empty(2, 3, 512, 512)
+        words, t = torch.empty(1, 77, 1024), torch.empty(1)
+    vae.requires_grad_(False)
+    with torch.no_grad():
+        parts = {
+            "unet": count(lambda: unet(z, t, words)),
+            "decode": count(lambda: vae.decode(z)),
+            "encode": count(lambda: vae.encode(x[:1])),
+        }
+    parts["back"] = count(lambda: vae.decode(z.requires_grad_()).sample.sum().backward()) - parts["decode"]
+    parts["fit"] = count(lambda: critic(psi(x)).sum().backward()) + count(lambda: critic(x).sum().backward()) * 2
+    parts["guide"] = count(lambda: psi(x[:1].requires_grad_()).sum().backward())
+    return parts
+
+
+# the release (specification §5, §7.2): both latents and both texts always; every decode with graph and its gradient; an unused encode
+@pytest.mark.parametrize(
+    ("recurrences", "prompt", "spare_decodes", "least"),
+    [(2, "red door", 0, 1.4), (1, "", 1, 2.5), (3, "", 4, 3.5)],
+    ids=["low-light", "denoise", "dehaze"],
+)
+def test_the_economies_in_flops(text_prior, recurrences, prompt, spare_decodes, least):
+    solver = LDRPS(first=899, steps=18, recurrences=recurrences, prompt=prompt, width=6)  # 4 of 18 unguided and 9 again, as 100 of 450 and 225
+    prior = Counting(text_prior.alpha_bar)
+    y = picture(size=(16, 16))
+    free_run.cache_clear()
+    if not prompt:  # the free trajectories do not depend on the picture: a set of pictures shares them
+        list(solver.restore(prior, y, None, generator=torch.Generator().manual_seed(0)))
+        prior.rows = prior.decoded = prior.with_graph = 0
+    steps = len(list(solver.restore(prior, y, None, generator=torch.Generator().manual_seed(0))))
+    f = stable_diffusion_flops()
+    both = steps * f["fit"] + (steps - 4) * f["guide"]
+    ours = prior.rows * f["unet"] + prior.decoded * f["decode"] + prior.with_graph * f["back"] + both
+    each = 4 * f["unet"] + 2 * (f["decode"] + f["back"] + f["encode"]) + spare_decodes * f["decode"]
+    assert steps * each + both + 4 * f["guide"] > least * ours
+
+
+def test_both_forms_of_recurrence(text_prior):
+    a, b = (run(text_prior, picture(), LDRPS(**vars(SMALL) | {"renoise": form}))[-1].image for form in ("latent", "image"))
+    assert a.shape == b.shape and not torch.equal(a, b)
+
+
+def test_the_prompt_matters_to_a_text_prior_only(text_prior, tiny_prior):
+    solvers = [LDRPS(**vars(SMALL) | {"prompt": p, "recurrences": 0}) for p in ("", "red door")]
+    a, b = (run(text_prior, picture(), s)[-1].image for s in solvers)
+    assert not torch.equal(a, b)
+    a, b = (run(tiny_prior, picture(), s)[-1].image for s in solvers)
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_corruptions_are_seeded_8_bit_and_keep_the_size(kind, photo):
+    a, b, c = (CORRUPTIONS[kind].degrade(photo, torch.Generator().manual_seed(s)) for s in (0, 0, 1))
+    assert a.shape == photo.shape and a.min() >= 0 and a.max() <= 1 and torch.equal(a, b)
+    assert kind == "grey" or not torch.equal(a, c)
+    assert torch.allclose(a * 255, (a * 255).round(), atol=1e-3) and torch.isfinite(a).all()
+    assert metrics.psnr(a, photo) < 30
+
+
+@pytest.mark.parametrize(("kind", "damage"), [("exposure", "low-light"), ("veil", "haze"), ("none", "noise")])
+def test_a_guess_undoes_itself_and_helps(kind, damage, photo):
+    y = CORRUPTIONS[damage].degrade(photo, torch.Generator().manual_seed(0))
+    guess = first_guess(y, kind)
+    x = 0.02 + 0.96 * torch.rand(1, 3, *y.shape[-2:])
+    assert torch.allclose(guess.invert(guess.forward(x)), x, atol=1e-4)
+    if kind != "none":
+        assert metrics.psnr(guess.invert(y), photo) > metrics.psnr(y, photo) + 3
+
+
+def test_auto_finds_the_damage(photo):
+    def look(kind):
+        return first_guess(CORRUPTIONS[kind].degrade(photo, torch.Generator().manual_seed(0)), "auto")
+
+    assert look("low-light").gain < 0.7 and look("haze").gain == 1 and look("haze").veil.mean() > 0.1
+    assert look("grey").grey and not look("noise").grey
+    assert look("noise").noise > 3 * first_guess(photo, "auto").noise
+
+
+def test_the_passes_and_views_are_shown(tiny_prior):
+    solver = LDRPS(**PRESETS["auto"] | {"steps": 2, "recurrences": 2, "again": 50, "fresh_noise": 0.5, "start_level": 20.0})
+    steps = run(tiny_prior, picture(size=(32, 40)), solver)
+    assert {"estimate", "ψ(estimate)"} <= steps[0].views.keys()
+    assert {"pass 0", "pass 1", "pass 2"} <= steps[-1].views.keys()
+    for view in steps[-1].views.values():
+        assert view.shape == (1, 3, 32, 40) and view.min() >= 0 and view.max() <= 1
