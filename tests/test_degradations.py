@@ -16,13 +16,13 @@ def asymmetric(tmp_path):
     return UploadedBlur(file=str(tmp_path / "kernel.npy"))
 
 
-@pytest.fixture(params=[*TASKS, "×2", "×3"])
+@pytest.fixture(params=[*TASKS, "×2", "×3", "blur-decimate ×3"])
 def case(request, asymmetric) -> tuple[LinearDegradation, tuple[int, ...]]:
     if request.param == "kernel-deblur":
         return asymmetric, (1, 3, 33, 46)
-    if request.param.startswith("×"):
-        scale = int(request.param[1:])
-        return SuperResolution(scale=scale), (1, 3, 11 * scale, 16 * scale)
+    if "×" in request.param:
+        scale, reduction = int(request.param[-1]), request.param[:-2].strip()
+        return SuperResolution(scale=scale, reduction=reduction or "bicubic"), (1, 3, 11 * scale, 16 * scale)
     return TASKS[request.param](), (1, 3, 44, 64)
 
 
