@@ -79,3 +79,12 @@ def test_noise_is_seeded():
     first, again, other = (task.degrade(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert abs((first - x).std().item() * 255 - 25) < 1.5
+
+
+def test_blur_is_deepinvs(asymmetric):
+    from deepinv.physics import BlurFFT
+
+    x = torch.rand(1, 3, 33, 46)
+    physics = BlurFFT(img_size=(3, 33, 46), filter=asymmetric._kernel[None, None])
+    assert torch.allclose(asymmetric.forward(x), physics.A(x), atol=1e-5)
+    assert torch.allclose(asymmetric.prox(x, x, 0.01), physics.prox_l2(x, x, gamma=100.0), atol=1e-4)
