@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from skimage import data as pictures
 
 from restoration.prior import load_prior
-from restoration.training import autoencoder, data, denoiser
+from restoration.training import autoencoder, data, denoiser, loop
 
 SMALL = ["--widths", "8", "8", "--blocks", "1", "--crop", "32", "--batch", "2", "--holdout", "2", "--evaluate-every", "1000"]
 
@@ -88,3 +88,18 @@ def test_no_photographs(tmp_path):
         pass
     with pytest.raises(ValueError, match="no photographs"):
         data.load_photographs([tmp_path / "empty.tar"])
+
+
+def test_a_step_far_out_is_left_out(tmp_path):
+    """A single bad batch must not undo hours: it once did."""
+    model = torch.nn.Linear(4, 1)
+    parser = loop.arguments("", steps=30)
+    args = parser.parse_args(["x", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu"])
+
+    def loss(model: torch.nn.Module, step: int) -> torch.Tensor:
+        blown = {10: float("nan"), 20: 1e30}.get(step, 1.0)
+        return (model(torch.ones(2, 4)) - 1).square().mean() * blown
+
+    before = loss(model, 0).item()
+    loop.train(model, loss, lambda _: {}, lambda _: None, args)
+    assert loss(model, 0) < before and all(torch.isfinite(p).all() for p in model.parameters())
