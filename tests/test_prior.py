@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler
 
 from restoration import diffusion, metrics
 from restoration.prior import EMBEDDED, load_prior
+from restoration.training import card
 
 
 def test_committed_weights_fit_the_hub():
@@ -126,3 +127,12 @@ def test_clamp_quantile():
     assert torch.equal(diffusion.clamp_quantile(0.1 * z.clamp(-9, 9), 0.995), 0.1 * z.clamp(-9, 9))  # s is never below 1
     scheduler = DDIMScheduler(thresholding=True, dynamic_thresholding_ratio=0.995, sample_max_value=100)
     assert not torch.allclose(scheduler._threshold_sample(z), out)  # the stock one divides
+
+
+def test_the_card_measures_and_samples(tiny_prior, photo):
+    """An untrained network is the Wiener filter where the deviations are right, and sampling ends with finite pictures."""
+    rows = card.levels(tiny_prior, photo[..., :64, :64])
+    assert [row[0] for row in rows] == list(card.LEVELS)
+    assert all(a < b + 30 for _, a, b, _ in rows) and rows[0][1] > rows[-1][1]
+    pictures = card.samples(tiny_prior, 2, 32, 5, 0)
+    assert pictures.shape == (2, 3, 32, 32) and torch.isfinite(pictures).all()
