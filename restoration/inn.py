@@ -103,8 +103,9 @@ class LiftingINN(ModelMixin, ConfigMixin):
         super().__init__()
         if patch % scale:
             raise ValueError(f"patch is {patch} and scale {scale}; patch must be a multiple of scale.")
+        if scale & (scale - 1):
+            raise ValueError(f"scale is {scale}; it must be a power of two.")
         self.register_buffer("unit", torch.tensor(spread)[:, None, None], persistent=False)
-        self.register_buffer("haar", haar_blocks(scale), persistent=False)
         coarse = len(spread) * (patch // scale) ** 2
         details = coarse * (scale**2 - 1) if scale > 1 else coarse
         self.encoder = DegradationEncoder(embedding)
@@ -158,7 +159,7 @@ class LiftingINN(ModelMixin, ConfigMixin):
         scale, patch = self.config.scale, self.config.patch
         x = F.pad(x, (0, -x.shape[-1] % patch, 0, -x.shape[-2] % patch), mode="reflect") if patch > 1 else x
         blocks = F.pixel_unshuffle(x, scale).unflatten(1, (-1, scale**2))
-        bands = torch.einsum("ij,bcjhw->bcihw", self.haar / scale, blocks)
+        bands = torch.einsum("ij,bcjhw->bcihw", haar_blocks(scale).to(x) / scale, blocks)
         coarse = F.pixel_unshuffle(bands[:, :, 0], patch // scale)
         return coarse, coarse if scale == 1 else F.pixel_unshuffle(bands[:, :, 1:].flatten(1, 2), patch // scale)
 
@@ -168,7 +169,7 @@ class LiftingINN(ModelMixin, ConfigMixin):
             return F.pixel_shuffle((c + d) / 2, fold)
         coarse, rest = F.pixel_shuffle(c, fold), F.pixel_shuffle(d, fold)
         bands = torch.cat([coarse[:, :, None], rest.unflatten(1, (-1, scale**2 - 1))], 2)
-        blocks = torch.einsum("ij,bcihw->bcjhw", self.haar * scale, bands)
+        blocks = torch.einsum("ij,bcihw->bcjhw", haar_blocks(scale).to(c) * scale, bands)
         return F.pixel_shuffle(blocks.flatten(1, 2), scale)
 
     def _refuse_half(self, x: Tensor) -> None:
@@ -177,19 +178,25 @@ class LiftingINN(ModelMixin, ConfigMixin):
                 raise TypeError(f"The invertible network is exact in float32 only; it was given {dtype}.")
 
 
+@functools.cache
 def haar_blocks(side: int) -> Tensor:
-    """(side², side²) orthonormal: the separable Haar basis of side×side blocks as rows, the mean (times side) first."""
+    """(side², side²) orthonormal, float64: the separable Haar basis of side×side blocks as rows, the mean (times side) first."""
 
     def line(n: int) -> Tensor:
         if n == 1:
-            return torch.ones(1, 1)
-        low = torch.kron(line(n // 2), torch.tensor([[1.0, 1.0]]))
-        high = torch.kron(torch.eye(n // 2), torch.tensor([[1.0, -1.0]]))
+            return torch.ones(1, 1, dtype=torch.float64)
+        low = torch.kron(line(n // 2), torch.tensor([[1.0, 1.0]]).double())
+        high = torch.kron(torch.eye(n // 2).double(), torch.tensor([[1.0, -1.0]]).double())
         return torch.cat([low, high]) / math.sqrt(2)
 
-    if side < 1 or side & (side - 1):
-        raise ValueError(f"scale is {side}; it must be a power of two.")
     return torch.kron(line(side), line(side))
+
+
+def enlarge(y: Tensor, scale: int) -> Tensor:
+    """Bicubic enlargement as Pillow's (B,3,h,w) -> (B,3,h·scale,w·scale), clamped to [0,1]."""
+    if scale == 1:
+        return y
+    return F.interpolate(y, scale_factor=scale, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def folder_name(domain: str, scale: int, prior: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from restoration.solvers.latent_indigo import PRESETS as LATENT_INDIGO_PRESETS
+from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import PRESETS as RELD_PRESETS
 from restoration.solvers.reld import RELD
 
-SOLVERS = {"reld": RELD}
-PRESETS = {"reld": RELD_PRESETS}
+SOLVERS = {"reld": RELD, "latent-indigo": LatentINDIGO}
+PRESETS = {"reld": RELD_PRESETS, "latent-indigo": LATENT_INDIGO_PRESETS}

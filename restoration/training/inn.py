@@ -17,18 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restoration import realistic
-from restoration.inn import DOMAINS, LiftingINN, folder_name
+from restoration.inn import DOMAINS, LiftingINN, enlarge, folder_name
 from restoration.prior import LatentPrior, load_prior
 from restoration.training import data, loop
 
 CONSISTENCY = 0.01  # weight of the crop consistency of γ
-
-
-def enlarge(y: Tensor, scale: int) -> Tensor:
-    """Bicubic enlargement as Pillow's (B,3,h,w) -> (B,3,h·scale,w·scale), clamped to [0,1]."""
-    if scale == 1:
-        return y
-    return F.interpolate(y, scale_factor=scale, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def degraded(x: Tensor, args: argparse.Namespace, generator: torch.Generator) -> tuple[Tensor, Tensor]:
