@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -196,12 +196,38 @@ def enlarge(y: Tensor, scale: int) -> Tensor:
     """Bicubic enlargement as Pillow's (B,3,h,w) -> (B,3,h·scale,w·scale), clamped to [0,1]."""
     if scale == 1:
         return y
-    return F.interpolate(y, scale_factor=scale, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    with torch.autocast(y.device.type, enabled=False):
+        return F.interpolate(y, scale_factor=scale, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+class Restorer(ModelMixin, ConfigMixin):
+    """Rest of INDIGO+ (there SwinIR), for the start: y (B,3,h,w) in [0,1] -> first estimate (B,3,h·scale,w·scale).
+
+    The bicubic enlargement plus a residual that begins at zero, computed at a quarter of the output's resolution.
+    """
+
+    @register_to_config
+    def __init__(self, scale: int = 4, width: int = 48, cells: int = 6):
+        super().__init__()
+        self.fold = 4 // scale
+        self.enter = nn.Conv2d(3 * self.fold**2, width, 3, padding=1)
+        self.cells = nn.ModuleList(Residual(width) for _ in range(cells))
+        self.leave = nn.Conv2d(width, 3 * 4**2, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, y: Tensor) -> Tensor:
+        big = enlarge(y, self.config.scale)
+        padded = F.pad(y, (0, -y.shape[-1] % self.fold, 0, -y.shape[-2] % self.fold), mode="replicate")
+        h = self.enter(F.pixel_unshuffle(4 * (padded - 0.5), self.fold))
+        for cell in self.cells:
+            h = cell(h)
+        return big + F.pixel_shuffle(self.leave(h), 4)[..., : big.shape[-2], : big.shape[-1]]
 
 
 def folder_name(domain: str, scale: int, prior: str) -> str:
-    """pixel-x4 serves every prior; latent-<prior>-x4 the one it was trained with."""
-    return f"pixel-x{scale}" if domain == "pixel" else f"latent-{Path(prior).name}-x{scale}"
+    """first-x4 and pixel-x4 serve every prior; latent-<prior>-x4 the one it was trained with."""
+    return f"latent-{Path(prior).name}-x{scale}" if domain == "latent" else f"{domain}-x{scale}"
 
 
 @functools.lru_cache(maxsize=8)
@@ -210,10 +236,21 @@ def load_inn(domain: str, scale: int, prior: str, device: str = "cpu") -> Liftin
 
     ValueError, with what to do about it, where none has been trained.
     """
+    return _load(LiftingINN, domain, scale, prior, device)
+
+
+@functools.lru_cache(maxsize=8)
+def load_restorer(scale: int, device: str = "cpu") -> Restorer:
+    """The trained restorer of an output scale, frozen, cached. ValueError where none has been trained."""
+    return _load(Restorer, "first", scale, "", device)
+
+
+def _load(kind: type[Any], domain: str, scale: int, prior: str, device: str) -> Any:
     folder = INNS / folder_name(domain, scale, prior)
     if not (folder / "config.json").is_file():
-        command = f"python -m restoration.training.inn SHARD... --domain {domain} --prior {prior} --scale {scale} --out {INNS}"
-        other = ", or choose the pixel domain, which works with every prior" if domain == "latent" else ""
-        raise ValueError(f"There is no {domain} network for ×{scale} with the prior {prior!r}: train one with `{command}`{other}.")
-    inn = LiftingINN.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
-    return inn.to(device).eval().requires_grad_(False)
+        named = f" with the prior {prior!r}" if domain == "latent" else ""
+        command = f"python -m restoration.training.inn SHARD... --domain {domain} --prior {prior or 'embedded'} --scale {scale}"
+        other = {"latent": ", or choose the pixel domain, which works with every prior", "first": ", or start from the enlarged picture"}
+        raise ValueError(f"There is no {domain} network for ×{scale}{named}: train one with `{command}`{other.get(domain, '')}.")
+    model = kind.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+    return model.to(device).eval().requires_grad_(False)

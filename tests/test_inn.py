@@ -14,7 +14,7 @@ from torch import nn
 
 from restoration import realistic
 from restoration.degradations import SuperResolution
-from restoration.inn import INNS, LiftingINN, enlarge, load_inn
+from restoration.inn import INNS, LiftingINN, Restorer, enlarge, load_inn, load_restorer
 from restoration.metrics import psnr
 from restoration.training import inn as training
 
@@ -161,9 +161,27 @@ def shard(tmp_path) -> str:
     return str(tmp_path / "photos.tar")
 
 
-@pytest.mark.parametrize("domain", ["pixel", "latent"])
+@pytest.mark.parametrize("domain", ["pixel", "latent", "first"])
 def test_training_continues_where_it_stopped(tmp_path, shard, domain, capsys):
-    common = [shard, "--domain", domain, "--scale", "2", "--holdout", "2", "--batch", "2", "--crop", "32", "--width", "8", "--pairs", "1"]
+    common = [
+        shard,
+        "--domain",
+        domain,
+        "--scale",
+        "2",
+        "--holdout",
+        "2",
+        "--batch",
+        "2",
+        "--crop",
+        "32",
+        "--width",
+        "8",
+        "--cells",
+        "1",
+        "--pairs",
+        "1",
+    ]
 
     def train(name: str, steps: int) -> dict:
         training.main([*common, "--out", str(tmp_path / name), "--checkpoint", str(tmp_path / f"{name}.pt"), "--steps", str(steps)])
@@ -171,14 +189,23 @@ def test_training_continues_where_it_stopped(tmp_path, shard, domain, capsys):
 
     assert train("a", 2)["step"] == 2
     assert train("a", 4)["step"] == 4
-    name = "pixel-x2" if domain == "pixel" else "latent-embedded-x2"
-    assert LiftingINN.from_pretrained(tmp_path / "a" / name).config.scale == (2 if domain == "pixel" else 1)
+    kind, name = (Restorer, "first-x2") if domain == "first" else (LiftingINN, "latent-embedded-x2" if domain == "latent" else "pixel-x2")
+    assert kind.from_pretrained(tmp_path / "a" / name).config.scale == (1 if domain == "latent" else 2)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_the_untrained_restorer_is_the_enlargement(scale):
+    y = torch.rand(1, 3, 21, 18)
+    assert torch.equal(Restorer(scale)(y), enlarge(y, scale))
 
 
 @pytest.mark.parametrize("folder", sorted(INNS.glob("*-x*")), ids=lambda f: f.name)
 def test_committed_networks(folder, photo):
     assert max(f.stat().st_size for f in folder.iterdir()) < 15e6
     domain, *_, scale = folder.name.split("-")
+    if domain == "first":
+        assert load_restorer(int(scale[1:]))(torch.rand(1, 3, 16, 16)).shape[-1] == 16 * int(scale[1:])
+        return
     inn = load_inn(domain, int(scale[1:]), "embedded")
     x = torch.rand(1, len(inn.config.spread), 64, 64) if domain == "pixel" else torch.randn(1, 16, 32, 32) * inn.unit
     gamma = inn.embed(photo)

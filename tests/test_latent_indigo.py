@@ -44,7 +44,7 @@ def final(prior, y, solver, **options):
 def test_the_latent_network_never_decodes_before_the_end(tiny_prior, latent_network, monkeypatch, guidance, refine):
     calls, decode = [], tiny_prior.decode
     monkeypatch.setattr(tiny_prior, "decode", lambda z, size: calls.append(size) or decode(z, size))
-    solver = LatentINDIGO(domain="latent", steps=4, guidance=guidance, refine=refine)
+    solver = LatentINDIGO(domain="latent", start="enlarged", steps=4, guidance=guidance, refine=refine)
     for step in restore(torch.rand(1, 3, 16, 16), solver, tiny_prior):
         assert bool(calls) == (step.index == step.total)
 
@@ -52,7 +52,7 @@ def test_the_latent_network_never_decodes_before_the_end(tiny_prior, latent_netw
 @pytest.mark.parametrize("guidance", ["direct", "gradient"])
 def test_guidance_by_the_true_degradation_makes_the_result_agree_with_it(embedded, photo, mean_of_blocks, guidance):
     y = F.avg_pool2d(photo, 4)
-    solver = LatentINDIGO(domain="pixel", steps=4, guidance=guidance, fidelity=1.0)
+    solver = LatentINDIGO(domain="pixel", start="enlarged", start_level=25.0, steps=4, guidance=guidance, fidelity=1.0)
     mismatch = {}
     for fidelity in (0.0, 1.0):
         image = final(embedded, y, dataclasses.replace(solver, fidelity=fidelity)).image
@@ -62,7 +62,7 @@ def test_guidance_by_the_true_degradation_makes_the_result_agree_with_it(embedde
 
 def test_one_full_swap_agrees_with_the_measurement(embedded, photo, mean_of_blocks):
     y = F.avg_pool2d(photo, 4)
-    camera = _Camera(LatentINDIGO(domain="pixel"), embedded, y)
+    camera = _Camera(LatentINDIGO(domain="pixel", start="enlarged"), embedded, y)
     z, before = camera.swap(embedded.encode(torch.full_like(photo, 0.5)), 1.0)
     assert camera.swap(z, 1.0)[1] < 0.05 * before
 
@@ -71,7 +71,7 @@ def test_one_full_swap_agrees_with_the_measurement(embedded, photo, mean_of_bloc
 def test_refinement_explains_this_photograph_better_and_is_forgotten(tiny_prior, latent_network, refine):
     weights = {k: v.clone() for k, v in latent_network.state_dict().items()}
     y = torch.rand(1, 3, 16, 16)
-    camera = _Camera(LatentINDIGO(refine=refine), tiny_prior, y)
+    camera = _Camera(LatentINDIGO(start="enlarged", refine=refine), tiny_prior, y)
     gamma = camera.gamma.clone()
     z = tiny_prior.encode(torch.rand(1, 3, 64, 64))
     before = camera.swap(z, 0.0)[1]
@@ -80,11 +80,11 @@ def test_refinement_explains_this_photograph_better_and_is_forgotten(tiny_prior,
     assert camera.swap(z, 0.0)[1] < before
     assert torch.equal(camera.gamma, gamma) == (refine == "full")
     assert all(torch.equal(v, weights[k]) for k, v in latent_network.state_dict().items())
-    assert torch.equal(_Camera(LatentINDIGO(refine=refine), tiny_prior, y).gamma, gamma)
+    assert torch.equal(_Camera(LatentINDIGO(start="enlarged", refine=refine), tiny_prior, y).gamma, gamma)
 
 
 def test_a_gradient_step_lowers_the_mismatch(tiny_prior, latent_network):
-    camera = _Camera(LatentINDIGO(guidance="gradient", fidelity=0.5), tiny_prior, torch.rand(1, 3, 16, 16))
+    camera = _Camera(LatentINDIGO(start="enlarged", guidance="gradient", fidelity=0.5), tiny_prior, torch.rand(1, 3, 16, 16))
     z = tiny_prior.encode(torch.rand(1, 3, 64, 64))
     z, before = camera.gradient(z)
     assert camera.gradient(z)[1] < before
@@ -109,7 +109,7 @@ def _betas(prior):
 
 def test_any_size_in_tiles(embedded, mean_of_blocks):
     y = torch.rand(1, 3, 21, 33)
-    image = final(embedded, y, LatentINDIGO(domain="pixel", steps=2, tile=16)).image
+    image = final(embedded, y, LatentINDIGO(domain="pixel", start="enlarged", steps=2, tile=16)).image
     assert image.shape == (1, 3, 84, 132)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from restoration import metrics
 from restoration.degradations import TASKS
-from restoration.inn import LiftingINN
+from restoration.inn import LiftingINN, Restorer
 from restoration.run import restore
 from restoration.solvers import PRESETS, SOLVERS, latent_indigo
 from restoration.solvers.latent_indigo import LatentINDIGO
@@ -20,7 +20,7 @@ BLIND = [
     LatentINDIGO(scale=1, steps=3),
     LatentINDIGO(scale=2, steps=3, guidance="gradient", refine="gamma", regularise="resample", churn=0.5),
     LatentINDIGO(scale=2, steps=3, domain="pixel", refine="full", regularise="statistics", start="noise"),
-    LatentINDIGO(scale=4, steps=3, domain="pixel", guidance="gradient", regularise="pull", tile=16),
+    LatentINDIGO(scale=4, steps=3, domain="pixel", start="enlarged", guidance="gradient", regularise="pull", tile=16),
 ]
 
 
@@ -38,6 +38,7 @@ def networks(monkeypatch) -> None:
 
     made = {(d, s): load(d, s, "", "") for d in ("latent", "pixel") for s in (1, 2, 4)}
     monkeypatch.setattr(latent_indigo, "load_inn", lambda domain, scale, prior, device: made[domain, scale])
+    monkeypatch.setattr(latent_indigo, "load_restorer", lambda scale, device: Restorer(scale, width=8, cells=1).requires_grad_(False))
 
 
 def run(prior, y, solver, task, **options):

@@ -1,14 +1,15 @@
 """LatentINDIGO, reconstructed from the abstract and two reviews of arXiv 2505.12935: an INN that has learned to degrade guides the sampler.
 
 Notation (code -> papers/latentindigo.md):  y -> y · inn -> g_Θ · gamma -> γ_deg = F(y) · z_t, z0 -> z_t, z_{0|t} · guided -> z̃
-  target -> y, or z_y = E(enlarged y) in the latent domain · measured -> x_c, z_c · swapped -> x_inv, z_inv
+  observed -> y, or z_y = E(enlarged y) in the latent domain · measured -> x_c, z_c · swapped -> x_inv, z_inv
   fidelity -> η_t of (21), (24) · levels -> sqrt((1-ᾱ)/ᾱ) of the visited timesteps · churn -> η of DDIM (15)
 
 Known from the paper: guidance of the latent by the INN at every step, in pixels (PixelINN) or in latents without decoding
 (LatentINN); a regularisation that keeps the latent near the manifold; refinement of the INN along the way.
 Reconstructed: the order of these (§3.2), the gradient with respect to z_{0|t} (19), one Adam step of refinement per step (25).
-Proposed here: the autograd-free forms (21) and (24), the Polyak step of the gradient form, refinement of γ alone, the start from
-one swap of the INN, all regularisations. Differences from official code: unknown, none was found.
+Proposed here: the autograd-free forms (21) and (24), the Polyak step of the gradient form, refinement of γ alone, all
+regularisations, and that with a first restoration x̂ = Rest(y) guidance aims at g_c(x̂), not at y: a swap copies whatever it is
+given into the estimate, and y is noisy. Differences from official code: unknown, none was found.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 from restoration import tiling
 from restoration.degradations import Checked, LinearDegradation, knob
 from restoration.diffusion import add_noise, geometric_levels, randn
-from restoration.inn import DOMAINS, LiftingINN, enlarge, load_inn
+from restoration.inn import DOMAINS, LiftingINN, enlarge, load_inn, load_restorer
 from restoration.prior import LatentPrior
 from restoration.solvers.base import Step
 
@@ -43,10 +44,10 @@ class LatentINDIGO(Checked):
 
     domain: str = knob("latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS)
     scale: int = knob(4, "How many times larger the result is", choices=(1, 2, 4))
-    fidelity: float = knob(0.8, "How strongly every step follows the measurement", low=0.0, high=1.0)
-    steps: int = knob(10, "Steps of the sampler", low=1, high=100)
-    start: str = knob("restoration", "restoration: a first estimate plus noise · noise: noise alone", choices=("restoration", "noise"))
-    start_level: float = knob(25.0, "Noise added to the first estimate, in 1/255", low=1.0, high=255.0)
+    start: str = knob("restoration", "First estimate: a small network's, the enlarged picture, none", choices=("restoration", "enlarged", "noise"))
+    fidelity: float = knob(1.0, "How strongly every step follows the measurement", low=0.0, high=1.0)
+    steps: int = knob(4, "Steps of the sampler", low=1, high=100)
+    start_level: float = knob(10.0, "Noise added to the first estimate, in 1/255", low=1.0, high=255.0)
     end_level: float = knob(2.0, "Noise level of the last step, in 1/255", low=1.0, high=255.0)
     guidance: str = knob("direct", "direct: the swapped estimate itself · gradient: one step down the mismatch", choices=("direct", "gradient"))
     refine: str = knob("none", "Fit to this photograph: the degradation's embedding, or the full network", choices=("none", "gamma", "full"))
@@ -64,8 +65,8 @@ class LatentINDIGO(Checked):
         ValueError where no INN has been trained for this domain, scale and prior.
         """
         camera = _Camera(self, prior, y)  # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
-        z = camera.first_estimate()
-        start = self.start_level / 255 if self.start == "restoration" else float(prior.sigmas[-1])
+        z = prior.encode(camera.first)
+        start = float(prior.sigmas[-1]) if self.start == "noise" else self.start_level / 255
         times = [prior.timestep(level) for level in geometric_levels(start, min(self.end_level / 255, start), self.steps)]
         z_t = add_noise(z, randn(z.shape, generator, z.device), prior.alpha_bar[times[0]])
         for k, t in enumerate(times, 1):
@@ -119,7 +120,11 @@ class _Camera:
         self.inn: LiftingINN = copy.deepcopy(inn) if solver.refine == "full" else inn
         self.gamma = self.inn.embed(y)
         self.big = enlarge(y, solver.scale)
-        self.target = y if solver.domain == "pixel" else prior.encode(self.big)
+        self.observed = y if solver.domain == "pixel" else prior.encode(self.big)
+        self.first, self.target = self.big, self.observed
+        if solver.start == "restoration":
+            self.first = load_restorer(solver.scale, str(prior.device))(y)
+            self.target = self.inn.measure(self.first if solver.domain == "pixel" else prior.encode(self.first), self.gamma)
         self.learned = {"none": [], "gamma": [self.gamma], "full": list(self.inn.parameters())}[solver.refine]
         self.optimiser = torch.optim.Adam(self.learned, lr=REFINE_RATES[solver.refine]) if self.learned else None
 
@@ -128,27 +133,22 @@ class _Camera:
         return z if self.solver.domain == "latent" else tiling.decode(self.prior, z, self.size, self.solver.tile)
 
     @torch.no_grad()
-    def first_estimate(self) -> Tensor:
-        """The latent of the enlarged picture after one full swap: the INN as a plain restorer."""
-        return self.swap(self.prior.encode(self.big), 1.0)[0]
-
-    @torch.no_grad()
     def swap(self, z: Tensor, fidelity: float) -> tuple[Tensor, float]:
         """(z + η (z_inv - z), rms of y - x_c): (24); in pixels (21), whose difference of encodings cancels the codec's error."""
         x = self._represent(z)
         swapped, measured = self.inn.swap(x, self.target, self.gamma)
         change = swapped - x if self.solver.domain == "latent" else self.prior.encode(swapped) - self.prior.encode(x)
-        return z + fidelity * change, _rms(self.target - measured)
+        return z + fidelity * change, _rms(self.observed - measured)
 
     def gradient(self, z: Tensor) -> tuple[Tensor, float]:
-        """One step down L = ‖y - x_c‖ with respect to z_{0|t} (18), (19); η L/‖∇L‖² ∇L is Polyak's step, which needs no tuned ζ."""
+        """One step down L = ‖target - x_c‖ with respect to z_{0|t} (18), (19); η L/‖∇L‖² ∇L is Polyak's step, which needs no tuned ζ."""
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
-            mismatch = self.target - self.inn.measure(self._represent(leaf), self.gamma)
-            length = mismatch.square().sum().sqrt()
+            measured = self.inn.measure(self._represent(leaf), self.gamma)
+            length = (self.target - measured).square().sum().sqrt()
             (slope,) = torch.autograd.grad(length, leaf)
         step = self.solver.fidelity * length.detach() / slope.square().sum().clamp_min(1e-12)
-        return z - step * slope, _rms(mismatch.detach())
+        return z - step * slope, _rms(self.observed - measured.detach())
 
     def refine(self, z: Tensor) -> None:
         """One Adam step of γ or Θ on mean |y - x_c|²."""
@@ -158,7 +158,7 @@ class _Camera:
         with torch.enable_grad():
             for parameter in self.learned:
                 parameter.requires_grad_()
-            loss = (self.target - self.inn.measure(x, self.gamma)).square().mean()
+            loss = (self.observed - self.inn.measure(x, self.gamma)).square().mean()
             gradients = torch.autograd.grad(loss, self.learned, allow_unused=True)
         for parameter, gradient in zip(self.learned, gradients, strict=True):
             parameter.requires_grad_(False)
@@ -186,5 +186,6 @@ def _rms(x: Tensor) -> float:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
-    "from noise": {"start": "noise", "steps": 50},
+    "pixel": {"domain": "pixel"},
+    "from noise": {"start": "noise", "steps": 50, "fidelity": 0.8},
 }
