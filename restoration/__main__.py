@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 def main(argv: list[str] | None = None) -> int:
     """0 when the picture was written, 2 after one line about bad input."""
-    from restoration import cli, images
+    from restoration import cli, images, recipe
     from restoration.prior import load_prior
     from restoration.run import restore
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
                 bar.update()
                 result = step.result
         assert result is not None  # the solver protocol: the last step carries it
-        images.save_png(result.image, args.output, result.recipe)
+        recipe.save_png(result.image, args.output, result.recipe)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 MIN_SIDE = 16
 MAX_SIDE = 8192
 MAX_PIXELS = 4_000_000
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
-RECIPE_KEY = "restoration"  # the PNG text chunk that carries the recipe
 
 
 def check_size(width: int, height: int) -> None:
@@ -48,11 +44,19 @@ def read_image(source: str | Path | Image.Image) -> Tensor:
     except Image.DecompressionBombError:
         raise ValueError(f"The picture has far more than the {MAX_PIXELS / 1e6:g} megapixels that are accepted.") from None
     except UnidentifiedImageError:
+        if _is_heic(source):
+            raise ValueError(f"{Path(source).name} is a HEIC picture, which cannot be read here; save it as JPEG or PNG first.") from None
         raise ValueError(f"{Path(source).name} is not a picture that can be read here; {ACCEPTED} are accepted.") from None
     except (OSError, SyntaxError, EOFError) as error:
         if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
             raise ValueError(f"{source} cannot be opened: {error.strerror}.") from None
         raise ValueError(f"{Path(source).name} is damaged or cut off; a complete {ACCEPTED} file is needed.") from None
+
+
+def _is_heic(path: str | Path) -> bool:
+    """Whether the file begins as an ISO image file, the form of HEIC and HEIF."""
+    with open(path, "rb") as file:
+        return file.read(12)[4:] in {b"ftyp" + brand for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")}
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -87,13 +91,6 @@ def to_pil(x: Tensor) -> Image.Image:
 def quantise(x: Tensor) -> Tensor:
     """What a PNG of x holds: clamped to [0,1] and rounded to 8 bits. Metrics are taken of this."""
     return (x.detach().clamp(0, 1) * 255).round() / 255
-
-
-def save_png(x: Tensor, path: str | Path, recipe: Mapping[str, Any]) -> None:
-    """Write x as PNG with the recipe as JSON in the text chunk RECIPE_KEY."""
-    text = PngImagePlugin.PngInfo()
-    text.add_text(RECIPE_KEY, json.dumps(recipe, sort_keys=True))
-    to_pil(x).save(path, format="PNG", pnginfo=text)
 
 
 def edge_taper(y: Tensor, margin: int) -> Tensor:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import functools
+import urllib.request
 from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
+
+WEIGHTS = Path(__file__).parent / "weights" / "niqe" / "model.safetensors"
+ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"  # the trunk that lpips takes from torchvision
 
 
 class Metric(NamedTuple):
-    """function(image, reference) -> float, and which way is better."""
+    """function(image, reference) -> float, or None where it cannot be had; which way is better; whether it looks at the reference."""
 
-    function: Callable[[Tensor, Tensor], float]
+    function: Callable[[Tensor, Tensor], float | None]
     higher_is_better: bool
+    needs_reference: bool = True
 
 
 def luma(x: Tensor) -> Tensor:
@@ -29,10 +36,11 @@ def psnr(x: Tensor, reference: Tensor) -> float:
 
 
 def ssim(x: Tensor, reference: Tensor) -> float:
-    """SSIM with the 11×11 Gaussian window of std 1.5 (Wang et al. 2004), mean over channels."""
+    """SSIM with the 11×11 Gaussian window of std 1.5 (Wang et al. 2004), mean over channels and where the window fits."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    return float(structural_similarity_index_measure(x, reference, data_range=1.0))
+    _, full = structural_similarity_index_measure(x, reference, data_range=1.0, return_full_image=True)
+    return float(full[..., 5:-5, 5:-5].mean())  # torchmetrics' own mean includes the padded border
 
 
 def haarpsi(x: Tensor, reference: Tensor) -> float:
@@ -43,16 +51,48 @@ def haarpsi(x: Tensor, reference: Tensor) -> float:
 
 
 @functools.lru_cache(maxsize=1)
-def _lpips_network() -> torch.nn.Module:
+def _lpips_network() -> torch.nn.Module | None:
     import lpips
 
-    return lpips.LPIPS(net="alex", verbose=False).eval()
+    cached = Path(torch.hub.get_dir(), "checkpoints", Path(ALEXNET).name)
+    try:
+        if not cached.is_file():
+            # torch.hub's own download has no timeout, and a demo without network must not hang on its first click
+            urllib.request.urlopen(urllib.request.Request(ALEXNET, method="HEAD"), timeout=3).close()
+        return lpips.LPIPS(net="alex", verbose=False).eval()
+    except OSError:
+        return None
 
 
-def lpips_alex(x: Tensor, reference: Tensor) -> float:
-    """LPIPS with the AlexNet trunk (Zhang et al. 2018); OSError or URLError where its weights cannot be had."""
-    with torch.no_grad():
-        return float(_lpips_network()(2 * x - 1, 2 * reference - 1))
+@torch.no_grad()
+def lpips_alex(x: Tensor, reference: Tensor) -> float | None:
+    """LPIPS with the AlexNet trunk (Zhang et al. 2018); None where its weights cannot be had, or below 32 pixels a side."""
+    network = _lpips_network()
+    return None if network is None or min(x.shape[-2:]) < 32 else float(network(2 * x - 1, 2 * reference - 1))
+
+
+def niqe_model() -> Any:
+    """deepinv's NIQE (Mittal et al. 2013) without parameters: 64-pixel patches, half overlapping, for pictures as small as ours."""
+    from deepinv.loss.metric import NIQE
+
+    return NIQE(weights_path=None, denominator=1 / 255, patch_size=64, patch_overlap=32)
+
+
+@functools.lru_cache(maxsize=1)
+def _niqe_fitted() -> Any:
+    model = niqe_model()
+    parameters = load_file(WEIGHTS)
+    model.mu_p, model.cov_p = parameters["mu"], parameters["cov"]
+    return model
+
+
+@torch.no_grad()
+def niqe(x: Tensor, _reference: Tensor | None = None) -> float | None:
+    """NIQE against statistics of our own training photographs, so not comparable with published figures; None below 192×192.
+
+    Fitted by `python -m restoration.training.niqe`.
+    """
+    return None if min(x.shape[-2:]) < 192 else float(_niqe_fitted()(x))
 
 
 METRICS: dict[str, Metric] = {
@@ -61,13 +101,16 @@ METRICS: dict[str, Metric] = {
     "SSIM": Metric(ssim, True),
     "SSIM-Y": Metric(lambda x, r: ssim(luma(x), luma(r)), True),
     "HaarPSI": Metric(haarpsi, True),
+    "LPIPS": Metric(lpips_alex, False),
+    "NIQE (own fit)": Metric(niqe, False, needs_reference=False),
 }
 
 
-def score(x: Tensor, reference: Tensor) -> dict[str, float]:
-    """Every metric of METRICS. ValueError when the sizes differ."""
-    if x.shape != reference.shape:
+def score(x: Tensor, reference: Tensor | None = None) -> dict[str, float]:
+    """The METRICS that can be had: without a reference, those that need none. ValueError when the sizes differ."""
+    if reference is not None and x.shape != reference.shape:
         raise ValueError(
             f"The reference is {reference.shape[-1]}×{reference.shape[-2]} but the result {x.shape[-1]}×{x.shape[-2]}; they must be equal."
         )
-    return {name: metric.function(x, reference) for name, metric in METRICS.items()}
+    values = {name: m.function(x, reference) for name, m in METRICS.items() if reference is not None or not m.needs_reference}  # type: ignore[arg-type]
+    return {name: value for name, value in values.items() if value is not None}

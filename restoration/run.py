@@ -1,34 +1,18 @@
-"""restore(): everything that is not the algorithm. What the page, the command line and the benchmark all call."""
+"""restore() and what surrounds it: everything that is not the algorithm. The page, the command line and the benchmark call it."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from restoration import images, metrics
+from restoration import images, metrics, recipe
 from restoration.degradations import LinearDegradation
 from restoration.prior import LatentPrior
 from restoration.solvers.base import Result, Solver, Step
-
-
-def recipe_of(y: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, seed: int) -> dict[str, Any]:
-    """A run as data: what must be equal for the pixels to be equal."""
-    return {
-        "input_sha256": hashlib.sha256(images.to_pil(y).tobytes()).hexdigest(),
-        "solver": solver.title,
-        "settings": dataclasses.asdict(solver),  # type: ignore[call-overload]
-        "task": type(degradation).__name__ if degradation else "blind",
-        "degradation": dataclasses.asdict(degradation) if degradation else {},
-        "prior": prior.name,
-        "seed": seed,
-        "torch": torch.__version__,
-    }
 
 
 def restore(
@@ -54,7 +38,7 @@ def restore(
     if reference is not None and reference.shape[-2:] != (height, width):
         raise ValueError(f"The reference is {reference.shape[-1]}×{reference.shape[-2]} but the result will be {width}×{height}; they must be equal.")
     generator = torch.Generator().manual_seed(seed)
-    recipe = recipe_of(y, solver, prior, degradation, seed) | {"periodic": periodic}
+    ingredients = recipe.of(y, solver, prior, degradation, seed, periodic)
     began = time.perf_counter()
     margin = 0 if periodic else 2 * getattr(degradation, "margin", 0)
     measured = y.to(prior.device)
@@ -62,10 +46,25 @@ def restore(
         if step.image is not None:
             image = images.quantise(step.image[..., margin : margin + height, margin : margin + width]).cpu()
             seconds = time.perf_counter() - began
-            scores = {} if reference is None else metrics.score(image, reference)
+            scores = metrics.score(image, reference)
             if degradation is not None and not margin:
                 scores["consistency"] = metrics.psnr(degradation.forward(image), y)
             if not torch.isfinite(image).all():
                 raise ValueError("The restoration did not converge; more iterations or a larger penalty may help.")
-            step = dataclasses.replace(step, result=Result(image, scores, seconds, recipe))
+            step = dataclasses.replace(step, result=Result(image, scores, seconds, ingredients))
         yield step
+
+
+def synthesise(clean: Tensor, degradation: LinearDegradation, factor: int, seed: int) -> tuple[Tensor, Tensor]:
+    """(degraded, reference): clean cropped at the bottom right to multiples of `factor`, and its 8-bit degraded version."""
+    reference = clean[..., : clean.shape[-2] // factor * factor, : clean.shape[-1] // factor * factor]
+    return images.quantise(degradation.degrade(reference, torch.Generator().manual_seed(seed))), reference
+
+
+def score_rows(before: Tensor, result: Result, prior: LatentPrior, reference: Tensor | None) -> dict[str, dict[str, float]]:
+    """Scores by picture: the input (enlarged to the result's size), the result, and the prior's round trip as its ceiling."""
+    rows = {"input": metrics.score(before, reference), "result": dict(result.scores)}
+    if reference is not None:
+        ceiling = prior.preview(prior.encode(reference.to(prior.device)), (reference.shape[-2], reference.shape[-1])).cpu()
+        rows["prior's round trip"] = metrics.score(images.quantise(ceiling), reference)
+    return rows

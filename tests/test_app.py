@@ -1,30 +1,33 @@
 from __future__ import annotations
 
+import time
+
 import gradio as gr
 import pytest
 import torch
 from PIL import Image
 
 import app
-from restoration import images
+from restoration import images, metrics, recipe
 from restoration.degradations import TASKS
 from restoration.solvers import SOLVERS
+from restoration.solvers.base import Step
 
 
 def form(photo: str | None, task: str = "denoise", **changes) -> dict:
     """The page's values as it opens, keyed by name."""
-    values = {"photo": photo, "task": task, "mode": app.CLEAN, "seed": 0, "reference": None}
+    values = {"photo": photo, "preset": "fast", "task": task, "mode": app.CLEAN, "seed": 0, "reference": None}
     values |= {(name, f.name): f.default for name, cls in (TASKS | SOLVERS).items() for f in app.knobs(cls)}
     return values | changes
 
 
 def press(values: dict) -> list[tuple]:
-    return list(app.restore_reld(values, {name: name for name in values}))
+    return list(app.run("reld", values))
 
 
 @pytest.fixture
 def picture(tmp_path, photo) -> str:
-    images.save_png(photo, tmp_path / "photo.png", {})
+    recipe.save_png(photo, tmp_path / "photo.png", {})
     return str(tmp_path / "photo.png")
 
 
@@ -39,7 +42,7 @@ def test_a_click_gives_picture_scores_and_file(picture, task):
 
 def test_an_already_degraded_picture_has_no_reference(picture):
     scores = press(form(picture, "super-resolution", mode=app.DEGRADED))[-1][2]
-    assert list(scores["metric"]) == ["consistency ↑"]
+    assert list(scores["metric"]) == ["NIQE (own fit) ↓", "consistency ↑"]
 
 
 def test_zero_noise_is_zero_noise(picture):
@@ -61,3 +64,21 @@ def test_the_page_builds_and_shows_png():
     page = app.build()
     pictures = [b for b in page.blocks.values() if isinstance(b, gr.Image | gr.ImageSlider)]
     assert pictures and all(p.format == "png" for p in pictures)
+
+
+@pytest.mark.parametrize("row", app.stored_examples("reld"), ids=lambda row: row["title"])
+def test_a_stored_example_repeats_itself(row, embedded):
+    """What a visitor sees first is what pressing Restore gives."""
+    values = form(None) | app.example_values(row)
+    assert values.keys() == form(None).keys()
+    (_, stored), _, table, _, _ = app.example_outputs(row)
+    (_, computed), _, scores, _, _ = press(values)[-1]
+    # other processors round differently
+    assert metrics.psnr(images.to_tensor(stored), images.to_tensor(computed)) > 50
+    assert list(table["metric"]) == list(scores["metric"]) and "PSNR ↑" in set(table["metric"])
+
+
+def test_the_progress_line_counts_down():
+    step = Step(index=2, total=8, latent=torch.zeros(1), note="a < b", scalars={})
+    line = app.progress(step, time.monotonic() - 1)
+    assert "Step 2 of 8 · a &lt; b · 3 s left" in line

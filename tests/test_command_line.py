@@ -4,20 +4,18 @@ import json
 import subprocess
 import sys
 
-from PIL import Image
-
-from restoration import images
+from restoration import recipe
 from restoration.__main__ import main
 from restoration.benchmark import main as benchmark
 
 
 def test_a_picture_is_restored_and_repeats(tmp_path, photo, capsys):
-    images.save_png(photo, tmp_path / "in.png", {})
+    recipe.save_png(photo, tmp_path / "in.png", {})
     arguments = [str(tmp_path / "in.png"), "--task", "denoise", "--set", "noise_std=10"]
     assert main([*arguments, "-o", str(tmp_path / "a.png")]) == 0
     assert main([*arguments, "-o", str(tmp_path / "b.png")]) == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert json.loads(Image.open(tmp_path / "a.png").text["restoration"])["degradation"]["noise_std"] == 10
+    assert recipe.read_png(tmp_path / "a.png")["degradation"]["noise_std"] == 10
     assert "96×96" in capsys.readouterr().out
 
 
@@ -31,7 +29,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
 
 def test_benchmark(tmp_path, photo, capsys):
     (tmp_path / "clean").mkdir()
-    images.save_png(photo, tmp_path / "clean" / "a.png", {})
+    recipe.save_png(photo, tmp_path / "clean" / "a.png", {})
     assert benchmark(["--clean", str(tmp_path / "clean"), "--task", "denoise", "--crop", "64", "--json", str(tmp_path / "s.json")]) == 0
     report = json.loads((tmp_path / "s.json").read_text())
     assert report["mean"]["result"]["PSNR"] > report["mean"]["input"]["PSNR"] + 4

@@ -16,13 +16,13 @@ def asymmetric(tmp_path):
     return UploadedBlur(file=str(tmp_path / "kernel.npy"))
 
 
-@pytest.fixture(params=[*TASKS, "×2", "×3"])
+@pytest.fixture(params=[*TASKS, "×2", "×3", "blur-decimate ×3"])
 def case(request, asymmetric) -> tuple[LinearDegradation, tuple[int, ...]]:
     if request.param == "kernel-deblur":
         return asymmetric, (1, 3, 33, 46)
-    if request.param.startswith("×"):
-        scale = int(request.param[1:])
-        return SuperResolution(scale=scale), (1, 3, 11 * scale, 16 * scale)
+    if "×" in request.param:
+        scale, reduction = int(request.param[-1]), request.param[:-2].strip()
+        return SuperResolution(scale=scale, reduction=reduction or "bicubic"), (1, 3, 11 * scale, 16 * scale)
     return TASKS[request.param](), (1, 3, 44, 64)
 
 
@@ -79,3 +79,12 @@ def test_noise_is_seeded():
     first, again, other = (task.degrade(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert abs((first - x).std().item() * 255 - 25) < 1.5
+
+
+def test_blur_is_deepinvs(asymmetric):
+    from deepinv.physics import BlurFFT
+
+    x = torch.rand(1, 3, 33, 46)
+    physics = BlurFFT(img_size=(3, 33, 46), filter=asymmetric._kernel[None, None])
+    assert torch.allclose(asymmetric.forward(x), physics.A(x), atol=1e-5)
+    assert torch.allclose(asymmetric.prox(x, x, 0.01), physics.prox_l2(x, x, gamma=100.0), atol=1e-4)

@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler
 
 from restoration import diffusion, metrics
 from restoration.prior import EMBEDDED, load_prior
+from restoration.training import card
 
 
 def test_committed_weights_fit_the_hub():
@@ -79,3 +80,12 @@ def test_unknown_and_unsafe_priors(tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"vae": ["os", "system"], "unet": ["os", "x"], "scheduler": ["os", "x"]}))
     with pytest.raises(ValueError, match="only classes of"):
         load_prior(str(tmp_path))
+
+
+def test_the_card_measures_and_samples(tiny_prior, photo):
+    """An untrained network is the Wiener filter where the deviations are right, and sampling ends with finite pictures."""
+    rows = card.levels(tiny_prior, photo[..., :64, :64])
+    assert [row[0] for row in rows] == list(card.LEVELS)
+    assert all(a < b + 30 for _, a, b, _ in rows) and rows[0][1] > rows[-1][1]
+    pictures = card.samples(tiny_prior, 2, 32, 5, 0)
+    assert pictures.shape == (2, 3, 32, 32) and torch.isfinite(pictures).all()

@@ -1,0 +1,105 @@
+"""Training on a handful of real photographs: what it writes loads, and a killed run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from skimage import data as pictures
+
+from restoration.prior import load_prior
+from restoration.training import autoencoder, data, denoiser, loop
+
+SMALL = ["--widths", "8", "8", "--blocks", "1", "--crop", "32", "--batch", "2", "--holdout", "2", "--evaluate-every", "1000"]
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("shards") / "photos.tar"
+    with tarfile.open(path, "w") as archive:
+        for number, picture in enumerate([pictures.astronaut(), pictures.chelsea(), pictures.coffee(), pictures.rocket()]):
+            buffer = io.BytesIO()
+            Image.fromarray(picture[:260, :260]).save(buffer, "PNG")
+            entry = tarfile.TarInfo(f"{number}.png")
+            entry.size = buffer.tell()
+            archive.addfile(entry, io.BytesIO(buffer.getvalue()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def codec(shard, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("prior")
+    options = ["--steps", "2", "--crop", "32", "--batch", "2", "--holdout", "2"]
+    autoencoder.main([str(shard), "--out", str(out), "--checkpoint", str(out / "ae.pt"), *options])
+    return out
+
+
+def command(shard: Path, codec: Path, folder: Path, steps: int, *more: str) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    if not (folder / "vae").exists():
+        (folder / "vae").symlink_to(codec / "vae")
+    return [str(shard), "--out", str(folder), "--checkpoint", str(folder / "unet.pt"), "--steps", str(steps), *SMALL, *more]
+
+
+def test_what_training_writes_is_a_prior(shard, codec, tmp_path):
+    denoiser.main(command(shard, codec, tmp_path, 3))
+    prior = load_prior(str(tmp_path), "cpu")
+    z = prior.encode(torch.rand(1, 3, 32, 32))
+    assert prior.denoise(z, 500).z0.shape == z.shape
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(shard, codec, tmp_path):
+    steps = 60
+    denoiser.main(command(shard, codec, tmp_path / "whole", steps))
+    arguments = command(shard, codec, tmp_path / "killed", steps, "--save-every", "0")
+    process = subprocess.Popen([sys.executable, "-m", "restoration.training.denoiser", *arguments], stderr=subprocess.DEVNULL)
+    checkpoint, deadline = tmp_path / "killed" / "unet.pt", time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < torch.load(checkpoint, weights_only=True)["step"] < steps
+    denoiser.main(arguments)
+    whole, resumed = (load_file(tmp_path / name / "unet" / "diffusion_pytorch_model.safetensors") for name in ("whole", "killed"))
+    for name, value in whole.items():
+        assert torch.allclose(value.float(), resumed[name].float(), atol=2e-3), name
+
+
+def test_crops_depend_on_seed_and_step_alone(shard):
+    photographs = data.load_photographs([shard])
+    first = data.random_crops(photographs, 3, 32, seed=1, step=5)
+    data.random_crops(photographs, 3, 32, seed=1, step=6)
+    assert torch.equal(first, data.random_crops(photographs, 3, 32, seed=1, step=5))
+    assert not torch.equal(first, data.random_crops(photographs, 3, 32, seed=1, step=6))
+
+
+def test_no_photographs(tmp_path):
+    with tarfile.open(tmp_path / "empty.tar", "w"):
+        pass
+    with pytest.raises(ValueError, match="no photographs"):
+        data.load_photographs([tmp_path / "empty.tar"])
+
+
+def test_a_step_far_out_is_left_out(tmp_path):
+    """A single bad batch must not undo hours: it once did."""
+    model = torch.nn.Linear(4, 1)
+    parser = loop.arguments("", steps=30)
+    args = parser.parse_args(["x", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu"])
+
+    def loss(model: torch.nn.Module, step: int) -> torch.Tensor:
+        blown = {10: float("nan"), 20: 1e30}.get(step, 1.0)
+        return (model(torch.ones(2, 4)) - 1).square().mean() * blown
+
+    before = loss(model, 0).item()
+    loop.train(model, loss, lambda _: {}, lambda _: None, args)
+    assert loss(model, 0) < before and all(torch.isfinite(p).all() for p in model.parameters())
