@@ -6,13 +6,16 @@ The ranges are ours; each comment says what they imitate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restoration import realistic
+from restoration.degradations import TASKS
 from restoration.diffusion import randn
 from restoration.images import quantise
 
@@ -82,3 +85,37 @@ CORRUPTIONS: dict[str, Corruption] = {
     "low-light+noise": Corruption("Too dark and noisy", (noise, darken)),
     "grey+noise": Corruption("Without colour and noisy", (noise, grey)),
 }
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera and its compression as Real-ESRGAN draws them (realistic.py), anew for every generator."""
+
+    strength: str
+    scale: int
+
+    def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """x (1,3,H,W) in [0,1] -> (1,3,⌈H/scale⌉,⌈W/scale⌉), rounded to 8 bits."""
+        return realistic.draw(self.strength, self.scale, generator).degrade(x, generator)
+
+
+CAMERAS = {f"camera-{strength}": strength for strength in realistic.STRENGTHS}
+
+
+class Damage(Protocol):
+    """Anything that makes a degraded picture of a clean one."""
+
+    def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """x (1,3,H,W) in [0,1] -> y (1,3,h,w)."""
+        ...
+
+
+def make_damage(name: str, settings: Mapping[str, Any], scale: int) -> Damage:
+    """The damage of a name in TASKS (with settings), CAMERAS (which reduce `scale` times) or CORRUPTIONS. ValueError for any other."""
+    if name in TASKS:
+        return TASKS[name](**settings)
+    if name in CAMERAS:
+        return Camera(CAMERAS[name], scale)
+    if name in CORRUPTIONS:
+        return CORRUPTIONS[name]
+    raise ValueError(f"There is no damage {name!r}; there are {', '.join([*TASKS, *CAMERAS, *CORRUPTIONS])}.")

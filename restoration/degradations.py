@@ -322,6 +322,8 @@ def _smooth(x: Tensor, std: float) -> Tensor:
     return F.conv2d(x, line[..., None], padding=(radius, 0), groups=x.shape[1])
 
 
+FILES = {"file", "mask"}  # knobs that are paths of files
+
 TASKS: dict[str, type[LinearDegradation]] = {
     "denoise": Denoise,
     "deblur": GaussianBlur,

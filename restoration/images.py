@@ -93,6 +93,14 @@ def quantise(x: Tensor) -> Tensor:
     return (x.detach().clamp(0, 1) * 255).round() / 255
 
 
+def enlarge(y: Tensor, scale: int) -> Tensor:
+    """Bicubic enlargement as Pillow's (B,3,h,w) -> (B,3,h·scale,w·scale), clamped to [0,1]."""
+    if scale == 1:
+        return y
+    with torch.autocast(y.device.type, enabled=False):
+        return torch.nn.functional.interpolate(y, scale_factor=scale, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
 def edge_taper(y: Tensor, margin: int) -> Tensor:
     """y extended by `margin` pixels a side so that it wraps around smoothly: real photographs are not periodic.
 

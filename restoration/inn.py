@@ -28,6 +28,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from restoration.images import enlarge
 from restoration.networks import Residual
 
 INNS = Path(__file__).parent / "weights" / "inn"
@@ -190,14 +191,6 @@ def haar_blocks(side: int) -> Tensor:
         return torch.cat([low, high]) / math.sqrt(2)
 
     return torch.kron(line(side), line(side))
-
-
-def enlarge(y: Tensor, scale: int) -> Tensor:
-    """Bicubic enlargement as Pillow's (B,3,h,w) -> (B,3,h·scale,w·scale), clamped to [0,1]."""
-    if scale == 1:
-        return y
-    with torch.autocast(y.device.type, enabled=False):
-        return F.interpolate(y, scale_factor=scale, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
 
 
 class Restorer(ModelMixin, ConfigMixin):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restoration import images, metrics, recipe
+from restoration.corruptions import Damage
 from restoration.degradations import LinearDegradation
 from restoration.prior import LatentPrior
 from restoration.solvers.base import Result, Solver, Step
@@ -46,6 +47,7 @@ def restore(
         if step.image is not None:
             image = images.quantise(step.image[..., margin : margin + height, margin : margin + width]).cpu()
             seconds = time.perf_counter() - began
+            _pace[solver.title] = seconds / step.total / (height * width / 1e6)
             scores = metrics.score(image, reference)
             if degradation is not None and not margin:
                 scores["consistency"] = metrics.psnr(degradation.forward(image), y)
@@ -55,7 +57,17 @@ def restore(
         yield step
 
 
-def synthesise(clean: Tensor, degradation: LinearDegradation, factor: int, seed: int) -> tuple[Tensor, Tensor]:
+_pace: dict[str, float] = {}  # seconds per iteration and megapixel, from the last run of each method in this process
+USUAL_PACE = 4.0  # the same on two CPU cores with the embedded prior, until a run has been timed
+
+
+def estimate_seconds(solver: Solver, degradation: LinearDegradation | None, height: int, width: int) -> float:
+    """About how long a run on an observation of this size will take here, once the models are loaded."""
+    pixels = height * width * solver.factor(degradation) ** 2
+    return solver.iterations(degradation) * pixels / 1e6 * _pace.get(solver.title, USUAL_PACE)
+
+
+def synthesise(clean: Tensor, degradation: Damage, factor: int, seed: int) -> tuple[Tensor, Tensor]:
     """(degraded, reference): clean cropped at the bottom right to multiples of `factor`, and its 8-bit degraded version."""
     reference = clean[..., : clean.shape[-2] // factor * factor, : clean.shape[-1] // factor * factor]
     return images.quantise(degradation.degrade(reference, torch.Generator().manual_seed(seed))), reference

@@ -54,6 +54,10 @@ class Solver(Protocol):
         """Output side over input side."""
         ...
 
+    def iterations(self, degradation: LinearDegradation | None) -> int:
+        """About how many steps a run takes, for estimates of its time."""
+        ...
+
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
         """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit it."""
         ...

@@ -25,10 +25,11 @@ from torch import Tensor
 from restoration import tiling
 from restoration.degradations import Checked, LinearDegradation, knob
 from restoration.diffusion import add_noise, geometric_levels, randn
-from restoration.inn import DOMAINS, LiftingINN, enlarge, load_inn, load_restorer
+from restoration.images import enlarge
 from restoration.prior import LatentPrior
 from restoration.solvers.base import Step
 
+DOMAINS = ("latent", "pixel")
 REFINE_RATES = {"gamma": 1e-3, "full": 5e-5}  # [D]; INDIGO+'s real-photograph setting [C+]
 REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3 [D]
 RESIDUAL_CONTRAST = 4  # of the residual's picture
@@ -58,6 +59,9 @@ class LatentINDIGO(Checked):
 
     def factor(self, degradation: LinearDegradation | None) -> int:
         return self.scale
+
+    def iterations(self, degradation: LinearDegradation | None) -> int:
+        return self.steps
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h·scale,w·scale), its views show the estimated camera.
@@ -114,10 +118,12 @@ class _Camera:
 
     @torch.no_grad()
     def __init__(self, solver: LatentINDIGO, prior: LatentPrior, y: Tensor):
+        from restoration.inn import load_inn, load_restorer  # loads diffusers
+
         self.solver, self.prior, self.y = solver, prior, y
         self.size = (y.shape[-2] * solver.scale, y.shape[-1] * solver.scale)
         inn = load_inn(solver.domain, solver.scale, prior.name, str(prior.device))
-        self.inn: LiftingINN = copy.deepcopy(inn) if solver.refine == "full" else inn
+        self.inn = copy.deepcopy(inn) if solver.refine == "full" else inn
         self.gamma = self.inn.embed(y)
         self.big = enlarge(y, solver.scale)
         self.observed = y if solver.domain == "pixel" else prior.encode(self.big)

@@ -81,6 +81,9 @@ class LDRPS(Checked):
     def factor(self, degradation: LinearDegradation | None) -> int:
         return 1
 
+    def iterations(self, degradation: LinearDegradation | None) -> int:
+        return self.steps * (1 + self.recurrences)
+
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w). A step's views: the estimate, ψ of it, every finished pass."""
         size = (y.shape[-2], y.shape[-1])

@@ -49,6 +49,9 @@ class RELD(Checked):
         assert degradation is not None
         return degradation.factor
 
+    def iterations(self, degradation: LinearDegradation | None) -> int:
+        return 1 if isinstance(degradation, Denoise) and self.splitting == "annealed" else self.steps
+
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h·factor,w·factor)."""
         assert degradation is not None

@@ -1,0 +1,148 @@
+"""The page's state as data: the values of its controls <-> runs, stored examples and links. No layout, no arithmetic.
+
+`Values` maps "photo", "mode", "task", "reference", "seed", "preset", and a pair (task or method, knob) for every knob.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from torch import Tensor
+
+from restoration import images
+from restoration.corruptions import CAMERAS, CORRUPTIONS, make_damage
+from restoration.degradations import FILES, TASKS, LinearDegradation
+from restoration.run import synthesise
+from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers.base import Solver
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
+# what can be done to a clean picture first, by method: what the method is told, or what it is made for
+DAMAGES: dict[str, tuple[str, ...]] = {"reld": tuple(TASKS), "latent-indigo": tuple(CAMERAS), "ld-rps": tuple(CORRUPTIONS)}
+Values = Mapping[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What `restore` takes: the observation y (1,3,h,w), and the clean picture, where there is one, for scores."""
+
+    y: Tensor
+    solver: Solver
+    degradation: LinearDegradation | None
+    reference: Tensor | None
+    seed: int
+    periodic: bool
+
+    def before(self) -> Tensor:
+        """The input at the result's size, (1,3,H,W) in [0,1], 8 bits."""
+        if self.degradation is not None:
+            return images.quantise(self.degradation.start(self.y))
+        return images.quantise(images.enlarge(self.y, self.solver.factor(None)))
+
+
+def knobs(cls: type) -> list[dataclasses.Field[Any]]:
+    """The fields of a solver or degradation that the page shows."""
+    return [field for field in dataclasses.fields(cls) if field.metadata]
+
+
+def build_from(cls: type, key: str, values: Values) -> Any:
+    """The solver or degradation that the controls describe; ValueError names a knob out of bounds."""
+    return cls(**{f.name: "" if values[key, f.name] is None else values[key, f.name] for f in knobs(cls)})
+
+
+def opening_values(method: str) -> dict[Any, Any]:
+    """The values of a tab before anything is chosen."""
+    values: dict[Any, Any] = {"photo": None, "mode": CLEAN, "task": DAMAGES[method][0], "reference": None, "seed": 0}
+    values |= {(task, f.name): f.default for task in DAMAGES[method] if task in TASKS for f in knobs(TASKS[task])}
+    return values | preset_values(method, next(iter(PRESETS[method])))
+
+
+def preset_values(method: str, preset: str) -> dict[Any, Any]:
+    """The preset's name and the method's knobs under it."""
+    solver = SOLVERS[method](**PRESETS[method][preset])
+    return {"preset": preset} | {(method, f.name): getattr(solver, f.name) for f in knobs(SOLVERS[method])}
+
+
+def job(method: str, values: Values) -> Job:
+    """The run that the values describe, its picture read and, where it is clean, degraded. ValueError for bad input."""
+    solver: Solver = build_from(SOLVERS[method], method, values)
+    task, seed = values["task"], int(values["seed"] or 0)
+    degradation = None if solver.blind else build_from(TASKS[task], task, values)
+    y, reference = images.read_image(values["photo"]), None
+    synthetic = values["mode"] == CLEAN
+    if synthetic:
+        factor = solver.factor(degradation)
+        y, reference = synthesise(y, degradation or make_damage(task, {}, factor), factor, seed)
+    elif values["reference"]:
+        reference = images.read_image(values["reference"])
+    return Job(y, solver, degradation, reference, seed, synthetic)
+
+
+def stored_examples(method: str) -> list[dict[str, Any]]:
+    """The rows of examples.json for one method; `python examples/make.py` writes them."""
+    return [row for row in json.loads((EXAMPLES / "examples.json").read_text()) if row["solver"] == method]
+
+
+def example_values(row: Mapping[str, Any]) -> dict[Any, Any]:
+    """The values that repeat a stored example."""
+    method, task = row["solver"], row["task"]
+    values = opening_values(method) | preset_values(method, row["preset"])
+    values |= {"photo": str(EXAMPLES / row["image"]), "task": task, "seed": row["seed"]}
+    return values | {(task, name): value for name, value in row["degradation"].items()}
+
+
+def to_query(method: str, values: Values) -> str:
+    """The query string of a link to these values: what differs from the preset and the defaults. "" where the picture is no example."""
+    example = _example_name(values["photo"])
+    if not example or values["mode"] != CLEAN:
+        return ""
+    task, usual = values["task"], opening_values(method) | preset_values(method, values["preset"])
+    query = {"method": method, "image": example, "task": task, "preset": values["preset"], "seed": int(values["seed"] or 0)}
+    changed = {name: values[key, name] for key, name in _own(usual, method, task) if values[key, name] != usual[key, name]}
+    if FILES & {name for name, value in changed.items() if value}:
+        return ""
+    return "?" + urlencode(query | changed)
+
+
+def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
+    """(method, values) of a link's query. ValueError names what is not known here; knobs are checked when the run is built."""
+    method, example = query.get("method", ""), query.get("image", "")
+    if method not in SOLVERS or not _is_example(example):
+        raise ValueError(f"The link names the method {method!r} and the picture {example!r}, which are not both known here.")
+    task, preset = query.get("task", DAMAGES[method][0]), query.get("preset", next(iter(PRESETS[method])))
+    if task not in DAMAGES[method] or preset not in PRESETS[method]:
+        raise ValueError(f"The link names the task {task!r} and the preset {preset!r}, which are not both known to {method}.")
+    values = opening_values(method) | preset_values(method, preset) | {"photo": str(EXAMPLES / example), "task": task}
+    try:
+        values["seed"] = int(query.get("seed", 0))
+        for key, name in _own(values, method, task):
+            if name in query and name not in FILES:
+                values[key, name] = type(values[key, name])(query[name])
+    except ValueError as error:
+        raise ValueError(f"The link carries a value that is not a number: {error}.") from None
+    return method, values
+
+
+def _own(values: Values, method: str, task: str) -> list[tuple[str, str]]:
+    """The knobs of the method and of the chosen task."""
+    return [key for key in values if isinstance(key, tuple) and key[0] in {method, task}]
+
+
+def _is_example(name: str) -> bool:
+    return name in {path.name for path in EXAMPLES.glob("*.png")}
+
+
+def _example_name(photo: str | None) -> str:
+    """The name of the example that the file holds, whatever the page calls its copy; "" where it is none."""
+    path = Path(photo) if photo else None
+    if path is None or not _is_example(path.name):
+        return ""
+    same = hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256((EXAMPLES / path.name).read_bytes()).digest()
+    return path.name if same else ""
