@@ -3,143 +3,121 @@
 from __future__ import annotations
 
 import dataclasses
-import html
-import json
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from unittest import mock
 
 import gradio as gr
-import pandas as pd
 
-from restoration import images, metrics, recipe
-from restoration.degradations import TASKS
-from restoration.prior import load_prior
-from restoration.run import restore, score_rows, synthesise
+from restoration import form, handlers
+from restoration.caption import CAPTIONERS
+from restoration.corruptions import CAMERAS, CORRUPTIONS
+from restoration.degradations import FILES, TASKS
+from restoration.form import CLEAN, DAMAGES, DEGRADED, EXAMPLES, Values
 from restoration.solvers import PRESETS, SOLVERS
-from restoration.solvers.base import Step
 
-EXAMPLES = Path(__file__).parent / "examples"
-CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
-FILES = {"file", "mask"}  # knobs that are pictures
 INTRO = """# Latent restoration
 Restore a photograph with a latent diffusion model as the prior. Details are estimated, not recovered: do not use results to identify anybody."""
-Values = Mapping[Any, Any]
+ABOUT = """### What is what
+**RELD** is told how the picture was damaged; **LatentINDIGO** learns it with an invertible network; **LD-RPS** guesses it and fits a small network
+to your picture. *Prior's round trip* is what encoding and decoding the clean picture alone would score: no latent method gets past it unless it
+also works in pixels. *Consistency* is how well the result, damaged again, agrees with your picture (PSNR in dB).
+### Privacy and links
+Pictures stay on this server for at most a day, then they are deleted; the history is kept in your browser alone. A *settings link* works for ever
+and carries an example picture; a *result link* carries everything and expires with the server's files, after a day at the latest.
+### Limits
+Uploads: 20 MB and 4 megapixels. One run at a time, {limit:.0f} s at most. Photographs only; text and faces are not treated specially.
+### Licences
+The page uses Gradio, diffusers, transformers, deepinv and lpips (Apache-2.0, BSD or MIT). The embedded prior is this project's own work."""
+CSS = """.zoom { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 8px }
+.zoom figure { margin: 0; overflow: hidden } .zoom figcaption { font-size: 0.9em; position: relative; z-index: 1 }
+.zoom div { overflow: hidden }
+.zoom img { width: 100%; display: block; transform: scale(var(--zoom, 1)); transform-origin: var(--x, 50%) var(--y, 50%) }"""
+# wheel or + and - over a comparison's pictures enlarges all of them about the pointer
+HEAD = """<script>
+function zoom(grid, factor) {
+  const now = parseFloat(grid.style.getPropertyValue('--zoom') || 1);
+  grid.style.setProperty('--zoom', Math.min(16, Math.max(1, now * factor)));
+}
+document.addEventListener('wheel', e => {
+  const grid = e.target.tagName === 'IMG' && e.target.closest('.zoom');
+  if (grid) { e.preventDefault(); zoom(grid, e.deltaY < 0 ? 1.25 : 0.8); }
+}, { passive: false });
+document.addEventListener('mousemove', e => {
+  const grid = e.target.tagName === 'IMG' && e.target.closest('.zoom');
+  if (!grid) return;
+  const box = e.target.parentElement.getBoundingClientRect();
+  grid.style.setProperty('--x', 100 * (e.clientX - box.left) / box.width + '%');
+  grid.style.setProperty('--y', 100 * (e.clientY - box.top) / box.height + '%');
+});
+document.addEventListener('keydown', e => {
+  const grid = document.activeElement && document.activeElement.closest('.zoom');
+  if (grid && (e.key === '+' || e.key === '-')) zoom(grid, e.key === '+' ? 1.25 : 0.8);
+});
+</script>"""
+LAUNCH: dict[str, Any] = {
+    "max_file_size": "20mb", "mcp_server": True, "enable_monitoring": False, "show_error": False, "run_history": False,
+    "footer_links": ["api", "settings"], "head": HEAD, "css": CSS,
+}  # fmt: skip
+PRIVATE: Any = {"api_visibility": "private"}
+ON_DEVICE: Any = {"concurrency_id": "device", "concurrency_limit": 1}
 Parts = dict[Any, gr.components.Component]
 
 
-def picture(**options: Any) -> gr.Image:
-    """An image box that hands over the uploaded file untouched: Gradio's own reading drops alpha and clips 16 bits."""
-    box = gr.Image(sources=["upload", "clipboard"], format="png", **options)
-    # not a subclass: for those Gradio writes a stub file beside the module
-    box.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
-    return box
+# for a component's subclass Gradio writes a stub file beside the module
+with mock.patch("gradio.component_meta.create_or_modify_pyi"):
+
+    class Picture(gr.Image):
+        """An image box that hands over the path of the untouched file: Gradio's own reading drops alpha, clips 16 bits and fails on garbage."""
+
+        is_template = True  # drawn as its parent
+
+        def preprocess(self, payload: Any) -> str | None:
+            return payload.path if payload else None
 
 
-def control(field: dataclasses.Field[Any]) -> gr.components.Component:
-    """The slider, drop-down or file box of one knob."""
+def picture(**options: Any) -> Picture:
+    """A box to upload or paste a picture into."""
+    return Picture(sources=["upload", "clipboard"], format="png", **options)
+
+
+def control(field: dataclasses.Field[Any], value: Any) -> gr.components.Component:
+    """The slider, drop-down, text or file box of one knob, as it begins."""
     meta, label = field.metadata, field.name.replace("_", " ").capitalize()
     if field.name in FILES:
         return gr.File(label=label + ": " + meta["help"], file_types=["image", ".npy"], type="filepath")
     if meta["choices"]:
-        return gr.Dropdown(list(meta["choices"]), value=field.default, label=label, info=meta["help"])
-    whole = isinstance(field.default, int)
-    return gr.Slider(meta["low"], meta["high"], value=field.default, step=1 if whole else 0.01, label=label, info=meta["help"])
+        return gr.Dropdown(list(meta["choices"]), value=value, label=label, info=meta["help"])
+    if isinstance(field.default, str):
+        return gr.Textbox(value, label=label, info=meta["help"], max_length=500)
+    default: Any = field.default
+    fine = min(-2, math.floor(math.log10(default)) - 1) if default else -2
+    step = 1 if isinstance(field.default, int) else 10**fine
+    return gr.Slider(meta["low"], meta["high"], value=value, step=step, label=label, info=meta["help"])
 
 
-def knobs(cls: type) -> list[dataclasses.Field[Any]]:
-    """The fields of a solver or degradation that the page shows."""
-    return [field for field in dataclasses.fields(cls) if field.metadata]
+class Inputs(NamedTuple):
+    """The left side of a tab: its controls by the names of form.Values, the groups of a task's knobs, and what is pressed or only shown."""
+
+    parts: Parts
+    groups: dict[str, gr.Group]
+    budget: gr.Markdown
+    start: gr.Button
+    stop: gr.Button
+    examples: gr.Dataset
 
 
-def build_from(cls: type, key: str, values: Values) -> Any:
-    """The solver or degradation that the controls describe; ValueError names a knob out of bounds."""
-    return cls(**{f.name: "" if values[key, f.name] is None else values[key, f.name] for f in knobs(cls)})
-
-
-def score_table(rows: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Metrics as rows, pictures as columns; the arrow says which way is better."""
-    names = [*metrics.METRICS, "consistency"] if "PSNR" in rows["result"] else list(rows["result"])
-    falling = {name for name, metric in metrics.METRICS.items() if not metric.higher_is_better}
-    table: dict[str, list[str]] = {"metric": [f"{name} {'↓' if name in falling else '↑'}" for name in names]}
-    for title, row in rows.items():
-        table[title] = [f"{row[n]:.3f}" if n in row else "needs weights" if n == "LPIPS" else "–" for n in names]
-    return pd.DataFrame(table)
-
-
-def progress(step: Step, began: float) -> str:
-    """A progress bar with the step and the seconds left."""
-    left = (time.monotonic() - began) / step.index * (step.total - step.index)
-    text = html.escape(f"Step {step.index} of {step.total} · {step.note} · {left:.0f} s left")
-    return f'<progress style="width:100%" value="{step.index}" max="{step.total}" aria-label="{text}"></progress>{text}'
-
-
-def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
-    """Restore the uploaded picture; yield (comparison, status, scores, curve, file)."""
-    if not values["photo"]:
-        raise gr.Error("Choose a picture first: upload one, paste one, or click an example.", print_exception=False)
-    yield gr.skip(), "Getting ready…", None, None, None
-    try:
-        degradation = build_from(TASKS[values["task"]], values["task"], values)
-        solver = build_from(SOLVERS[method], method, values)
-        y, reference, seed = images.read_image(values["photo"]), None, int(values["seed"])
-        synthetic = values["mode"] == CLEAN
-        if synthetic:
-            y, reference = synthesise(y, degradation, solver.factor(degradation), seed)
-        elif values["reference"]:
-            reference = images.read_image(values["reference"])
-        prior = load_prior("embedded")
-        before = images.quantise(degradation.start(y))
-        began, curve = time.monotonic(), []
-        for step in restore(y, solver, prior, degradation, reference=reference, seed=seed, periodic=synthetic):
-            curve.append({"step": step.index, "residual": step.scalars["residual"]})
-            if step.result is None:
-                shown = prior.preview(step.latent, (before.shape[-2], before.shape[-1]))
-                yield (images.to_pil(before), images.to_pil(shown)), progress(step, began), None, pd.DataFrame(curve), None
-                continue
-            result = step.result
-            file = Path(tempfile.mkdtemp(), "restored.png")
-            recipe.save_png(result.image, file, result.recipe)
-            done = f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {seed}"
-            table = score_table(score_rows(before, result, prior, reference))
-            yield (images.to_pil(before), images.to_pil(result.image)), done, table, pd.DataFrame(curve), str(file)
-    except (ValueError, OSError) as error:
-        raise gr.Error(str(error), print_exception=False) from None
-
-
-def stored_examples(method: str) -> list[dict[str, Any]]:
-    """The rows of examples.json for one method; `python examples/make.py` writes them."""
-    return [row for row in json.loads((EXAMPLES / "examples.json").read_text()) if row["solver"] == method]
-
-
-def example_values(row: Mapping[str, Any]) -> dict[Any, Any]:
-    """The controls' values that repeat a stored example."""
-    solver, task = row["solver"], row["task"]
-    values: dict[Any, Any] = {"photo": str(EXAMPLES / row["image"]), "mode": CLEAN, "task": task, "seed": row["seed"]}
-    values |= {(task, name): value for name, value in row["degradation"].items()}
-    settings = dataclasses.asdict(SOLVERS[solver](**PRESETS[solver][row["preset"]]))
-    return values | {"preset": row["preset"]} | {(solver, f.name): settings[f.name] for f in knobs(SOLVERS[solver])}
-
-
-def example_outputs(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """(comparison, status, scores, curve, file) of a stored example, without any computation."""
-    file = Path(tempfile.mkdtemp(), "restored.png")
-    shutil.copy(EXAMPLES / row["result"], file)
-    pictures = tuple(images.to_pil(images.read_image(EXAMPLES / row[name])) for name in ("before", "result"))
-    status = f"{row['title']}: computed beforehand. Press Restore to repeat it, or change anything."
-    return pictures, status, score_table(row["scores"]), None, str(file)
-
-
-def picture_column(method: str) -> tuple[Parts, dict[str, gr.Group], gr.Button, gr.Button, gr.Dataset]:
-    """What goes in: the picture, the buttons, the task and the method's settings."""
+def picture_column(method: str) -> Inputs:
+    """What goes in: the picture, the buttons, the damage and the method's settings."""
+    blind, opening = SOLVERS[method].blind, form.opening_values(method)
     parts: Parts = {}
     parts["photo"] = picture(label="Your picture", height=240, alt_text="The picture to restore")
     with gr.Row():
         start, stop = gr.Button("Restore", variant="primary"), gr.Button("Stop")
-    rows = stored_examples(method)
+    budget = gr.Markdown("&nbsp;")
+    rows = form.stored_examples(method)
     examples = gr.Dataset(
         components=[gr.Image(render=False)],
         samples=[[str(EXAMPLES / row["image"])] for row in rows],
@@ -149,73 +127,215 @@ def picture_column(method: str) -> tuple[Parts, dict[str, gr.Group], gr.Button, 
     )
     parts["mode"] = gr.Radio([CLEAN, DEGRADED], value=CLEAN, label="My picture is")
     parts["reference"] = picture(label="Clean reference (optional, for scores)", visible=False, height=160, alt_text="The clean reference")
-    parts["task"] = gr.Dropdown(list(TASKS), value="denoise", label="Task", info="What was done to the picture, or what the demo does to it first")
+    label, told = ("Damage", "What the demo does to a clean picture first") if blind else ("Task", "What was, or is first, done to the picture")
+    parts["task"] = gr.Dropdown(list(DAMAGES[method]), value=DAMAGES[method][0], label=label, info=told)
     groups = {}
-    for name, cls in TASKS.items():
-        with gr.Group(visible=name == "denoise") as groups[name]:
-            for field in knobs(cls):
-                parts[name, field.name] = control(field)
+    for name in DAMAGES[method]:
+        if name in TASKS:
+            with gr.Group(visible=name == DAMAGES[method][0]) as groups[name]:
+                for field in form.knobs(TASKS[name]):
+                    parts[name, field.name] = control(field, opening[name, field.name])
+    parts["preset"] = gr.Dropdown(list(PRESETS[method]), label="Preset", info="Fills in the method's settings")
+    if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:  # type: ignore[attr-defined]
+        parts[method, "prompt"] = caption_row(control(prompt, ""), parts["photo"])
     with gr.Accordion("Method settings", open=False):
         parts["seed"] = gr.Number(0, label="Seed", precision=0, info="The same seed gives the same result", minimum=0)
-        parts["preset"] = gr.Dropdown(list(PRESETS[method]), label="Preset", info="Fills in the settings below")
-        for field in knobs(SOLVERS[method]):
-            parts[method, field.name] = control(field)
-    return parts, groups, start, stop, examples
+        for field in form.knobs(SOLVERS[method]):
+            if field.name != "prompt":
+                parts[method, field.name] = control(field, opening[method, field.name])
+    return Inputs(parts, groups, budget, start, stop, examples)
 
 
-def result_column() -> list[gr.components.Component]:
-    """What comes out: (comparison, status, scores, curve, file)."""
-    comparison = gr.ImageSlider(label="Before and after", format="png", interactive=False, type="pil", height=460)
+def result_column(method: str) -> list[gr.components.Component]:
+    """What comes out: (comparison, status, scores, curve, views, file)."""
+    comparison = gr.ImageSlider(label="Before and after", format="png", interactive=False, type="filepath", height=460)
     status = gr.HTML("Choose a picture and press Restore.")
-    scores = gr.Dataframe(label="Scores: ↑ higher is better, ↓ lower is better", interactive=False)
-    file = gr.File(label="Download: the PNG carries the recipe of its run", height=80)
+    scores = gr.Dataframe(headers=["metric", "input", "result"], label="Scores: ↑ higher is better, ↓ lower is better", interactive=False)
+    views = gr.Gallery(label="Inside the method", format="png", columns=3, height=230, visible=SOLVERS[method].blind, interactive=False)
+    file = gr.File(label="Download: the PNG carries the recipe of its run and repeats it", height=80, interactive=False)
     with gr.Accordion("Course of the run", open=False):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)
-    return [comparison, status, scores, curve, file]
+    return [comparison, status, scores, curve, views, file]
 
 
-def method_tab(method: str, page: gr.Blocks) -> None:
-    """Controls on the left, result on the right, filled with the first stored example when the page opens."""
+def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
+    """Controls on the left, result on the right, filled with the first stored example, or what the link says, when the page opens."""
+    history = gr.BrowserState([], storage_key=f"history-{method}", secret="not a secret: it only has to outlive a restart")
+    linked = gr.State(False)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            parts, groups, start, stop, examples = picture_column(method)
+            parts, groups, budget, start, stop, examples = picture_column(method)
         with gr.Column(scale=3, min_width=320):
-            outputs = result_column()
+            outputs = result_column(method)
+            address = gr.Textbox(label="Settings link: repeats this run anywhere, for ever", interactive=False, buttons=["copy"])
+            past = gr.Gallery(
+                label="History (kept in your browser alone)",
+                format="png",
+                columns=6,
+                height=150,
+                object_fit="contain",
+                allow_preview=False,
+                interactive=False,
+            )
+    knobs = [parts[method, field.name] for field in form.knobs(SOLVERS[method])]
+    decisive = [parts[name] for name in ("photo", "mode", "task", "preset")]
+
+    def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
+        return {name: values[part] for name, part in parts.items()}
 
     def handler(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        yield from run(method, {name: values[part] for name, part in parts.items()})
+        yield from handlers.run(method, named(values))
 
-    def apply_preset(name: str) -> list[Any]:
-        solver = SOLVERS[method](**PRESETS[method][name])
-        return [getattr(solver, field.name) for field in knobs(SOLVERS[method])]
+    def open_page(request: gr.Request) -> dict[gr.components.Component, Any]:
+        query = dict(request.query_params)
+        rows = form.stored_examples(method)
+        if query.get("method") == method:
+            try:
+                values = form.from_query(query)[1]
+                return {tabs: gr.update(selected=method), linked: True} | {parts[name]: value for name, value in values.items()}
+            except ValueError as error:
+                gr.Warning(str(error))
+        return show_example(0) if rows else {linked: False}
+
+    def run_if_linked(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
+        if values[linked]:
+            yield from handlers.run(method, named(values))
 
     def show_example(index: int) -> dict[gr.components.Component, Any]:
-        row = stored_examples(method)[index]
-        filled = {parts[name]: value for name, value in example_values(row).items()}
-        return filled | dict(zip(outputs, example_outputs(row), strict=True))
+        row = form.stored_examples(method)[index]
+        filled = {parts[name]: value for name, value in form.example_values(row).items()}
+        return filled | dict(zip(outputs, handlers.example_outputs(row), strict=True))
 
-    private: Any = {"api_visibility": "private"}
+    def keep(values: dict[gr.components.Component, Any], request: gr.Request) -> tuple[Any, ...]:
+        own = named(values)
+        entries = handlers.remember(values[history], method, own, *(values[outputs[k]] for k in (0, 1, 2, 5)))
+        return entries, handlers.link(method, own, request)
+
+    def bring_back(entries: list[dict[str, Any]], event: gr.SelectData) -> dict[gr.components.Component, Any]:
+        values, shown = handlers.recall(entries[event.index])
+        return {parts[name]: value for name, value in values.items()} | dict(zip(outputs, shown, strict=True))
+
+    everything = [*parts.values(), *outputs]
+    running: Any = {"show_progress": "hidden", "scroll_to_output": True} | ON_DEVICE | PRIVATE
+    event = start.click(on_gpu(handler, method, named), set(parts.values()), outputs, **running)
+    opened = page.load(open_page, None, [*everything, linked, tabs], show_progress="hidden", **PRIVATE)
+    repeated = opened.then(on_gpu(run_if_linked, method, named), {*parts.values(), linked}, outputs, **running | {"scroll_to_output": False})
+    stop.click(lambda: "Stopped: the picture shows the last step.", None, outputs[1], cancels=[event, repeated], **PRIVATE)
+    event.success(keep, {*parts.values(), *outputs, history}, [history, address], show_progress="hidden", **PRIVATE)
+    gr.on([page.load, history.change], handlers.thumbnails, history, past, show_progress="hidden", **PRIVATE)
+    past.select(bring_back, history, everything, show_progress="hidden", **PRIVATE)
+    examples.click(show_example, examples, everything, show_progress="hidden", **PRIVATE)
+    parts["preset"].input(lambda name: list(form.preset_values(method, name).values())[1:], parts["preset"], knobs, **PRIVATE)  # type: ignore[attr-defined]
+    parts["mode"].change(lambda mode: gr.update(visible=mode == DEGRADED), parts["mode"], parts["reference"], **PRIVATE)  # type: ignore[attr-defined]
+    parts["task"].change(lambda task: [gr.update(visible=n == task) for n in groups], parts["task"], list(groups.values()), **PRIVATE)  # type: ignore[attr-defined]
+    gr.on(
+        [part.change for part in decisive],
+        lambda values: handlers.forecast(method, named(values)),
+        set(parts.values()),
+        budget,
+        show_progress="hidden",
+        **PRIVATE,
+    )  # type: ignore[attr-defined]
+
+
+def caption_row(prompt: gr.components.Component, photo: gr.components.Component) -> gr.components.Component:
+    """The prompt's box, who may describe the picture for it, and the button that asks."""
+    with gr.Row():
+        captioner = gr.Dropdown(list(CAPTIONERS)[1:], label="Describe the picture with", info="Downloads the model at the first use", scale=2)
+        ask = gr.Button("Describe", scale=1)
+    note = gr.Markdown()
+    ask.click(handlers.describe, [photo, captioner], [prompt, note], **ON_DEVICE, **PRIVATE)
+    return prompt
+
+
+def compare_tab() -> None:
+    """One picture, several methods, one after the other."""
+    choices = [f"{method}{handlers.SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
+    first = [f"{method}{handlers.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS]
+    with gr.Row():
+        with gr.Column(scale=1, min_width=300):
+            photo = picture(value=str(EXAMPLES / "chelsea.png"), label="A clean picture", height=240, alt_text="The picture to compare methods on")
+            with gr.Row():
+                start, stop = gr.Button("Compare", variant="primary"), gr.Button("Stop")
+            damage = gr.Dropdown([*TASKS, *CORRUPTIONS, *CAMERAS], value="denoise", label="What is done to it first")
+            methods = gr.CheckboxGroup(choices, value=first, label="Methods and presets")
+            seeds = gr.Slider(1, 8, value=1, step=1, label="Seeds", info="With several: their mean, and where they differ")
+        with gr.Column(scale=2, min_width=320):
+            status = gr.HTML("Every method gets the same damaged picture. One that cannot treat the damage says so.")
+            pictures = gr.HTML(label="Results side by side: the wheel zooms all of them")
+            scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)
+            file = gr.File(label="Contact sheet", height=80, interactive=False)
     event = start.click(
-        handler, set(parts.values()), outputs, concurrency_id="device", concurrency_limit=1, show_progress="hidden", scroll_to_output=True, **private
+        handlers.compare_all,
+        [photo, damage, methods, seeds],
+        [status, pictures, scores, file],
+        show_progress="hidden",
+        scroll_to_output=True,
+        **ON_DEVICE,
+        **PRIVATE,
     )
-    stop.click(lambda: "Stopped: the picture shows the last step.", None, outputs[1], cancels=[event], **private)
-    examples.click(show_example, examples, [*parts.values(), *outputs], show_progress="hidden", **private)
-    parts["preset"].input(apply_preset, parts["preset"], [parts[method, f.name] for f in knobs(SOLVERS[method])], **private)  # type: ignore[attr-defined]
-    parts["mode"].change(lambda mode: gr.update(visible=mode == DEGRADED), parts["mode"], parts["reference"], **private)  # type: ignore[attr-defined]
-    parts["task"].change(lambda task: [gr.update(visible=n == task) for n in TASKS], parts["task"], list(groups.values()), **private)  # type: ignore[attr-defined]
-    page.load(lambda: show_example(0), None, [*parts.values(), *outputs], show_progress="hidden", **private)
+    stop.click(lambda: "Stopped.", None, status, cancels=[event], **PRIVATE)
+
+
+def repeat_tab() -> None:
+    """A PNG of this page repeats its run."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            file = gr.File(label="A PNG that this page wrote: it carries its recipe and its input", file_types=[".png"], type="filepath")
+            with gr.Row():
+                start, stop = gr.Button("Repeat", variant="primary"), gr.Button("Stop")
+            text = gr.Code(label="Its recipe", language="json", interactive=False)
+        with gr.Column(scale=3, min_width=320):
+            outputs = result_column("ld-rps")
+
+    file.change(handlers.read_recipe, file, text, show_progress="hidden", **PRIVATE)
+    event = start.click(handlers.repeat, file, outputs, show_progress="hidden", **ON_DEVICE, **PRIVATE)
+    stop.click(lambda: "Stopped.", None, outputs[1], cancels=[event], **PRIVATE)
+
+
+def on_gpu(handler: Callable[..., Any], method: str, named: Callable[..., Values]) -> Callable[..., Any]:
+    """On ZeroGPU: the handler on a GPU for the time that the page estimates; elsewhere the handler itself."""
+    if not os.environ.get("SPACES_ZERO_GPU"):
+        return handler
+    import spaces
+
+    return spaces.GPU(duration=lambda values: math.ceil(1.5 * handlers.seconds_needed(method, named(values))) + 10)(handler)
 
 
 def build() -> gr.Blocks:
     """The page, not yet served."""
     with gr.Blocks(title="Latent restoration", delete_cache=(3600, 86400), analytics_enabled=False) as page:
         gr.Markdown(INTRO)
-        with gr.Tabs(), gr.Tab("RELD"):
-            method_tab("reld", page)
+        with gr.Tabs() as tabs:
+            for method, solver in SOLVERS.items():
+                with gr.Tab(solver.title, id=method):
+                    method_tab(method, page, tabs)
+            with gr.Tab("Compare", id="compare"):
+                compare_tab()
+            with gr.Tab("Repeat", id="repeat"):
+                repeat_tab()
+            with gr.Tab("About", id="about"):
+                gr.Markdown(ABOUT.format(limit=handlers.TIME_LIMIT))
+        gr.DeepLinkButton("Result link: this page as it is, for at most a day", size="sm")
+        programming_interface()
     return page
 
 
+def programming_interface() -> None:
+    """The named endpoints; their boxes are never shown."""
+    with gr.Row(visible=False):
+        photo, reference, out = picture(label="photo"), picture(label="reference"), gr.Image(label="restored", format="png", type="filepath")
+        task, preset = gr.Textbox("denoise", label="task"), gr.Textbox("fast", label="preset")
+        auto, damage = gr.Textbox("auto", label="preset"), gr.Textbox("denoise", label="damage")
+        settings, seed, facts = gr.Textbox("{}", label="settings"), gr.Number(0, label="seed", precision=0), gr.Textbox(label="JSON")
+        describer, button = gr.Textbox(list(CAPTIONERS)[1], label="captioner"), gr.Button()
+    button.click(handlers.restore_reld, [photo, task, preset, settings, seed], [out, facts], api_name="restore_reld", **ON_DEVICE)
+    button.click(handlers.restore_latentindigo, [photo, preset, settings, seed], [out, facts], api_name="restore_latentindigo", **ON_DEVICE)
+    button.click(handlers.restore_ldrps, [photo, auto, settings, seed], [out, facts], api_name="restore_ldrps", **ON_DEVICE)
+    button.click(handlers.degrade, [photo, damage, settings, seed], out, api_name="degrade")
+    button.click(handlers.caption, [photo, describer], facts, api_name="caption", **ON_DEVICE)
+    button.click(handlers.measure, [photo, reference], facts, api_name="metrics")
+
+
 if __name__ == "__main__":
-    build().queue(max_size=20).launch(
-        max_file_size="20mb", enable_monitoring=False, show_error=False, run_history=False, footer_links=["api", "settings"]
-    )
+    build().queue(max_size=20).launch(**LAUNCH)

@@ -47,7 +47,8 @@ def build(args: argparse.Namespace) -> tuple[Solver, LinearDegradation]:
     if args.preset not in presets:
         raise ValueError(f"No preset {args.preset!r} of {args.solver}; there are {', '.join(presets)}.")
     settings = parse_settings(args.set)
-    solver_class, task_class = SOLVERS[args.solver], TASKS[args.task]
+    solver_class: Any = SOLVERS[args.solver]
+    task_class: Any = TASKS[args.task]
     names = {cls: {f.name for f in dataclasses.fields(cls)} for cls in (solver_class, task_class)}
     unknown = settings.keys() - names[solver_class] - names[task_class]
     if unknown:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from restoration import images, metrics
+from restoration.corruptions import make_damage
+from restoration.degradations import TASKS
+from restoration.form import Job
+from restoration.prior import LatentPrior
+from restoration.run import synthesise
+from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers.base import Step
+from restoration.solvers.latent_indigo import LatentINDIGO
 
 CAPTION = 20  # pixels of a contact sheet's captions
 
@@ -21,6 +30,72 @@ class Cell:
     title: str
     image: Tensor
     scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a comparison is: share of the work in [0,1], one line about it, all pictures so far, and whether one is new."""
+
+    share: float
+    note: str
+    cells: Sequence[Cell]
+    new: bool
+
+
+def compare(
+    clean: Tensor,
+    damage: str,
+    runs: Sequence[tuple[str, str]],
+    seeds: int,
+    prior: LatentPrior,
+    steps_of: Callable[[Job, LatentPrior], Iterator[Step]],
+) -> Iterator[State]:
+    """Damage the clean picture (1,3,H,W) once, with seed 0, and restore it with every (method, preset) and seed 0..seeds-1.
+
+    The last state's note names the methods that could not take part and why.
+    """
+    cells, left_out, total = list[Cell](), list[str](), len(runs) * seeds
+    for number, (method, preset) in enumerate(runs):
+        pictures = list[Tensor]()
+        title = f"{method} · {preset}"
+        try:
+            for seed in range(seeds):
+                job = _job(method, preset, damage, clean, seed)
+                assert job.reference is not None
+                if not cells:
+                    cells = [Cell("clean", job.reference, {}), Cell("input", job.before(), metrics.score(job.before(), job.reference))]
+                for step in steps_of(job, prior):
+                    share = (number * seeds + seed + step.index / step.total) / total
+                    if step.result is None:
+                        yield State(share, f"{title}, seed {seed}", cells, False)
+                        continue
+                    scores = dict(step.result.scores) | {"seconds": step.result.seconds}
+                    cells.append(Cell(title + (f" · seed {seed}" if seeds > 1 else ""), step.result.image, scores))
+                    pictures.append(step.result.image)
+                    yield State(share, f"{title}, seed {seed}", cells, True)
+        except ValueError as error:
+            left_out.append(f"{title} took no part: {error}")
+        if len(pictures) > 1:
+            mean, heat, top = spread(pictures)
+            cells.append(Cell(f"{title} · mean of seeds", mean, metrics.score(images.quantise(mean), cells[0].image)))
+            cells.append(Cell(f"{title} · where seeds differ, at most {255 * top:.1f}/255", heat, {}))
+    yield State(1.0, " ".join(["Done.", *left_out]), cells, True)
+
+
+def _job(method: str, preset: str, damage: str, clean: Tensor, seed: int) -> Job:
+    """One run on the damage made with seed 0. ValueError where the method cannot be run on that."""
+    solver = SOLVERS[method](**PRESETS[method][preset])
+    known = TASKS[damage]() if damage in TASKS else None
+    factor = known.factor if known else 1
+    if isinstance(solver, LatentINDIGO):
+        solver = dataclasses.replace(solver, scale=factor)
+    if not solver.blind and known is None:
+        raise ValueError(f"{solver.title} must be told the damage, and nobody can write down {damage!r}.")
+    degradation = None if solver.blind else known
+    if solver.factor(degradation) != factor:
+        raise ValueError(f"{solver.title} does not enlarge, and {damage!r} made the picture {factor} times smaller.")
+    y, reference = synthesise(clean, known or make_damage(damage, {}, factor), factor, 0)
+    return Job(y, solver, degradation, reference, seed, True)
 
 
 def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:

@@ -60,7 +60,7 @@ def build_from(cls: type, key: str, values: Values) -> Any:
 def opening_values(method: str) -> dict[Any, Any]:
     """The values of a tab before anything is chosen."""
     values: dict[Any, Any] = {"photo": None, "mode": CLEAN, "task": DAMAGES[method][0], "reference": None, "seed": 0}
-    values |= {(task, f.name): f.default for task in DAMAGES[method] if task in TASKS for f in knobs(TASKS[task])}
+    values |= {(t, f.name): None if f.name in FILES else f.default for t in DAMAGES[method] if t in TASKS for f in knobs(TASKS[t])}
     return values | preset_values(method, next(iter(PRESETS[method])))
 
 
@@ -83,6 +83,26 @@ def job(method: str, values: Values) -> Job:
     elif values["reference"]:
         reference = images.read_image(values["reference"])
     return Job(y, solver, degradation, reference, seed, synthetic)
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """The settings of a JSON object; ValueError for anything else, and for paths of files."""
+    try:
+        settings = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"The settings are not JSON: {error}.") from None
+    if not isinstance(settings, dict) or FILES & settings.keys():
+        raise ValueError('The settings must be a JSON object such as {"noise_std": 25}, without files.')
+    return settings
+
+
+def settings_values(method: str, task: str, text: str) -> dict[tuple[str, str], Any]:
+    """The values that a JSON object of settings names. ValueError names a setting that is none of the method's or the task's."""
+    known = {name: (key, name) for key, name in reversed(_own(opening_values(method), method, task))}
+    settings = parse_settings(text)
+    if unknown := settings.keys() - known.keys():
+        raise ValueError(f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}.")
+    return {known[name]: value for name, value in settings.items()}
 
 
 def stored_examples(method: str) -> list[dict[str, Any]]:

@@ -8,21 +8,19 @@ import torch
 from PIL import Image
 
 import app
-from restoration import images, metrics, recipe
-from restoration.degradations import TASKS
+from restoration import form, handlers, images, metrics, recipe
+from restoration.form import DEGRADED
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Step
 
 
-def form(photo: str | None, task: str = "denoise", **changes) -> dict:
-    """The page's values as it opens, keyed by name."""
-    values = {"photo": photo, "preset": "fast", "task": task, "mode": app.CLEAN, "seed": 0, "reference": None}
-    values |= {(name, f.name): f.default for name, cls in (TASKS | SOLVERS).items() for f in app.knobs(cls)}
-    return values | changes
+def filled(photo: str | None, task: str = "denoise", method: str = "reld", **changes) -> dict:
+    """The page's values as it opens, with a picture."""
+    return form.opening_values(method) | {"photo": photo, "task": task} | changes
 
 
-def press(values: dict) -> list[tuple]:
-    return list(app.run("reld", values))
+def press(values: dict, method: str = "reld") -> list[tuple]:
+    return list(handlers.run(method, values))
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def picture(tmp_path, photo) -> str:
 
 @pytest.mark.parametrize("task", ["denoise", "deblur", "motion-deblur", "super-resolution", "inpaint"])
 def test_a_click_gives_picture_scores_and_file(picture, task):
-    (before, after), status, scores, curve, file = press(form(picture, task))[-1]
+    (before, after), status, scores, curve, _, file = press(filled(picture, task))[-1]
     assert before.size == after.size == (96, 96) and "pixels in" in status
     assert list(scores.columns) == ["metric", "input", "result", "prior's round trip"]
     assert torch.equal(images.read_image(file), images.to_tensor(after))
@@ -41,23 +39,23 @@ def test_a_click_gives_picture_scores_and_file(picture, task):
 
 
 def test_an_already_degraded_picture_has_no_reference(picture):
-    scores = press(form(picture, "super-resolution", mode=app.DEGRADED))[-1][2]
+    scores = press(filled(picture, "super-resolution", mode=DEGRADED))[-1][2]
     assert list(scores["metric"]) == ["NIQE (own fit) ↓", "consistency ↑"]
 
 
 def test_zero_noise_is_zero_noise(picture):
-    values = form(picture, mode=app.DEGRADED)
+    values = filled(picture, mode=DEGRADED)
     press(values | {("denoise", "noise_std"): 0})
 
 
 def test_bad_input_is_one_sentence(tmp_path, picture):
     (tmp_path / "x.png").write_bytes(b"nonsense")
-    for values in (form(None), form(str(tmp_path / "x.png")), form(picture, "kernel-deblur")):
+    for values in (filled(None), filled(str(tmp_path / "x.png")), filled(picture, "kernel-deblur")):
         with pytest.raises(gr.Error):
             press(values)
     Image.new("RGB", (4, 4)).save(tmp_path / "small.png")
     with pytest.raises(gr.Error, match="at least 16 pixels"):
-        press(form(str(tmp_path / "small.png")))
+        press(filled(str(tmp_path / "small.png")))
 
 
 def test_the_page_builds_and_shows_png():
@@ -66,13 +64,13 @@ def test_the_page_builds_and_shows_png():
     assert pictures and all(p.format == "png" for p in pictures)
 
 
-@pytest.mark.parametrize("row", app.stored_examples("reld"), ids=lambda row: row["title"])
+@pytest.mark.parametrize("row", [row for method in SOLVERS for row in form.stored_examples(method)], ids=lambda row: row["title"])
 def test_a_stored_example_repeats_itself(row, embedded):
     """What a visitor sees first is what pressing Restore gives."""
-    values = form(None) | app.example_values(row)
-    assert values.keys() == form(None).keys()
-    (_, stored), _, table, _, _ = app.example_outputs(row)
-    (_, computed), _, scores, _, _ = press(values)[-1]
+    values, method = form.example_values(row), row["solver"]
+    assert values.keys() == form.opening_values(method).keys()
+    (_, stored), _, table, *_ = handlers.example_outputs(row)
+    (_, computed), _, scores, *_ = press(values, method)[-1]
     # other processors round differently
     assert metrics.psnr(images.to_tensor(stored), images.to_tensor(computed)) > 50
     assert list(table["metric"]) == list(scores["metric"]) and "PSNR ↑" in set(table["metric"])
@@ -80,5 +78,5 @@ def test_a_stored_example_repeats_itself(row, embedded):
 
 def test_the_progress_line_counts_down():
     step = Step(index=2, total=8, latent=torch.zeros(1), note="a < b", scalars={})
-    line = app.progress(step, time.monotonic() - 1)
+    line = handlers.progress(step, time.monotonic() - 1)
     assert "Step 2 of 8 · a &lt; b · 3 s left" in line

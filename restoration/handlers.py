@@ -1,0 +1,354 @@
+"""What the page's handlers do: runs, repeats, comparisons, history, named endpoints. app.py lays out what they return."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import html
+import io
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import gradio as gr
+import pandas as pd
+from PIL import Image
+
+from restoration import compare, form, images, metrics, recipe
+from restoration.caption import CAPTIONERS
+from restoration.corruptions import make_damage
+from restoration.degradations import FILES, TASKS
+from restoration.form import CLEAN, DAMAGES, DEGRADED, EXAMPLES, Values
+from restoration.prior import LatentPrior, load_prior
+from restoration.run import estimate_seconds, restore, score_rows, synthesise
+from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers.base import Result, Step
+
+PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration
+TIME_LIMIT = float(os.environ.get("RESTORATION_TIME_LIMIT", 600))  # seconds a run may take: the device is shared
+HISTORY, HISTORY_BYTES = 6, 400_000  # runs that the browser keeps of each method, and how large their files may be
+SEPARATOR = " · "  # of method and preset in a comparison's choices
+
+
+# ---- what a run shows
+
+
+def score_table(rows: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Metrics as rows, pictures as columns; the arrow says which way is better."""
+    names = [*metrics.METRICS, "consistency"] if "PSNR" in rows["result"] else list(rows["result"])
+    falling = {name for name, metric in metrics.METRICS.items() if not metric.higher_is_better}
+    table: dict[str, list[str]] = {"metric": [f"{name} {'↓' if name in falling else '↑'}" for name in names]}
+    for title, row in rows.items():
+        table[title] = [f"{row[n]:.3f}" if n in row else "needs weights" if n == "LPIPS" else "–" for n in names]
+    return pd.DataFrame(table)
+
+
+def progress(step: Step, began: float) -> str:
+    """A progress bar with the step and the seconds left."""
+    left = (time.monotonic() - began) / step.index * (step.total - step.index)
+    return bar(step.index, step.total, f"Step {step.index} of {step.total} · {step.note} · {left:.0f} s left")
+
+
+def bar(done: int, total: int, words: str) -> str:
+    """A progress bar with a line of text."""
+    text = html.escape(words)
+    return f'<progress style="width:100%" value="{done}" max="{total}" aria-label="{text}"></progress>{text}'
+
+
+def gallery(step: Step, reference: Any) -> list[tuple[Image.Image, str]]:
+    """A step's further pictures; a finished pass with its score where there is a clean picture."""
+    shown = []
+    for title, view in step.views.items():
+        scored = reference is not None and title.startswith("pass") and view.shape == reference.shape
+        shown.append((images.to_pil(view), f"{title}: {metrics.psnr(images.quantise(view), reference):.2f} dB" if scored else title))
+    return shown
+
+
+def steps_of(job: form.Job, prior: LatentPrior) -> Iterator[Step]:
+    """The steps of a run; ValueError when it has taken TIME_LIMIT."""
+    began = time.monotonic()
+    for step in restore(job.y, job.solver, prior, job.degradation, reference=job.reference, seed=job.seed, periodic=job.periodic):
+        if step.result is None and time.monotonic() - began > TIME_LIMIT:
+            raise ValueError(f"Stopped after {TIME_LIMIT:.0f} s, at step {step.index} of {step.total}: use fewer steps or a smaller picture.")
+        yield step
+
+
+def show(job: form.Job, prior: LatentPrior) -> Iterator[tuple[Any, ...]]:
+    """Run a job; yield (comparison, status, scores, curve, views, file)."""
+    before = job.before()
+    began, shown, curve = time.monotonic(), 0.0, []
+    for step in steps_of(job, prior):
+        curve.append({"step": step.index, "residual": step.scalars["residual"]})
+        if step.result is not None:
+            yield finished(step, before, job, prior, curve)
+        elif time.monotonic() - shown > PREVIEW_EVERY:
+            preview = prior.preview(step.latent, (before.shape[-2], before.shape[-1]))
+            pair = (images.to_pil(before), images.to_pil(preview))
+            yield pair, progress(step, began), None, pd.DataFrame(curve), gallery(step, job.reference), None
+            shown = time.monotonic()
+
+
+def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: list[dict[str, float]]) -> tuple[Any, ...]:
+    """The outputs of the last step."""
+    result = step.result
+    assert result is not None
+    status = f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.seed}"
+    table = score_table(score_rows(before, result, prior, job.reference))
+    pair = (images.to_pil(before), images.to_pil(result.image))
+    return pair, status, table, pd.DataFrame(curve), gallery(step, job.reference), stored_file(result, job)
+
+
+def stored_file(result: Result, job: form.Job) -> str:
+    """The result as a PNG with recipe and input, in Gradio's cache, which deletes it."""
+    folder = tempfile.mkdtemp(dir=cache())
+    file = Path(folder, "restored.png")
+    recipe.save_png(result.image, file, result.recipe, job.y)
+    return str(file)
+
+
+def cache() -> str:
+    """Gradio's folder of temporary files."""
+    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), "gradio"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder)
+
+
+@contextlib.contextmanager
+def one_sentence() -> Iterator[None]:
+    """Bad input as a message of the page, without a stack trace."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
+    """Restore the uploaded picture; yield (comparison, status, scores, curve, views, file)."""
+    if not values["photo"]:
+        raise gr.Error("Choose a picture first: upload one, paste one, or click an example.", print_exception=False)
+    yield gr.skip(), "Getting ready…", None, None, None, None
+    with one_sentence():
+        yield from show(form.job(method, values), load_prior("embedded"))
+
+
+def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
+    """Repeat the run of a PNG that carries its recipe and its input."""
+    if not file:
+        raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
+    with one_sentence():
+        again, y = recipe.run_of(recipe.read_png(file)), recipe.read_input(file)
+        if y is None:
+            raise ValueError(f"{Path(file).name} does not carry its input picture.")
+        job = form.Job(y, again.solver, again.degradation, None, again.seed, again.periodic)
+        yield from show(job, load_prior(again.prior))
+
+
+def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float) -> Iterator[tuple[Any, ...]]:
+    """Degrade the clean picture once, restore it with every choice and seed; yield (status, grid, table, file)."""
+    if not photo or not choices:
+        raise gr.Error("Choose a picture and at least one method.", print_exception=False)
+    yield "Getting ready…", None, None, None
+    with one_sentence():
+        clean, prior, began = images.read_image(photo), load_prior("embedded"), time.monotonic()
+        runs = [tuple(choice.split(SEPARATOR)) for choice in choices]
+        for state in compare.compare(clean, damage, runs, int(seeds), prior, steps_of):  # type: ignore[arg-type]
+            left = (time.monotonic() - began) / max(state.share, 1e-3) * (1 - state.share)
+            status = bar(int(1000 * state.share), 1000, f"{state.note} · {left:.0f} s left")
+            yield (
+                status,
+                grid(state.cells) if state.new else gr.skip(),
+                pd.DataFrame(compare.score_table(state.cells)) if state.new else gr.skip(),
+                None,
+            )
+        file = Path(tempfile.mkdtemp(dir=cache()), "comparison.png")
+        compare.contact_sheet(state.cells).save(file)
+        yield state.note, gr.skip(), gr.skip(), str(file)
+
+
+def grid(cells: Sequence[compare.Cell]) -> str:
+    """The pictures of a comparison side by side; they zoom together."""
+    figures = "".join(
+        f'<figure><figcaption>{title}</figcaption><div><img alt="{title}" src="{data_uri(cell.image)}"></div></figure>'
+        for title, cell in ((html.escape(cell.title), cell) for cell in cells)
+    )
+    return f'<div class="zoom" tabindex="0" aria-label="Results side by side; plus and minus zoom">{figures}</div>'
+
+
+def data_uri(x: Any) -> str:
+    """A picture as the PNG that a page can carry."""
+    buffer = io.BytesIO()
+    (x if isinstance(x, Image.Image) else images.to_pil(x)).save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def example_outputs(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """(comparison, status, scores, curve, views, file) of a stored example, without any computation."""
+    pictures = tuple(images.to_pil(images.read_image(EXAMPLES / row[name])) for name in ("before", "result"))
+    status = f"{row['title']}: computed beforehand. Press Restore to repeat it, or change anything."
+    return pictures, status, score_table(row["scores"]), None, None, str(EXAMPLES / row["result"])
+
+
+def seconds_needed(method: str, values: Values) -> float:
+    """The estimate for the values of a tab; of a minute where they describe no run yet."""
+    try:
+        solver = form.build_from(SOLVERS[method], method, values)
+        degradation = None if solver.blind else form.build_from(TASKS[values["task"]], values["task"], values)
+        with Image.open(values["photo"]) as photo:
+            width, height = photo.size
+        shrink = solver.factor(degradation) if values["mode"] == CLEAN else 1
+        return estimate_seconds(solver, degradation, height // shrink, width // shrink)
+    except (ValueError, OSError, AttributeError, TypeError):
+        return 60.0
+
+
+def forecast(method: str, values: Values) -> str:
+    """What the page says of a run's time before it."""
+    return f"About {max(1, seconds_needed(method, values)):.0f} s once the model is loaded." if values["photo"] else "&nbsp;"
+
+
+def describe(photo: str | None, name: str) -> tuple[str, str]:
+    """(caption, note) of the uploaded picture by one of CAPTIONERS."""
+    if not photo:
+        raise gr.Error("Choose a picture first.", print_exception=False)
+    with one_sentence():
+        words = CAPTIONERS[name](images.read_image(photo))
+    silent = load_prior("embedded").embed(words.text) is None
+    return words.text, words.note or ("The embedded prior reads no text: the caption is shown but does not guide." if silent else "")
+
+
+def read_recipe(file: str | None) -> str:
+    """The recipe of an uploaded PNG as indented JSON."""
+    with one_sentence():
+        return json.dumps(recipe.read_png(file), indent=1) if file else ""
+
+
+# ---- history and sharing
+
+
+def remember(
+    history: list[dict[str, Any]], method: str, values: Values, pair: Any, status: str, scores: Any, file: str | None
+) -> list[dict[str, Any]]:
+    """The history with one finished run more, the newest first. Everything in it travels to the browser and back, so it is small."""
+    if not file or not pair:
+        return history
+    pictures = [data_uri(images.to_pil(images.read_image(side))) for side in pair]
+    if sum(map(len, pictures)) > HISTORY_BYTES:
+        return history
+    entry = {
+        "link": form.to_query(method, values),
+        "values": {f"{key[0]}.{key[1]}": value for key, value in values.items() if isinstance(key, tuple) and key[1] not in FILES},
+        "chosen": {name: values[name] for name in ("mode", "task", "seed", "preset")},
+        "status": status,
+        "scores": scores.to_dict("list"),
+        "pictures": pictures,
+    }
+    return [entry, *history][:HISTORY]
+
+
+def thumbnails(history: list[dict[str, Any]]) -> list[tuple[Image.Image, str]]:
+    """The results of the history, with what was asked for."""
+    return [(from_uri(entry["pictures"][1]), f"{entry['chosen']['task']}, seed {entry['chosen']['seed']}") for entry in history]
+
+
+def recall(entry: Mapping[str, Any]) -> tuple[dict[Any, Any], tuple[Any, ...]]:
+    """(values, outputs) of a run in the history."""
+    values: dict[Any, Any] = {tuple(key.split(".", 1)): value for key, value in entry["values"].items()} | entry["chosen"]
+    if entry["link"]:
+        values["photo"] = form.from_query(dict(parse_qsl(entry["link"][1:])))[1]["photo"]
+    pair = tuple(from_uri(picture) for picture in entry["pictures"])
+    return values, (pair, entry["status"], pd.DataFrame(entry["scores"]), None, None, None)
+
+
+def from_uri(uri: str) -> Image.Image:
+    """The picture of `data_uri`."""
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def link(method: str, values: Values, request: gr.Request) -> str:
+    """The address that repeats this run, or why there is none."""
+    query = form.to_query(method, values)
+    if not query:
+        return "Only a clean example picture, degraded here, fits into a settings link; share your own picture with a result link below."
+    return str(request.headers.get("origin") or request.base_url).rstrip("/") + "/" + query
+
+
+# ---- named endpoints for gradio_client and MCP, where their docstrings are read
+
+
+def restored(method: str, photo: str | None, task: str, preset: str, settings: str, seed: int) -> tuple[str, str]:
+    """(PNG, JSON with scores, seconds and recipe) of one run on an already degraded picture."""
+    if preset not in PRESETS[method] or task not in DAMAGES[method]:
+        raise gr.Error(f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {', '.join(DAMAGES[method])}.", print_exception=False)
+    if not photo:
+        raise gr.Error("A photo is needed.", print_exception=False)
+    with one_sentence():
+        values = form.opening_values(method) | form.preset_values(method, preset) | {"photo": photo, "mode": DEGRADED, "task": task, "seed": seed}
+        values |= form.settings_values(method, task, settings)
+        job, prior = form.job(method, values), load_prior("embedded")
+        *_, last = steps_of(job, prior)
+        assert last.result is not None
+        facts = {"scores": dict(last.result.scores), "seconds": last.result.seconds, "recipe": last.result.recipe}
+        return stored_file(last.result, job), json.dumps(facts)
+
+
+def restore_reld(photo: str, task: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
+    """Restore a damaged photograph when it is known how it was damaged (RELD).
+
+    photo: the damaged picture. task: denoise, deblur, motion-deblur, super-resolution or inpaint. preset: fast or faithful.
+    settings: JSON object of numbers, for instance {"noise_std": 25} (in 1/255) or {"scale": 2}. seed: a whole number.
+    Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
+    """
+    return restored("reld", photo, task, preset, settings, int(seed))
+
+
+def restore_latentindigo(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
+    """Restore and enlarge a photograph whose damage nobody can write down: a camera's blur, noise and compression (LatentINDIGO).
+
+    photo: the damaged picture. preset: fast, pixel or "from noise". settings: JSON object, for instance {"scale": 4}. seed: a whole number.
+    Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
+    """
+    return restored("latent-indigo", photo, DAMAGES["latent-indigo"][0], preset, settings, int(seed))
+
+
+def restore_ldrps(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
+    """Restore a photograph that is too dark, hazy, noisy or without colour (LD-RPS).
+
+    photo: the damaged picture. preset: auto, low-light, dehaze, denoise or colorize. settings: JSON object, for instance
+    {"prompt": "a red boat on a lake"}. seed: a whole number. Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
+    """
+    return restored("ld-rps", photo, DAMAGES["ld-rps"][0], preset, settings, int(seed))
+
+
+def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
+    """Damage a clean photograph, reproducibly: to test a restoration.
+
+    photo: the clean picture. damage: denoise (adds noise), deblur (blurs), motion-deblur, super-resolution (reduces), inpaint, camera-light,
+    camera-strong, low-light, haze, noise or grey. settings: JSON object of the damage's numbers. seed: a whole number. Returns a PNG.
+    """
+    with one_sentence():
+        made = make_damage(damage, form.parse_settings(settings), 1)
+        factor = getattr(made, "factor", 1)
+        y, _ = synthesise(images.read_image(photo), made, factor, int(seed))
+        file = Path(tempfile.mkdtemp(dir=cache()), "degraded.png")
+        images.to_pil(y).save(file)
+        return str(file)
+
+
+def caption(photo: str, captioner: str) -> str:
+    """Describe in at most 20 words what a damaged photograph would show in good condition. photo: the picture. captioner: a model's name."""
+    with one_sentence():
+        if captioner not in CAPTIONERS:
+            raise ValueError(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
+        words = CAPTIONERS[captioner](images.read_image(photo))
+        return words.text or words.note
+
+
+def measure(photo: str, reference: str | None) -> str:
+    """Quality of a photograph as JSON: PSNR, SSIM and others against the clean reference where one is given, NIQE always."""
+    with one_sentence():
+        return json.dumps(metrics.score(images.read_image(photo), images.read_image(reference) if reference else None))
