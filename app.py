@@ -172,6 +172,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
                 label="History (kept in your browser alone)",
                 format="png",
                 columns=6,
+                fit_columns=False,
                 height=150,
                 object_fit="contain",
                 allow_preview=False,
@@ -220,7 +221,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     event = start.click(on_gpu(handler, method, named), set(parts.values()), outputs, **running)
     opened = page.load(open_page, None, [*everything, linked, tabs], show_progress="hidden", **PRIVATE)
     repeated = opened.then(on_gpu(run_if_linked, method, named), {*parts.values(), linked}, outputs, **running | {"scroll_to_output": False})
-    stop.click(lambda: "Stopped: the picture shows the last step.", None, outputs[1], cancels=[event, repeated], **PRIVATE)
+    # with two events to cancel, Gradio does not call the function of the same listener
+    stop.click(None, cancels=[event, repeated], **PRIVATE)
+    stop.click(lambda: "Stopped: the picture shows the last step.", None, outputs[1], **PRIVATE)
     event.success(keep, {*parts.values(), *outputs, history}, [history, address], show_progress="hidden", **PRIVATE)
     gr.on([page.load, history.change], handlers.thumbnails, history, past, show_progress="hidden", **PRIVATE)
     past.select(bring_back, history, everything, show_progress="hidden", **PRIVATE)

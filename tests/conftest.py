@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -75,3 +77,14 @@ def photo() -> Tensor:
     from skimage.data import astronaut
 
     return torch.from_numpy(astronaut()[:192:2, 160:352:2].copy()).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """The page, served as `python app.py` serves it."""
+    import app
+
+    page = app.build().queue()
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)
+    yield url
+    page.close()
