@@ -199,8 +199,10 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         return show_example(0) if rows else {linked: False}
 
     def run_if_linked(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        if values[linked]:
-            yield from handlers.run(method, named(values))
+        if not values[linked]:
+            yield tuple(gr.skip() for _ in outputs)  # without a yield the outputs would be emptied
+            return
+        yield from handlers.run(method, named(values))
 
     def show_example(index: int) -> dict[gr.components.Component, Any]:
         row = form.stored_examples(method)[index]
