@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         solver, degradation = cli.build(args)
+        degradation = None if solver.blind else degradation
         y = images.read_image(args.photo)
         reference = images.read_image(args.reference) if args.reference else None
         result = None

@@ -16,6 +16,8 @@ MIN_SIDE = 16
 MAX_SIDE = 8192
 MAX_PIXELS = 4_000_000
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+# of pictures in folders; HEIC so that it is refused by name rather than overlooked
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
 
 
 def check_size(width: int, height: int) -> None:

@@ -1,14 +1,20 @@
-"""A run as data: what must be equal for the pixels to be equal, carried by every PNG that the project writes."""
+"""A run as data: what must be equal for the pixels to be equal, carried by every PNG that the project writes.
+
+Neither dates nor durations are in it, so that the same run writes the same bytes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+import os
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image, PngImagePlugin
 from torch import Tensor
@@ -16,38 +22,92 @@ from torch import Tensor
 from restoration import images
 from restoration.degradations import TASKS, LinearDegradation
 from restoration.prior import LatentPrior
+from restoration.solvers import SOLVERS
 from restoration.solvers.base import Solver
 
 KEY = "restoration"  # the PNG text chunk
+SCORES = "restoration-scores"  # the PNG text chunk with the scores of the picture
+UNFINISHED = ".restoring"  # suffix of a file that is being written
 
 
 def of(y: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
     """The recipe of one run: JSON-ready; the input as the hash of its 8-bit pixels."""
+    return {"input_sha256": fingerprint(y)} | settings(solver, prior.name, degradation, seed, periodic)
+
+
+def fingerprint(x: Tensor) -> str:
+    """SHA-256 of the 8-bit pixels of x (1,3,H,W) in [0,1]."""
+    return hashlib.sha256(images.to_pil(x).tobytes()).hexdigest()
+
+
+def settings(solver: Solver, prior: str, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
+    """What the recipes of all pictures of one run have in common; prior: its name."""
     names = {cls: name for name, cls in TASKS.items()}
     return {
-        "input_sha256": hashlib.sha256(images.to_pil(y).tobytes()).hexdigest(),
         "solver": solver.title,
         "settings": dataclasses.asdict(solver),  # type: ignore[call-overload]
         "task": names[type(degradation)] if degradation else "blind",
         "degradation": dataclasses.asdict(degradation) if degradation else {},
         "periodic": periodic,
-        "prior": prior.name,
+        "prior": prior,
         "seed": seed,
         "versions": {package: importlib.metadata.version(package) for package in ("torch", "diffusers", "deepinv")},
     }
 
 
-def save_png(x: Tensor, path: str | Path, recipe: Mapping[str, Any]) -> None:
-    """Write x (1,3,H,W) in [0,1] as PNG with the recipe as JSON in the text chunk KEY."""
+def parts(recipe: Mapping[str, Any]) -> tuple[Solver, LinearDegradation | None]:
+    """(solver, degradation) that a recipe describes, the inverse of `settings`. ValueError when this version has no such thing."""
+    solvers = {cls.title: cls for cls in SOLVERS.values()}
+    try:
+        solver = solvers[recipe["solver"]](**recipe["settings"])
+        return solver, None if recipe["task"] == "blind" else TASKS[recipe["task"]](**recipe["degradation"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"The recipe is not of this version of the project: {error}.") from None
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears under `path` complete or not at all, whatever happens meanwhile.
+
+    It is written beside `path` under a name of its own that ends in UNFINISHED, so that two runs at once do no harm either.
+    """
+    temporary = Path(path).with_name(f".{uuid.uuid4().hex}{UNFINISHED}")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave the new name with no content
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_png(x: Tensor, path: str | Path, recipe: Mapping[str, Any], scores: Mapping[str, float] | None = None) -> None:
+    """Write x (1,3,H,W) in [0,1] as PNG, complete or not at all, with the recipe and the scores as JSON in text chunks."""
     text = PngImagePlugin.PngInfo()
     text.add_text(KEY, json.dumps(recipe, sort_keys=True))
-    images.to_pil(x).save(path, format="PNG", pnginfo=text)
+    if scores is not None:
+        text.add_text(SCORES, json.dumps(scores))
+    with whole_file(path) as file:
+        images.to_pil(x).save(file, format="PNG", pnginfo=text)
 
 
-def read_png(path: str | Path) -> dict[str, Any]:
-    """The recipe in a PNG that `save_png` wrote. ValueError when it carries none."""
+def read_png(path: str | Path, key: str = KEY) -> dict[str, Any]:
+    """The recipe (or, with key=SCORES, the scores) in a PNG that `save_png` wrote. ValueError when it carries none."""
     with Image.open(path) as image:
-        text = getattr(image, "text", {}).get(KEY)
+        # our own chunks precede the pixels; `text` would decode these to look behind them, where other programs may have moved ours
+        text = image.info.get(key) or getattr(image, "text", {}).get(key)
     if text is None:
         raise ValueError(f"{Path(path).name} carries no recipe; only PNGs written by this project do.")
     return json.loads(text)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The recipe in a PNG of ours or in a JSON file. ValueError, one sentence, when there is none."""
+    try:
+        recipe = json.loads(Path(path).read_text()) if Path(path).suffix == ".json" else read_png(path)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} holds no recipe: {error}.") from None
+    if not isinstance(recipe, dict) or not {"solver", "settings", "task", "degradation", "prior", "seed"} <= recipe.keys():
+        raise ValueError(f"{path} holds no recipe.")
+    return recipe
