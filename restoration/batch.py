@@ -53,10 +53,10 @@ class Job(NamedTuple):
 def read_job(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Job:
     """The job of the options or of the file --recipe; ValueError when both speak."""
     if not args.recipe:
-        solver, degradation = cli.build(args)
+        solver, task = cli.build(args)
         if solver.blind and args.task:
             raise ValueError(f"{solver.title} estimates the degradation itself; leave out --task {args.task}.")
-        return Job(solver, degradation, args.prior, args.seed, periodic=False)
+        return Job(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed, periodic=False)
     options = ("solver", "task", "preset", "prior", "seed", "set")
     given = [f"--{name}" for name in options if getattr(args, name) != parser.get_default(name)]
     if given:

@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 from restoration.degradations import TASKS, LinearDegradation
+from restoration.realistic import STRENGTHS, Camera
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
 
@@ -14,7 +15,7 @@ from restoration.solvers.base import Solver
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--solver, --task, --preset, --prior, --seed, --set."""
     parser.add_argument("--solver", default="reld", choices=SOLVERS)
-    parser.add_argument("--task", choices=TASKS, help="what was done to the picture; blind solvers take none")
+    parser.add_argument("--task", choices=(*TASKS, *STRENGTHS), help=f"needed but for blind solvers; {', '.join(STRENGTHS)} only for these")
     parser.add_argument("--preset", help="settings of the solver by name; without it the solver's first")
     parser.add_argument("--prior", default="embedded", help="embedded, or a local diffusers folder")
     parser.add_argument("--seed", type=int, default=0)
@@ -41,19 +42,21 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def build(args: argparse.Namespace) -> tuple[Solver, LinearDegradation | None]:
-    """(solver, degradation) of the parsed options, None without --task; ValueError names what is missing or unknown."""
+def build(args: argparse.Namespace) -> tuple[Solver, LinearDegradation | Camera | None]:
+    """(solver, task) of the parsed options. ValueError names an unknown preset or setting, or a task that the solver cannot do."""
     presets, solver_class = PRESETS[args.solver], SOLVERS[args.solver]
     preset = args.preset or next(iter(presets))
     if preset not in presets:
         raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
-    if not solver_class.blind and not args.task:
+    settings, task_class = parse_settings(args.set), TASKS.get(args.task)
+    if not solver_class.blind and not task_class:
         raise ValueError(f"{solver_class.title} must be told the degradation: give --task, one of {', '.join(TASKS)}.")
-    settings, task_class = parse_settings(args.set), TASKS[args.task] if args.task else None
     names = {cls: {f.name for f in dataclasses.fields(cls)} for cls in (solver_class, task_class) if cls}
     known = set().union(*names.values())
     unknown = settings.keys() - known
     if unknown:
         raise ValueError(f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}.")
     solver = solver_class(**presets[preset] | {k: v for k, v in settings.items() if k in names[solver_class]})
-    return solver, task_class(**{k: v for k, v in settings.items() if k in names[task_class]}) if task_class else None
+    if task_class:
+        return solver, task_class(**{k: v for k, v in settings.items() if k in names[task_class]})
+    return solver, Camera(args.task, solver.factor(None)) if args.task else None

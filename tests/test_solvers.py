@@ -9,11 +9,37 @@ import torch
 
 from restoration import metrics
 from restoration.degradations import TASKS
+from restoration.inn import LiftingINN, Restorer
 from restoration.run import restore
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, latent_indigo
+from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
 
 FORMS = [RELD(), RELD(splitting="pixel", steps=3), RELD(splitting="latent", steps=3)]
+BLIND = [
+    LatentINDIGO(scale=1, steps=3),
+    LatentINDIGO(scale=2, steps=3, guidance="gradient", refine="gamma", regularise="resample", churn=0.5),
+    LatentINDIGO(scale=2, steps=3, domain="pixel", refine="full", regularise="statistics", start="noise"),
+    LatentINDIGO(scale=4, steps=3, domain="pixel", start="enlarged", guidance="gradient", regularise="pull", tile=16),
+]
+
+
+@pytest.fixture
+def networks(monkeypatch) -> None:
+    """Random degradation networks of every kind for blind solvers."""
+    latent = {"scale": 1, "patch": 1, "offset": 0.0, "spread": (1.0,) * 16}
+
+    def load(domain, scale, prior, device):
+        torch.random.manual_seed(0)
+        inn = LiftingINN(width=8, pairs=1, embedding=8, **latent if domain == "latent" else {"scale": scale})
+        for lift in (*inn.predictors, *inn.updaters):
+            torch.nn.init.normal_(lift.leave.weight, std=0.05)
+        return inn.eval().requires_grad_(False)
+
+    made = {(d, s): load(d, s, "", "") for d in ("latent", "pixel") for s in (1, 2, 4)}
+    monkeypatch.setattr(latent_indigo, "load_inn", lambda domain, scale, prior, device: made[domain, scale])
+    first = {s: Restorer(s, width=8, cells=1).requires_grad_(False) for s in (1, 2, 4)}
+    monkeypatch.setattr(latent_indigo, "load_restorer", lambda scale, device: first[scale])
 
 
 def run(prior, y, solver, task, **options):
@@ -32,6 +58,35 @@ def test_contract(tiny_prior, solver, task):
     assert steps[-1].result.image.shape[-2:] == (38 * degradation.factor, 45 * degradation.factor)
     assert torch.equal(state, torch.random.get_rng_state()) and torch.is_grad_enabled()
     assert torch.equal(steps[-1].result.image, run(tiny_prior, y, solver, degradation)[-1].result.image)
+
+
+@pytest.mark.parametrize("solver", BLIND, ids=lambda s: f"{s.domain}-{s.guidance}-x{s.scale}")
+def test_contract_of_blind_solvers(tiny_prior, networks, solver):
+    y = torch.rand(1, 3, 38, 21)
+    state = torch.random.get_rng_state()
+    steps = run(tiny_prior, y, solver, None)
+    assert solver.blind and solver.factor(None) == solver.scale
+    assert [s.index for s in steps] == list(range(1, steps[0].total + 1))
+    assert all(s.image is None and not s.latent.requires_grad for s in steps[:-1])
+    assert steps[-1].result.image.shape[-2:] == (38 * solver.scale, 21 * solver.scale)
+    assert steps[-1].result.recipe["task"] == "blind"
+    assert all(v.shape[:2] == (1, 3) and v.min() >= 0 and v.max() <= 1 for s in steps for v in s.views.values()) and steps[-1].views
+    assert torch.equal(state, torch.random.get_rng_state()) and torch.is_grad_enabled()
+    assert torch.equal(steps[-1].result.image, run(tiny_prior, y, solver, None)[-1].result.image)
+    with pytest.raises(ValueError, match="estimates the degradation itself"):
+        run(tiny_prior, y, solver, TASKS["denoise"]())
+
+
+@pytest.mark.parametrize("solver", BLIND, ids=lambda s: f"{s.domain}-{s.guidance}-x{s.scale}")
+def test_blind_steps_on_other_threads_and_closing_half_way(tiny_prior, networks, solver):
+    steps = restore(torch.rand(1, 3, 24, 24), solver, tiny_prior)
+    seen = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: seen.append((next(steps), torch.is_grad_enabled())))
+        thread.start()
+        thread.join()
+    steps.close()
+    assert [s.index for s, _ in seen] == [1, 2] and all(grad for _, grad in seen) and torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("solver", FORMS, ids=lambda s: s.splitting)

@@ -1,0 +1,278 @@
+"""The invertible network that imitates a degradation, and the encoder that tells it which one: LatentINDIGO's g_Θ and F.
+
+Notation (code -> papers/latentindigo.md):  x -> x or z · coarse, details -> x_c, x_d · gamma -> γ_deg · LiftingINN -> g_Θ · embed -> F
+  forward (1) · inverse, swap (3) · split -> S · predict, update -> P_k, U_k (4), (5)
+
+Known from the paper and its predecessor: wavelet lifting of split, predict, update; networks scaled by γ = F(y); the coarse part
+imitates y and is exchanged for it in the inverse.
+Proposed here, not in the paper:
+  - Haar split and outputs that begin at zero, so that the untrained network is the wavelet;
+  - all lifting steps run at the resolution of the deepest level on all sub-bands at once (there: level by level with shared weights),
+    five times fewer operations for the same filters;
+  - every predict and update output is bounded by tanh, so that no weights can make the transform explode;
+  - scale 1 is undecimated: coarse and details both begin as x and are averaged at the end. inverse(forward(x)) is still x, but
+    forward(inverse(y, d)) is not (y, d), since the frame is redundant;
+  - F is small, trained jointly, with a learned null vector in place of γ for training without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from restoration.networks import Residual
+
+INNS = Path(__file__).parent / "weights" / "inn"
+DOMAINS = ("latent", "pixel")
+
+
+class Details(NamedTuple):
+    """What the coarse part does not hold: values (B,D,h,w) at the resolution of the lifting, and the size of the transformed image."""
+
+    values: Tensor
+    size: tuple[int, int]
+
+
+class Lift(nn.Module):
+    """One predict or update network, (B,c,h,w) -> (B,d,h,w) within ±gain; begins at zero."""
+
+    def __init__(self, channels: int, out: int, width: int, cells: int, embedding: int, gain: float):
+        super().__init__()
+        self.gain = gain
+        self.enter = nn.Conv2d(channels, width, 3, padding=1)
+        self.cells = nn.ModuleList(Residual(width, embedding) for _ in range(cells))
+        self.leave = nn.Conv2d(width, out, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
+        h = self.enter(x)
+        for cell in self.cells:
+            h = cell(h, gamma)
+        return self.gain * torch.tanh(self.leave(h) / self.gain)
+
+
+class DegradationEncoder(nn.Module):
+    """F: degraded image (B,3,h,w) in [0,1], any size -> γ (B,embedding), by global average."""
+
+    def __init__(self, embedding: int, width: int = 32):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 3, padding=1, stride=2),
+            nn.SiLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1, stride=2),
+            nn.SiLU(),
+        )
+        self.head = nn.Sequential(nn.Linear(2 * width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.head(self.layers(4 * (y - 0.5)).mean((2, 3)))
+
+
+class LiftingINN(ModelMixin, ConfigMixin):
+    """g_Θ with its F. coarse, details = inn(x, gamma); x = inn.inverse(coarse, details, gamma), exactly, for any size.
+
+    x: (B,C,H,W) float32, an image in [0,1] or a latent. coarse: (B,C,⌈H/patch⌉·patch/scale, …), what the degradation leaves of x.
+    `patch` is the side of the blocks on which the lifting works; `spread` the deviation of every channel, for conditioning alone.
+    Half precision is refused: the round trip is 1e-6 in float32 and 1e-2 in bfloat16 (latentindigo.md §6.4).
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        scale: int = 4,
+        patch: int = 4,
+        offset: float = 0.5,
+        spread: tuple[float, ...] = (0.25,) * 3,
+        width: int = 48,
+        pairs: int = 3,
+        cells: int = 1,
+        embedding: int = 64,
+        gain: float = 2.0,
+    ):
+        super().__init__()
+        if patch % scale:
+            raise ValueError(f"patch is {patch} and scale {scale}; patch must be a multiple of scale.")
+        if scale & (scale - 1):
+            raise ValueError(f"scale is {scale}; it must be a power of two.")
+        self.register_buffer("unit", torch.tensor(spread)[:, None, None], persistent=False)
+        coarse = len(spread) * (patch // scale) ** 2
+        details = coarse * (scale**2 - 1) if scale > 1 else coarse
+        self.encoder = DegradationEncoder(embedding)
+        self.null = nn.Parameter(torch.zeros(embedding))
+        self.predictors = nn.ModuleList(Lift(coarse, details, width, cells, embedding, gain) for _ in range(pairs))
+        self.updaters = nn.ModuleList(Lift(details, coarse, width, cells, embedding, gain) for _ in range(pairs))
+
+    def embed(self, y: Tensor) -> Tensor:
+        """γ (B,embedding) of a degraded image (B,3,h,w) in [0,1]."""
+        return self.encoder(y)
+
+    def forward(self, x: Tensor, gamma: Tensor) -> tuple[Tensor, Details]:
+        """(coarse, details) of x. TypeError in half precision."""
+        c, d, last = self._lift(x, gamma)
+        return self._unfold(c + last) + self.config.offset, Details(d, (x.shape[-2], x.shape[-1]))
+
+    def inverse(self, coarse: Tensor, details: Details, gamma: Tensor) -> Tensor:
+        """The x of (coarse, details). TypeError in half precision."""
+        self._refuse_half(coarse)
+        with torch.autocast(coarse.device.type, enabled=False):
+            last = self.updaters[-1](details.values, gamma)
+        return self._unlift(self._fold(coarse - self.config.offset), details, gamma, last)
+
+    def measure(self, x: Tensor, gamma: Tensor) -> Tensor:
+        """What the degradation would make of x: the coarse part without padding, (B,C,⌈H/scale⌉,⌈W/scale⌉)."""
+        coarse, _ = self(x, gamma)
+        height, width = (math.ceil(side / self.config.scale) for side in x.shape[-2:])
+        return coarse[..., :height, :width]
+
+    def swap(self, x: Tensor, y: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
+        """(x_inv, measured): x with its coarse part exchanged for y (B,C,⌈H/scale⌉,⌈W/scale⌉), and the coarse part it had."""
+        c, d, last = self._lift(x, gamma)
+        coarse = self._unfold(c + last) + self.config.offset
+        height, width = y.shape[-2:]
+        measured = coarse[..., :height, :width]
+        beyond = (0, coarse.shape[-1] - width, 0, coarse.shape[-2] - height)
+        coarse = coarse + F.pad(y - measured, beyond)
+        details = Details(d, (x.shape[-2], x.shape[-1]))
+        return self._unlift(self._fold(coarse - self.config.offset), details, gamma, last), measured
+
+    def _lift(self, x: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(c, d, last): everything but the last update, and that update, which a swap need not compute again."""
+        self._refuse_half(x)
+        with torch.autocast(x.device.type, enabled=False):
+            c, d = self._split((x - self.config.offset) / self.unit)
+            last = torch.zeros_like(c)
+            for predict, update in zip(self.predictors, self.updaters, strict=True):
+                c = c + last
+                d = d + predict(c, gamma)
+                last = update(d, gamma)
+            return c, d, last
+
+    def _unlift(self, c: Tensor, details: Details, gamma: Tensor, last: Tensor) -> Tensor:
+        """The image of the coarse part c, in the lifting's own units, with the last update given."""
+        with torch.autocast(c.device.type, enabled=False):
+            c, d = c - last, details.values
+            d = d - self.predictors[-1](c, gamma)
+            for predict, update in reversed(list(zip(self.predictors[:-1], self.updaters[:-1], strict=True))):
+                c = c - update(d, gamma)
+                d = d - predict(c, gamma)
+            x = self._merge(c, d)[..., : details.size[0], : details.size[1]]
+            return x * self.unit + self.config.offset
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Haar sub-bands of scale×scale blocks, mean first, folded to the resolution of the lifting; twice x at scale 1."""
+        scale, patch = self.config.scale, self.config.patch
+        x = F.pad(x, (0, -x.shape[-1] % patch, 0, -x.shape[-2] % patch), mode="reflect") if patch > 1 else x
+        blocks = F.pixel_unshuffle(x, scale).unflatten(1, (-1, scale**2))
+        bands = torch.einsum("ij,bcjhw->bcihw", haar_blocks(scale).to(x) / scale, blocks)
+        coarse = F.pixel_unshuffle(bands[:, :, 0], patch // scale)
+        return coarse, coarse if scale == 1 else F.pixel_unshuffle(bands[:, :, 1:].flatten(1, 2), patch // scale)
+
+    def _merge(self, c: Tensor, d: Tensor) -> Tensor:
+        scale, fold = self.config.scale, self.config.patch // self.config.scale
+        if scale == 1:
+            return F.pixel_shuffle((c + d) / 2, fold)
+        coarse, rest = F.pixel_shuffle(c, fold), F.pixel_shuffle(d, fold)
+        bands = torch.cat([coarse[:, :, None], rest.unflatten(1, (-1, scale**2 - 1))], 2)
+        blocks = torch.einsum("ij,bcihw->bcjhw", haar_blocks(scale).to(c) * scale, bands)
+        return F.pixel_shuffle(blocks.flatten(1, 2), scale)
+
+    def _fold(self, coarse: Tensor) -> Tensor:
+        """A coarse part without its offset -> at the resolution and in the units of the lifting."""
+        return F.pixel_unshuffle(coarse / self.unit, self.config.patch // self.config.scale)
+
+    def _unfold(self, c: Tensor) -> Tensor:
+        return F.pixel_shuffle(c, self.config.patch // self.config.scale) * self.unit
+
+    def _refuse_half(self, x: Tensor) -> None:
+        for dtype in (x.dtype, self.dtype):
+            if dtype not in (torch.float32, torch.float64):
+                raise TypeError(f"The invertible network is exact in float32 only; it was given {dtype}.")
+
+
+@functools.cache
+def haar_blocks(side: int) -> Tensor:
+    """(side², side²) orthonormal, float64: the separable Haar basis of side×side blocks as rows, the mean (times side) first."""
+
+    def line(n: int) -> Tensor:
+        if n == 1:
+            return torch.ones(1, 1, dtype=torch.float64)
+        low = torch.kron(line(n // 2), torch.tensor([[1.0, 1.0]]).double())
+        high = torch.kron(torch.eye(n // 2).double(), torch.tensor([[1.0, -1.0]]).double())
+        return torch.cat([low, high]) / math.sqrt(2)
+
+    return torch.kron(line(side), line(side))
+
+
+def enlarge(y: Tensor, scale: int) -> Tensor:
+    """Bicubic enlargement as Pillow's (B,3,h,w) -> (B,3,h·scale,w·scale), clamped to [0,1]."""
+    if scale == 1:
+        return y
+    with torch.autocast(y.device.type, enabled=False):
+        return F.interpolate(y, scale_factor=scale, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+class Restorer(ModelMixin, ConfigMixin):
+    """Rest of INDIGO+ (there SwinIR), for the start: y (B,3,h,w) in [0,1] -> first estimate (B,3,h·scale,w·scale).
+
+    The bicubic enlargement plus a residual that begins at zero, computed at a quarter of the output's resolution.
+    """
+
+    @register_to_config
+    def __init__(self, scale: int = 4, width: int = 48, cells: int = 6):
+        super().__init__()
+        self.fold = 4 // scale
+        self.enter = nn.Conv2d(3 * self.fold**2, width, 3, padding=1)
+        self.body = nn.ModuleList(Residual(width) for _ in range(cells))
+        self.leave = nn.Conv2d(width, 3 * 4**2, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, y: Tensor) -> Tensor:
+        big = enlarge(y, self.config.scale)
+        padded = F.pad(y, (0, -y.shape[-1] % self.fold, 0, -y.shape[-2] % self.fold), mode="replicate")
+        h = self.enter(F.pixel_unshuffle(4 * (padded - 0.5), self.fold))
+        for cell in self.body:
+            h = cell(h)
+        return big + F.pixel_shuffle(self.leave(h), 4)[..., : big.shape[-2], : big.shape[-1]]
+
+
+def folder_name(domain: str, scale: int, prior: str) -> str:
+    """first-x4 and pixel-x4 serve every prior; latent-<prior>-x4 the one it was trained with."""
+    return f"latent-{Path(prior).name}-x{scale}" if domain == "latent" else f"{domain}-x{scale}"
+
+
+@functools.lru_cache(maxsize=8)
+def load_inn(domain: str, scale: int, prior: str, device: str = "cpu") -> LiftingINN:
+    """The trained network of a domain ("latent" or "pixel"), output scale and prior name, frozen. Cached: copy it before changing it.
+
+    ValueError, with what to do about it, where none has been trained.
+    """
+    return _load(LiftingINN, domain, scale, prior, device)
+
+
+@functools.lru_cache(maxsize=8)
+def load_restorer(scale: int, device: str = "cpu") -> Restorer:
+    """The trained restorer of an output scale, frozen, cached. ValueError where none has been trained."""
+    return _load(Restorer, "first", scale, "", device)
+
+
+def _load(kind: type[Any], domain: str, scale: int, prior: str, device: str) -> Any:
+    folder = INNS / folder_name(domain, scale, prior)
+    if not (folder / "config.json").is_file():
+        named = f" with the prior {prior!r}" if domain == "latent" else ""
+        command = f"python -m restoration.training.inn SHARD... --domain {domain} --prior {prior or 'embedded'} --scale {scale}"
+        other = {"latent": ", or choose the pixel domain, which works with every prior", "first": ", or start from the enlarged picture"}
+        raise ValueError(f"There is no {domain} network for ×{scale}{named}: train one with `{command}`{other.get(domain, '')}.")
+    model = kind.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+    return model.to(device).eval().requires_grad_(False)

@@ -1,0 +1,207 @@
+"""LatentINDIGO, reconstructed from the abstract and two reviews of arXiv 2505.12935: an INN that has learned to degrade guides the sampler.
+
+Notation (code -> papers/latentindigo.md):  y -> y · inn -> g_Θ · gamma -> γ_deg = F(y) · z_t, z0 -> z_t, z_{0|t} · guided -> z̃
+  observed -> y, or z_y = E(enlarged y) in the latent domain · measured -> x_c, z_c · swapped -> x_inv, z_inv
+  fidelity -> η_t of (21), (24) · levels -> sqrt((1-ᾱ)/ᾱ) of the visited timesteps · churn -> η of DDIM (15)
+
+Known from the paper: guidance of the latent by the INN at every step, in pixels (PixelINN) or in latents without decoding
+(LatentINN); a regularisation that keeps the latent near the manifold; refinement of the INN along the way.
+Reconstructed: the order of these (§3.2), the gradient with respect to z_{0|t} (19), one Adam step of refinement per step (25).
+Proposed here: the autograd-free forms (21) and (24), the Polyak step of the gradient form, refinement of γ alone, all
+regularisations, and that with a first restoration x̂ = Rest(y) guidance aims at g_c(x̂), not at y: a swap copies whatever it is
+given into the estimate, and y is noisy. Differences from official code: unknown, none was found.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from restoration import tiling
+from restoration.degradations import Checked, LinearDegradation, knob
+from restoration.diffusion import add_noise, geometric_levels, randn
+from restoration.inn import DOMAINS, LiftingINN, enlarge, load_inn, load_restorer
+from restoration.prior import LatentPrior
+from restoration.solvers.base import Step
+
+REFINE_RATES = {"gamma": 1e-3, "full": 5e-5}  # [D]; INDIGO+'s real-photograph setting [C+]
+REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3 [D]
+GUIDANCE = ("direct", "gradient", "none")
+RESIDUAL_CONTRAST = 4  # of the residual's picture
+
+
+@dataclass(frozen=True)
+class LatentINDIGO(Checked):
+    """Blind restoration: the invertible network estimates the degradation itself. The fields' help texts say what they do."""
+
+    title: ClassVar[str] = "LatentINDIGO"
+    paper: ClassVar[str] = "arXiv 2505.12935"
+    blind: ClassVar[bool] = True
+
+    domain: str = knob("latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS)
+    scale: int = knob(4, "How many times larger the result is", choices=(1, 2, 4))
+    start: str = knob("restoration", "First estimate: a small network's, the enlarged picture, none", choices=("restoration", "enlarged", "noise"))
+    fidelity: float = knob(1.0, "How strongly every step follows the measurement", low=0.0, high=1.0)
+    steps: int = knob(4, "Steps of the sampler", low=1, high=100)
+    start_level: float = knob(10.0, "Noise added to the first estimate, in 1/255", low=1.0, high=255.0)
+    end_level: float = knob(2.0, "Noise level of the last step, in 1/255", low=1.0, high=255.0)
+    guidance: str = knob("direct", "direct: the swapped estimate itself · gradient: one step down the mismatch", choices=GUIDANCE)
+    refine: str = knob("none", "Fit to this photograph: the degradation's embedding, or the full network", choices=("none", "gamma", "full"))
+    regularise: str = knob("none", "Keep the latent natural (resample denoises twice)", choices=("none", "pull", "resample", "statistics"))
+    strength: float = knob(0.3, "Strength of the regularisation", low=0.0, high=1.0)
+    churn: float = knob(0.0, "Fresh noise per step (0: deterministic, 1: as much as possible)", low=0.0, high=1.0)
+    tile: int = knob(64, "Side of the denoiser's tiles, in latent pixels", low=16, high=512)
+
+    def factor(self, degradation: LinearDegradation | None) -> int:
+        return self.scale
+
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
+        """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h·scale,w·scale), its views show the estimated camera.
+
+        ValueError where no INN has been trained for this domain, scale and prior.
+        """
+        camera = _Camera(self, prior, y)  # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
+        z = prior.encode(camera.first)
+        start = float(prior.sigmas[-1]) if self.start == "noise" else self.start_level / 255
+        times = [prior.timestep(level) for level in geometric_levels(start, min(self.end_level / 255, start), self.steps)]
+        z_t = add_noise(z, randn(z.shape, generator, z.device), prior.alpha_bar[times[0]])
+        for k, t in enumerate(times, 1):
+            last = k == self.steps
+            z0 = tiling.denoise(prior, z_t, t, self.tile)  # (14)
+            guided, scalars = camera.guide(z0)
+            guided = self._regularise(prior, guided, z0, t, k / self.steps, generator)
+            if self.refine != "none" and prior.sigmas[t] < REFINE_BELOW:
+                camera.refine(guided)  # (25)
+            if not last:
+                z_t = self._ddim(prior, z_t, guided, t, times[k], generator)  # (15)
+            image = camera.picture(guided) if last else None
+            scalars["level"] = float(prior.sigmas[t])
+            views = camera.views(guided) if last else {}
+            yield Step(k, self.steps, guided, f"noise level {255 * scalars['level']:.1f}/255", scalars, image, views)
+
+    def _regularise(self, prior: LatentPrior, guided: Tensor, z0: Tensor, t: int, progress: float, generator: torch.Generator) -> Tensor:
+        """REG of latentindigo.md §3.5: R1 "pull", R2 "resample", R5 "statistics"."""
+        if self.regularise == "pull":
+            return guided.lerp(z0, self.strength * progress / (1 + self.strength * progress))
+        if self.regularise == "resample":
+            again = add_noise(guided, randn(guided.shape, generator, guided.device), prior.alpha_bar[t])
+            return guided.lerp(tiling.denoise(prior, again, t, self.tile), self.strength)
+        if self.regularise == "statistics":
+            (mean, std), (mean0, std0) = ((z.mean((2, 3), keepdim=True), z.std((2, 3), keepdim=True)) for z in (guided, z0))
+            return guided.lerp((guided - mean) / std.clamp_min(1e-6) * std0 + mean0, self.strength)
+        return guided
+
+    def _ddim(self, prior: LatentPrior, z_t: Tensor, guided: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
+        """To the next level, with ε̃ of the guided estimate and a share `churn` of fresh noise."""
+        a, b = prior.alpha_bar[t], prior.alpha_bar[t_next]
+        eps = (z_t - a.sqrt().to(z_t) * guided) / (1 - a).sqrt().to(z_t)
+        if not self.churn:
+            return add_noise(guided, eps, b)
+        fresh = self.churn**2 * (1 - b) / (1 - a) * (1 - a / b)  # σ² of (15)
+        noise = randn(z_t.shape, generator, z_t.device)
+        return b.sqrt().to(z_t) * guided + (1 - b - fresh).sqrt().to(z_t) * eps + fresh.sqrt().to(z_t) * noise
+
+
+class _Camera:
+    """What is believed of one photograph's degradation: network, γ and measurement, in the solver's domain.
+
+    Network and γ are this object's own wherever they are refined: the next photograph begins with the trained ones.
+    """
+
+    @torch.no_grad()
+    def __init__(self, solver: LatentINDIGO, prior: LatentPrior, y: Tensor):
+        self.solver, self.prior, self.y = solver, prior, y
+        self.size = (y.shape[-2] * solver.scale, y.shape[-1] * solver.scale)
+        inn = load_inn(solver.domain, solver.scale, prior.name, str(prior.device))
+        self.inn: LiftingINN = copy.deepcopy(inn) if solver.refine == "full" else inn
+        self.gamma = self.inn.embed(y)
+        self.big = enlarge(y, solver.scale)
+        self.observed = y if solver.domain == "pixel" else prior.encode(self.big)
+        self.first = self.big
+        if solver.start == "restoration":
+            self.first = load_restorer(solver.scale, str(prior.device))(y)
+        self.target = self._aim()
+        self.learned = {"none": [], "gamma": [self.gamma], "full": list(self.inn.parameters())}[solver.refine]
+        self.optimiser = torch.optim.Adam(self.learned, lr=REFINE_RATES[solver.refine]) if self.learned else None
+
+    @torch.no_grad()
+    def _aim(self) -> Tensor:
+        """What the estimate's coarse part is to be: the measurement, or what the camera would have made of the first restoration."""
+        if self.solver.start != "restoration":
+            return self.observed
+        return self.inn.measure(self.first if self.solver.domain == "pixel" else self.prior.encode(self.first), self.gamma)
+
+    def _represent(self, z: Tensor) -> Tensor:
+        """A latent in the INN's domain: itself, or its picture (1,3,H,W)."""
+        return z if self.solver.domain == "latent" else tiling.decode(self.prior, z, self.size, self.solver.tile)
+
+    def guide(self, z: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """(guided estimate, {"residual": rms of y - x_c}) in the solver's form of guidance."""
+        if self.solver.guidance == "none":
+            return z, {}
+        guided, residual = self.gradient(z) if self.solver.guidance == "gradient" else self.swap(z, self.solver.fidelity)
+        return guided, {"residual": residual}
+
+    @torch.no_grad()
+    def swap(self, z: Tensor, fidelity: float) -> tuple[Tensor, float]:
+        """(z + η (z_inv - z), rms of y - x_c): (24); in pixels (21), whose difference of encodings cancels the codec's error."""
+        x = self._represent(z)
+        swapped, measured = self.inn.swap(x, self.target, self.gamma)
+        change = swapped - x if self.solver.domain == "latent" else self.prior.encode(swapped) - self.prior.encode(x)
+        return z + fidelity * change, _rms(self.observed - measured)
+
+    def gradient(self, z: Tensor) -> tuple[Tensor, float]:
+        """One step down L = ‖target - x_c‖ with respect to z_{0|t} (18), (19); η L/‖∇L‖² ∇L is Polyak's step, which needs no tuned ζ."""
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            measured = self.inn.measure(self._represent(leaf), self.gamma)
+            length = (self.target - measured).square().sum().sqrt()
+            (slope,) = torch.autograd.grad(length, leaf)
+        step = self.solver.fidelity * length.detach() / slope.square().sum().clamp_min(1e-12)
+        return z - step * slope, _rms(self.observed - measured.detach())
+
+    def refine(self, z: Tensor) -> None:
+        """One Adam step of γ or Θ on mean |y - x_c|²."""
+        assert self.optimiser is not None
+        with torch.no_grad():
+            x = self._represent(z)
+        with torch.enable_grad():
+            for parameter in self.learned:
+                parameter.requires_grad_()
+            loss = (self.observed - self.inn.measure(x, self.gamma)).square().mean()
+            gradients = torch.autograd.grad(loss, self.learned, allow_unused=True)
+        for parameter, gradient in zip(self.learned, gradients, strict=True):
+            parameter.requires_grad_(False)
+            parameter.grad = gradient
+        torch.nn.utils.clip_grad_norm_(self.learned, 1.0)
+        self.optimiser.step()
+        self.target = self._aim()
+
+    @torch.no_grad()
+    def picture(self, z: Tensor) -> Tensor:
+        """The restored picture (1,3,H,W)."""
+        return tiling.decode(self.prior, z, self.size, self.solver.tile)
+
+    @torch.no_grad()
+    def views(self, z: Tensor) -> Mapping[str, Tensor]:
+        """What the INN thinks the camera made of the estimate, and what it leaves unexplained, beside the measurement."""
+        measured = self.inn.measure(self._represent(z), self.gamma)
+        seen, made = (self.y, measured) if self.solver.domain == "pixel" else (self.big, self.picture(measured))
+        rest = 0.5 + RESIDUAL_CONTRAST * (seen - made)
+        return {"What the camera did to it": made.clamp(0, 1), f"Not explained (×{RESIDUAL_CONTRAST})": rest.clamp(0, 1)}
+
+
+def _rms(x: Tensor) -> float:
+    return x.square().mean().sqrt().item()
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {},
+    "pixel": {"domain": "pixel"},
+    "from noise": {"start": "noise", "steps": 50, "fidelity": 0.8},
+}

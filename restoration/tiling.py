@@ -1,0 +1,65 @@
+"""Any output size: overlapping latent tiles, merged with Gaussian weights at every step, so that all of them share one latent.
+
+Weights and merging are StableSR's (latentindigo.md §3.6); the overlap, a quarter of a tile, is ours: half a tile doubles the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from restoration.prior import LatentPrior
+
+VARIANCE = 0.01  # of the weights, in units of the tile's squared side: StableSR
+
+
+def starts(length: int, tile: int) -> list[int]:
+    """First indices of tiles that cover `length` and overlap by at least a quarter; the last is shifted inside."""
+    if length <= tile:
+        return [0]
+    return [*range(0, length - tile, tile - tile // 4), length - tile]
+
+
+def weights(height: int, width: int) -> Tensor:
+    """(height,width): a Gaussian around the middle, positive everywhere."""
+    rows, columns = (torch.exp(-(((torch.arange(n) - (n - 1) / 2) / n) ** 2) / (2 * VARIANCE)) for n in (height, width))
+    return rows[:, None] * columns
+
+
+def tiled(function: Callable[[Tensor], Tensor], x: Tensor, tile: int, factor: int = 1) -> Tensor:
+    """function applied to x (B,C,h,w) in tiles of side `tile`; its outputs, `factor` times larger, are merged.
+
+    x as a whole where it fits into one tile. Differentiable; one tile's activations are kept at a time.
+    """
+    height, width = x.shape[-2:]
+    if max(height, width) <= tile:
+        return function(x)
+    total: Tensor | None = None
+    weight = x.new_zeros(height * factor, width * factor)
+    for top in starts(height, tile):
+        for left in starts(width, tile):
+            part = x[..., top : top + tile, left : left + tile]
+            out = checkpoint(function, part, use_reentrant=False) if part.requires_grad else function(part)
+            window = weights(*out.shape[-2:]).to(out)
+            if total is None:
+                total = out.new_zeros(*out.shape[:2], *weight.shape)
+            area = (..., slice(top * factor, top * factor + out.shape[-2]), slice(left * factor, left * factor + out.shape[-1]))
+            total[area] += window * out
+            weight[area] += window
+    assert total is not None
+    return total / weight
+
+
+def denoise(prior: LatentPrior, z_t: Tensor, t: int, tile: int) -> Tensor:
+    """The clean estimate z0 of z_t (B,C,h,w) at timestep t, tile by tile. No gradient."""
+    return tiled(lambda part: prior.denoise(part, t).z0, z_t, tile)
+
+
+def decode(prior: LatentPrior, z: Tensor, size: tuple[int, int], tile: int) -> Tensor:
+    """Image (B,3,*size), unclamped, of z, tile by tile. Differentiable."""
+    f = prior.factor
+    whole = tiled(lambda part: prior.decode(part, (part.shape[-2] * f, part.shape[-1] * f)), z, tile, f)
+    return whole[..., : size[0], : size[1]]

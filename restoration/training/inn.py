@@ -1,0 +1,151 @@
+"""Train LatentINDIGO's networks: `python -m restoration.training.inn SHARD… --out FOLDER --checkpoint FILE`.
+
+Losses (latentindigo.md): the forward model (8), (9) against the noise-free part of y, whose expectation it is, and the swap loss of
+§2.4, ‖g⁻¹(y, d(x̃), γ) - x‖, with x̃ between the enlarged y and x: it trains the very operation that the solver uses. A decimated
+network must return the y it is given, noise and all, so it is trained with the noise-free one; a redundant one may clean it.
+γ is dropped for a tenth of the pictures; F should give both halves of one picture the same γ.
+`--domain first` trains the restorer that makes the first estimate, |Rest(y) - x|, one per scale for all priors.
+FOLDER is `restoration/weights/inn` for a network that `load_inn` and the page find.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from diffusers import ModelMixin
+from torch import Tensor, nn
+
+from restoration import realistic
+from restoration.inn import DOMAINS, LiftingINN, Restorer, enlarge, folder_name
+from restoration.prior import LatentPrior, load_prior
+from restoration.training import data, loop
+
+CONSISTENCY = 0.01  # weight of the crop consistency of γ
+
+
+def cameras(x: Tensor, args: argparse.Namespace, generator: torch.Generator) -> list[realistic.Realistic]:
+    """A degradation of its own for every picture of x."""
+    return [realistic.draw(args.strength, args.scale, generator) for _ in x]
+
+
+def degraded(x: Tensor, drawn: list[realistic.Realistic], generator: torch.Generator) -> Tensor:
+    """y of x (B,3,H,W) in [0,1]."""
+    return torch.cat([camera.degrade(picture, generator) for camera, picture in zip(drawn, x.split(1), strict=True)])
+
+
+def noise_free(x: Tensor, drawn: list[realistic.Realistic]) -> Tensor:
+    """The deterministic part of y."""
+    return torch.cat([camera.forward(picture) for camera, picture in zip(drawn, x.split(1), strict=True)])
+
+
+def new_model(args: argparse.Namespace, prior: LatentPrior | None, x: Tensor) -> LiftingINN | Restorer:
+    """The untrained network of the domain; x: photographs in [0,1], for the deviations of the latent's channels."""
+    if args.domain == "first":
+        return Restorer(scale=args.scale, width=args.width, cells=args.cells)
+    size: dict[str, int] = {"width": args.width, "pairs": args.pairs, "cells": args.cells}
+    if prior is None:
+        return LiftingINN(scale=args.scale, **size)
+    spread = tuple(prior.encode(x).std((0, 2, 3)).tolist())
+    # 2×2 latent pixels together: half the time of 1×1 at this width
+    return LiftingINN(scale=1, patch=2, offset=0.0, spread=spread, **size)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = loop.arguments(__doc__.splitlines()[0], batch=8, crop=128, rate=1e-3, holdout=48)
+    parser.add_argument("--domain", choices=(*DOMAINS, "first"), default="pixel")
+    parser.add_argument("--prior", default="embedded", help="whose latents (latent domain only)")
+    parser.add_argument("--scale", type=int, choices=(1, 2, 4), default=4, help="output side over input side")
+    parser.add_argument("--strength", choices=realistic.STRENGTHS, default="light")
+    parser.add_argument("--width", type=int, default=48, help="channels of the networks")
+    parser.add_argument("--pairs", type=int, default=3, help="lifting pairs")
+    parser.add_argument("--cells", type=int, default=1, help="residual cells per network (first: 6 are well spent)")
+    parser.add_argument("--swap", type=float, default=1.0, help="weight of the swap loss")
+    args = parser.parse_args(argv)
+    torch.manual_seed(args.seed)
+    prior = load_prior(args.prior, args.device) if args.domain == "latent" else None
+    training, held_out = data.split(data.load_photographs(args.shards, args.limit), args.holdout)
+    test = (data.centre_crops(held_out, 192).to(args.device) + 1) / 2
+    model = new_model(args, prior, test)
+    if isinstance(model, LiftingINN):
+        # the trained network is exact in float32; learning needs no exactness, and bfloat16 is more than twice as fast
+        for lift in (*model.predictors, *model.updaters):
+            lift.forward = torch.autocast(args.device, torch.bfloat16)(lift.forward)  # type: ignore[assignment]
+
+    @torch.no_grad()
+    def represent(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """x and y in the domain of the network: as they are, or both as latents of the same size (layout B, §1.5)."""
+        return (x, y) if prior is None else (prior.encode(x), prior.encode(enlarge(y, args.scale)))
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(args.seed * 9_000_011 + step)
+        with torch.autocast(args.device, enabled=False):  # neither JPEG nor the invertible network is for half precision
+            x = ((data.random_crops(training, args.batch, args.crop, args.seed, step) + 1) / 2).to(args.device)
+            drawn = cameras(x, args, generator)
+            y = degraded(x, drawn, generator)
+            if isinstance(model, LiftingINN):
+                return invertible_loss(model, x, y, noise_free(x, drawn), generator)
+        return (model(y) - x).abs().mean()
+
+    def invertible_loss(model: LiftingINN, x: Tensor, y: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
+        # half the time all that is known at the start, y enlarged; else something between it and the truth, as on the way
+        share = (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1).clamp_min(0).to(x)
+        guess = enlarge(y, args.scale).lerp(x, share)
+        known = (torch.rand(len(x), 1, generator=generator) > 0.1).to(x)
+        gamma = model.embed(y)
+        left, right = y.chunk(2, -1)
+        consistency = F.mse_loss(model.embed(left), model.embed(right))
+        gamma = torch.where(known > 0, gamma, model.null)
+        truth, target = represent(x, clean)
+        start, observed = represent(guess, y)
+        forward = (model.measure(truth, gamma) - target).abs().mean()
+        restored, _ = model.swap(start, target if model.config.scale > 1 else observed, gamma)
+        return forward + args.swap * (restored - truth).abs().mean() + CONSISTENCY * consistency
+
+    def compared(model: nn.Module, x: Tensor, y: Tensor, clean: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """What is to be near to what, by name: the networks' results, and what they must beat."""
+        if not isinstance(model, LiftingINN):
+            return {"first": (model(y), x), "bicubic_up": (enlarge(y, args.scale), x)}
+        gamma = model.embed(y)
+        truth, target = represent(x, clean)
+        start, observed = represent(enlarge(y, args.scale), y)
+        reduced = F.interpolate(x, clean.shape[-2:], mode="bicubic", antialias=True, align_corners=False)
+        return {
+            "forward": (model.measure(truth, gamma), target),
+            "bicubic_down": (represent(x, reduced)[1], target),
+            "forward_observed": (model.measure(truth, gamma), observed),
+            "bicubic_down_observed": (represent(x, reduced)[1], observed),
+            "swap": (model.swap(start, observed, gamma)[0], truth),
+            "bicubic_up": (start, truth),
+        }
+
+    generator = torch.Generator().manual_seed(0)
+    drawn = cameras(test, args, generator)
+    test_y, test_clean = degraded(test, drawn, generator), noise_free(test, drawn)
+    # a latent keeps C numbers of f×f×3 pixel values
+    per_value = 1 if prior is None else prior.channels / (3 * prior.factor**2)
+
+    @torch.no_grad()
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        """Mean PSNR on unseen photographs and degradations."""
+        errors: dict[str, list[Tensor]] = {}
+        for x, y, clean in zip(test.split(8), test_y.split(8), test_clean.split(8), strict=True):
+            for name, (a, b) in compared(model, x, y, clean).items():
+                errors.setdefault(name, []).append((a - b).square().mean((1, 2, 3)) * per_value)
+        return {name: round((-10 * torch.log10(torch.cat(e))).mean().item(), 3) for name, e in errors.items()}
+
+    print(json.dumps({"parameters": sum(p.numel() for p in model.parameters()), "untrained": evaluate(model.to(args.device))}))
+    folder = Path(args.out, folder_name(args.domain, args.scale, args.prior))
+    loop.train(model, loss, evaluate, lambda m: save(m, folder), args)
+
+
+def save(model: nn.Module, folder: Path) -> None:
+    assert isinstance(model, ModelMixin)
+    model.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

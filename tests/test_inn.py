@@ -1,0 +1,224 @@
+"""The invertible network, the degradations it learns from, and the command that trains it."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from restoration import realistic
+from restoration.degradations import SuperResolution
+from restoration.inn import INNS, LiftingINN, Restorer, enlarge, load_inn, load_restorer
+from restoration.metrics import psnr
+from restoration.training import inn as training
+
+SHAPES = [{"scale": 4}, {"scale": 2}, {"scale": 1}, {"scale": 1, "patch": 1, "offset": 0.0, "spread": (1.8, 0.5, 0.2, 0.05)}]
+
+
+def random_inn(std: float = 0.05, **options) -> LiftingINN:
+    """With random instead of zero outputs."""
+    torch.manual_seed(0)
+    inn = LiftingINN(width=16, pairs=2, embedding=8, **options)
+    for lift in (*inn.predictors, *inn.updaters):
+        nn.init.normal_(lift.leave.weight, std=std)
+        nn.init.normal_(lift.cells[0].second.weight, std=std)
+    return inn.requires_grad_(False)
+
+
+def example(inn: LiftingINN, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(x, γ)"""
+    return torch.rand(2, len(inn.config.spread), height, width), inn.embed(torch.rand(2, 3, 20, 22))
+
+
+@pytest.mark.parametrize("options", SHAPES)
+@pytest.mark.parametrize("size", [(32, 48), (37, 45)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_round_trip(options, size, dtype, tolerance):
+    inn = random_inn(**options)
+    x, gamma = (t.to(dtype) for t in example(inn, *size))
+    inn = inn.to(dtype)
+    again = inn.inverse(*inn(x, gamma), gamma)
+    assert again.shape == x.shape and (again - x).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_swapping_the_coarse_part_is_exact(scale):
+    inn = random_inn(scale=scale)
+    x, gamma = example(inn, 32, 48)
+    y = torch.rand(2, 3, 32 // scale, 48 // scale)
+    swapped, measured = inn.swap(x, y, gamma)
+    assert (inn.measure(swapped, gamma) - y).abs().max() < 1e-5
+    assert torch.equal(measured, inn.measure(x, gamma))
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_untrained_it_is_the_wavelet(scale):
+    inn = LiftingINN(scale=scale)
+    x, gamma = example(inn, 32, 48)
+    assert torch.allclose(inn.measure(x, gamma), F.avg_pool2d(x, scale), atol=1e-6)
+
+
+def test_no_weights_can_make_it_explode():
+    inn = random_inn(std=5.0)
+    x, gamma = example(inn, 32, 32)
+    coarse, details = inn(x, gamma)
+    assert coarse.abs().max() < 4
+    assert (inn.inverse(coarse, details, gamma) - x).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused(dtype):
+    inn = random_inn()
+    x, gamma = example(inn, 32, 32)
+    with pytest.raises(TypeError, match="float32 only"):
+        inn(x.to(dtype), gamma)
+    coarse, details = inn(x, gamma)
+    with pytest.raises(TypeError, match="float32 only"):
+        inn.to(dtype).inverse(coarse, details, gamma)
+
+
+def test_pictures_of_a_batch_do_not_mix():
+    inn = random_inn()
+    x, gamma = example(inn, 32, 32)
+    assert torch.allclose(inn(x, gamma)[0][:1], inn(x[:1], gamma[:1])[0], atol=1e-6)
+
+
+def test_every_parameter_learns():
+    inn = random_inn().requires_grad_()
+    x, y = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 8)
+    gamma = inn.embed(y) + inn.null
+    swapped, measured = inn.swap(x, y, gamma)
+    (swapped.square().mean() + measured.square().mean()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in inn.parameters())
+
+
+def test_sizes_that_do_not_fit():
+    with pytest.raises(ValueError, match="multiple of scale"):
+        LiftingINN(scale=8, patch=4)
+    with pytest.raises(ValueError, match="power of two"):
+        LiftingINN(scale=3, patch=3)
+
+
+def test_save_and_load(tmp_path):
+    inn = random_inn(scale=2)
+    inn.save_pretrained(tmp_path)
+    x, gamma = example(inn, 32, 32)
+    assert torch.equal(LiftingINN.from_pretrained(tmp_path)(x, gamma)[0], inn(x, gamma)[0])
+
+
+def test_an_untrained_combination_says_what_to_do():
+    with pytest.raises(ValueError, match=r"--domain latent --prior nobody --scale 4.*or choose the pixel domain"):
+        load_inn("latent", 4, "nobody")
+
+
+def test_enlarging_is_pillows():
+    y = torch.rand(1, 3, 20, 31)
+    assert (enlarge(y, 4) - SuperResolution().start(y).clamp(0, 1)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("strength", realistic.STRENGTHS)
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_cameras(strength, scale):
+    x, state = torch.rand(1, 3, 41, 30), torch.random.get_rng_state()
+    for seed in range(4):
+        y, again = (realistic.draw(strength, scale, g).degrade(x, g) for g in (torch.Generator().manual_seed(seed) for _ in range(2)))
+        camera = realistic.draw(strength, scale, torch.Generator().manual_seed(seed))
+        assert torch.equal(y, again)
+        assert y.shape == camera.forward(x).shape == (1, 3, -(-41 // scale), -(-30 // scale))
+        assert y.min() >= 0 and y.max() <= 1
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_the_noise_is_around_the_deterministic_part(photo):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        camera = realistic.draw("light", 2, generator)
+        mean = torch.stack([camera.degrade(photo, generator) for _ in range(3)]).mean(0)
+        assert (mean - camera.forward(photo)).abs().mean() < 0.05
+
+
+def test_unknown_strength():
+    with pytest.raises(ValueError, match="light, strong"):
+        realistic.draw("nonsense", 4, torch.Generator())
+
+
+@pytest.fixture
+def shard(tmp_path) -> str:
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for number in range(4):
+            buffer = io.BytesIO()
+            Image.effect_noise((200, 208), 20 * (number + 1)).convert("RGB").save(buffer, "PNG")
+            info = tarfile.TarInfo(f"{number}.png")
+            info.size = buffer.tell()
+            buffer.seek(0)
+            archive.addfile(info, buffer)
+    return str(tmp_path / "photos.tar")
+
+
+@pytest.mark.parametrize("domain", ["pixel", "latent", "first"])
+def test_training_continues_where_it_stopped(tmp_path, shard, domain, capsys):
+    common = [
+        shard,
+        "--domain",
+        domain,
+        "--scale",
+        "2",
+        "--holdout",
+        "2",
+        "--batch",
+        "2",
+        "--crop",
+        "32",
+        "--width",
+        "8",
+        "--cells",
+        "1",
+        "--pairs",
+        "1",
+    ]
+
+    def train(name: str, steps: int) -> dict:
+        training.main([*common, "--out", str(tmp_path / name), "--checkpoint", str(tmp_path / f"{name}.pt"), "--steps", str(steps)])
+        return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+
+    assert train("a", 2)["step"] == 2
+    assert train("a", 4)["step"] == 4
+    kind, name = (Restorer, "first-x2") if domain == "first" else (LiftingINN, "latent-embedded-x2" if domain == "latent" else "pixel-x2")
+    assert kind.from_pretrained(tmp_path / "a" / name).config.scale == (1 if domain == "latent" else 2)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_the_untrained_restorer_is_the_enlargement(scale):
+    y = torch.rand(1, 3, 21, 18)
+    assert torch.equal(Restorer(scale)(y), enlarge(y, scale))
+
+
+@pytest.mark.parametrize("folder", sorted(INNS.glob("*-x*")), ids=lambda f: f.name)
+def test_committed_networks(folder, photo):
+    assert max(f.stat().st_size for f in folder.iterdir()) < 15e6
+    domain, *_, scale = folder.name.split("-")
+    if domain == "first":
+        assert load_restorer(int(scale[1:]))(torch.rand(1, 3, 16, 16)).shape[-1] == 16 * int(scale[1:])
+        return
+    inn = load_inn(domain, int(scale[1:]), "embedded")
+    x = torch.rand(1, len(inn.config.spread), 64, 64) if domain == "pixel" else torch.randn(1, 16, 32, 32) * inn.unit
+    gamma = inn.embed(photo)
+    assert (inn.inverse(*inn(x, gamma), gamma) - x).abs().max() < 1e-4
+
+
+def test_the_committed_pixel_network_knows_the_camera_better_than_bicubic_reduction(photo):
+    inn = load_inn("pixel", 4, "embedded")
+    gains = []
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        camera = realistic.draw("light", 4, generator)
+        y, clean = camera.degrade(photo, generator), camera.forward(photo)
+        reduced = F.interpolate(photo, clean.shape[-2:], mode="bicubic", antialias=True)
+        gains.append(psnr(inn.measure(photo, inn.embed(y)), clean) - psnr(reduced, clean))
+    assert sum(gains) / len(gains) > 3

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from restoration import tiling
+
+
+@pytest.mark.parametrize(("length", "tile"), [(10, 16), (16, 16), (17, 16), (100, 16), (384, 64)])
+def test_tiles_cover_everything_and_overlap(length, tile):
+    first = tiling.starts(length, tile)
+    assert first[0] == 0 and first[-1] + min(tile, length) == length
+    assert all(0 < b - a <= tile - tile // 4 for a, b in itertools.pairwise(first))
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_pointwise_function_is_not_changed(factor):
+    x = torch.rand(1, 3, 40, 57)
+    out = tiling.tiled(lambda part: F.interpolate(part, scale_factor=factor, mode="nearest") ** 2, x, 16, factor)
+    assert torch.allclose(out, F.interpolate(x, scale_factor=factor, mode="nearest") ** 2, atol=1e-5)
+
+
+def test_gradients_pass(embedded):
+    z = torch.randn(1, 16, 24, 20)
+    leaf = z.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(tiling.decode(embedded, leaf, (96, 80), 16).square().sum(), leaf)
+    (whole,) = torch.autograd.grad(embedded.decode(leaf, (96, 80)).square().sum(), leaf)
+    assert (gradient - whole).norm() < 0.05 * whole.norm()
+
+
+def test_no_seams(embedded, photo):
+    """The jump across the tiles' borders is not larger than elsewhere, and tiles change little."""
+    z = embedded.encode(F.interpolate(photo, (192, 288), mode="bicubic"))
+    t = embedded.timestep(0.2)
+    z_t = (z + 0.2 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))) * embedded.alpha_bar[t].sqrt().float()
+    tiled = tiling.decode(embedded, tiling.denoise(embedded, z_t, t, 32), (190, 287), 32)
+    whole = embedded.decode(embedded.denoise(z_t, t).z0, (190, 287))
+    assert tiled.shape == whole.shape
+    difference = tiled - whole
+    assert difference.square().mean().sqrt() < 0.02
+    jumps = difference.diff(dim=-1).abs().mean((0, 1, 2))
+    borders = [4 * edge - 1 for first in tiling.starts(72, 32) for edge in (first, first + 32) if 0 < edge < 72]
+    assert jumps[borders].max() <= jumps.max() and jumps[borders].mean() < 3 * jumps.mean() + 1e-4
