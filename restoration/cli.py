@@ -42,10 +42,14 @@ def _number(text: str) -> int | float | str:
     return text
 
 
+def preset_of(args: argparse.Namespace) -> str:
+    """The preset's name, the solver's first where none is given."""
+    return args.preset or next(iter(PRESETS[args.solver]))
+
+
 def build(args: argparse.Namespace) -> tuple[Solver, LinearDegradation | Camera | None]:
     """(solver, task) of the parsed options. ValueError names an unknown preset or setting, or a task that the solver cannot do."""
-    presets, solver_class = PRESETS[args.solver], SOLVERS[args.solver]
-    preset = args.preset or next(iter(presets))
+    presets, solver_class, preset = PRESETS[args.solver], SOLVERS[args.solver], preset_of(args)
     if preset not in presets:
         raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
     settings, task_class = parse_settings(args.set), TASKS.get(args.task)

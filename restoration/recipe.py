@@ -51,8 +51,13 @@ def settings(solver: Solver, prior: str, degradation: LinearDegradation | None, 
         "periodic": periodic,
         "prior": prior,
         "seed": seed,
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "diffusers", "deepinv")},
+        "versions": versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide the pixels."""
+    return {package: importlib.metadata.version(package) for package in ("torch", "diffusers", "deepinv")}
 
 
 def parts(recipe: Mapping[str, Any]) -> tuple[Solver, LinearDegradation | None]:
