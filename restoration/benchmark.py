@@ -151,26 +151,36 @@ def classical(function: Callable[[Tensor], Tensor]) -> Method:
 
 
 def solved(solver: Solver, degradation: LinearDegradation | None, args: argparse.Namespace) -> Method:
-    """A solver as a method of the benchmark; its "ceiling" is the PSNR of the prior's round trip of the clean picture."""
+    """A solver as a method of the benchmark; its "ceiling" is the PSNR of the prior's round trip of the clean picture.
+
+    With --enlarge n both work on pictures n times as large (Lanczos), and what comes out is reduced before it is scored.
+    """
+    if args.enlarge > 1 and degradation is not None:
+        raise ValueError(
+            f"--enlarge {args.enlarge} is for blind solvers: the degradation that {solver.title} is told is that of the picture as it is."
+        )
 
     def method(y: Tensor, clean: Tensor) -> Outcome:
-        prior = load_prior(args.prior)
+        prior, size = load_prior(args.prior), (clean.shape[-2], clean.shape[-1])
+        large, target = (x if args.enlarge == 1 else images.lanczos(x, *(args.enlarge * side for side in x.shape[-2:])) for x in (y, clean))
         result, scalars = None, {}
-        for step in restore(y, solver, prior, degradation, reference=clean, seed=args.seed, periodic=bool(args.clean)):
+        for step in restore(large, solver, prior, degradation, seed=args.seed, periodic=bool(args.clean)):
             result, scalars = step.result, dict(step.scalars)
         assert result is not None  # the solver protocol: the last step carries it
-        ceiling = prior.preview(prior.encode(clean.to(prior.device)), (clean.shape[-2], clean.shape[-1])).cpu()
-        extra = {"seconds": result.seconds, "ceiling": metrics.psnr(images.quantise(ceiling), clean)}
-        return Outcome(result.image, dict(result.scores) | extra, scalars)
+        round_trip = prior.preview(prior.encode(target.to(prior.device)), (target.shape[-2], target.shape[-1])).cpu()
+        image, ceiling = (images.quantise(x) if args.enlarge == 1 else images.lanczos(x, *size) for x in (result.image, round_trip))
+        extra = {"seconds": result.seconds, "ceiling": metrics.psnr(ceiling, clean)}
+        return Outcome(image, dict(result.scores) | metrics.score(image, clean) | extra, scalars)
 
     return method
 
 
 def name_of(solver: Solver, args: argparse.Namespace) -> str:
-    """The row's name: solver, preset, what --set changes of the solver, and the prior where it is not the embedded one."""
+    """The row's name: solver, preset, what --set changes of the solver, the enlargement, and the prior unless it is the embedded one."""
     own = {field.name for field in dataclasses.fields(solver)}  # type: ignore[arg-type]
     changed = [pair for pair in args.set if pair.partition("=")[0] in own]
-    return " ".join([solver.title, cli.preset_of(args), *changed, "" if args.prior == "embedded" else f"on {args.prior}"]).strip()
+    words = [solver.title, cli.preset_of(args), *changed]
+    return " ".join([*words, *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []), *([f"on {args.prior}"] if args.prior != "embedded" else [])])
 
 
 def damage(task: LinearDegradation | Camera | None, args: argparse.Namespace) -> dict[str, object]:
@@ -190,7 +200,7 @@ def compare(args: argparse.Namespace) -> tuple[Report, int]:
     records: dict[str, dict[str, object]] = {label: {} for label in methods}
     label = name_of(solver, args)
     methods[label] = solved(solver, degradation, args)
-    records[label] = recipe.settings(solver, args.prior, degradation, args.seed, bool(args.clean))
+    records[label] = recipe.settings(solver, args.prior, degradation, args.seed, bool(args.clean)) | {"enlarge": args.enlarge}
     report, added = Report(args.json, damage(task, args), records), 0
     for number, (name, y, clean) in enumerate(tqdm(todo)):
         origin = {"seed": args.seed + number} if args.clean else {"input": recipe.fingerprint(y)}
@@ -215,6 +225,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--target", help="folder of their clean versions, same file names up to the suffix")
     parser.add_argument("--crop", type=int, help="use the centre crop of this side")
     parser.add_argument("--limit", type=int, help="use only the first pictures")
+    parser.add_argument("--enlarge", type=int, default=1, help="restore pictures this many times as large: LD-RPS takes 256×256 at 2")
     parser.add_argument("--json", help="file for all figures; what it already holds is not computed again")
     parser.add_argument("--pictures", help="folder for all pictures and a contact sheet of them")
     parser.add_argument("--published", choices=PUBLISHED, help="add the published rows of this set")

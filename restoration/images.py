@@ -90,6 +90,11 @@ def to_pil(x: Tensor) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def lanczos(x: Tensor, height: int, width: int) -> Tensor:
+    """x (1,3,H,W) in [0,1] at another size, in 8 bits: Pillow's Lanczos, anti-aliased."""
+    return to_tensor(to_pil(x).resize((width, height), Image.Resampling.LANCZOS))
+
+
 def quantise(x: Tensor) -> Tensor:
     """What a PNG of x holds: clamped to [0,1] and rounded to 8 bits. Metrics are taken of this."""
     return (x.detach().clamp(0, 1) * 255).round() / 255

@@ -99,7 +99,7 @@ def _mean(rows: list[Scores]) -> Scores:
 
 def table(means: Mapping[str, Scores], published: Mapping[str, Scores]) -> str:
     """One Markdown table, a row per method, each marked as measured here or published."""
-    known = [name for scores in means.values() for name in scores]
+    known = [name for scores in [*means.values(), *published.values()] for name in scores]
     columns = [name for name in dict.fromkeys([*metrics.METRICS, *known]) if name in known]
     rows = [(name, "measured", scores) for name, scores in means.items()] + [(name, "published", scores) for name, scores in published.items()]
     lines = ["| | | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
@@ -126,18 +126,23 @@ def contact_sheet(folder: Path, labels: Iterable[str], names: list[str]) -> Path
     A cell stays grey where the scores were known and no picture was made.
     """
     labels, names = list(labels), names[:ROWS]
-    sheet = Image.new("RGB", (len(labels) * CELL, len(names) * (CELL + HEADING)), "grey")
-    draw = ImageDraw.Draw(sheet)
+    sheet = Image.new("RGB", (len(labels) * CELL, len(names) * (CELL + HEADING)))
     for i, name in enumerate(names):
         for j, label in enumerate(labels):
-            left, top = j * CELL, i * (CELL + HEADING)
-            draw.text((left + 2, top + 1), label if j else f"{label}: {name}", fill="white")
-            path = _kept(folder, label, name)
-            if path.exists():
-                picture = images.to_pil(images.read_image(path))
-                width, height = (min(side, CELL) for side in picture.size)
-                x, y = (picture.width - width) // 2, (picture.height - height) // 2
-                sheet.paste(picture.crop((x, y, x + width, y + height)), (left + (CELL - width) // 2, top + HEADING + (CELL - height) // 2))
+            cell = _cell(_kept(folder, label, name), label if j else f"{label}: {name}")
+            sheet.paste(cell, (j * cell.width, i * cell.height))
     with recipe.whole_file(folder / "sheet.png") as file:
         sheet.save(file, format="PNG")
     return folder / "sheet.png"
+
+
+def _cell(path: Path, heading: str) -> Image.Image:
+    """The centre of the picture at `path` under its heading."""
+    cell = Image.new("RGB", (CELL, HEADING + CELL), "grey")
+    ImageDraw.Draw(cell).text((2, 1), heading, fill="white")
+    if path.exists():
+        picture = images.to_pil(images.read_image(path))
+        left, top = (picture.width - CELL) // 2, (picture.height - CELL) // 2
+        box = (max(left, 0), max(top, 0), min(left + CELL, picture.width), min(top + CELL, picture.height))
+        cell.paste(picture.crop(box), (max(-left, 0), HEADING + max(-top, 0)))
+    return cell

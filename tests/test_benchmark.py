@@ -60,6 +60,7 @@ def test_a_second_run_adds_and_computes_nothing_twice(clean, capsys, monkeypatch
         (["--crop", "48"], "holds data with other crop"),
         (["--set", "noise_std=10"], "holds data with other degraded here by"),
         (["--seed", "1"], "with other seed"),
+        (["--enlarge", "2"], "is for blind solvers"),
     ],
 )
 def test_other_settings_are_refused(clean, capsys, change, words):
@@ -89,6 +90,8 @@ def test_pairs_go_by_name(clean, tmp_path, photo, capsys):
     assert benchmark.main([*options, "--json", str(tmp_path / "p.json")]) == 0
     mirrored = [row["input"]["PSNR"] for row in json.loads((tmp_path / "p.json").read_text())["images"]]
     assert mirrored[0] == pytest.approx(mirrored[1], abs=0.01)
+    assert benchmark.main([*options, "--json", str(tmp_path / "p.json"), "--enlarge", "2"]) == 0  # as LD-RPS takes its pictures
+    assert json.loads((tmp_path / "p.json").read_text())["mean"]["LD-RPS auto steps=2 recurrences=0 at ×2"]["ceiling"] > 30
     (tmp_path / "dark" / "b.png").rename(tmp_path / "dark" / "c.png")
     assert benchmark.main(options) == 2
     assert "1 of 2 clean pictures have not exactly one of the same name in" in capsys.readouterr().err
@@ -124,4 +127,4 @@ def test_the_contact_sheet(clean, tmp_path):
 def test_published_rows_are_marked():
     assert PUBLISHED["LOLv1"]["LD-RPS"] == {"PSNR": 17.45, "SSIM-Y": 0.804, "LPIPS": 0.277}
     text = table({"input": {"PSNR": 7.0, "LPIPS": 0.5}}, PUBLISHED["LOLv1"])
-    assert "| input | measured | 7.000 | 0.500 |" in text and "| LD-RPS, ablation R = 2 | published | 17.730 | – |" in text
+    assert "| input | measured | 7.000 | – | 0.500 |" in text and "| LD-RPS, ablation R = 2 | published | 17.730 | – |" in text
