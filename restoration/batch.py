@@ -118,7 +118,8 @@ def check_result(path: Path, settings: Mapping[str, Any]) -> None:
 def restore_share(job: Job, args: argparse.Namespace, names: Names, todo: list[str], state: PartialState) -> list[tuple[str, str]]:
     """Restore this process's share of todo; returns (picture, reason) of each that failed. A full disk ends the share."""
     failures: list[tuple[str, str]] = []
-    prior = load_prior(job.prior, str(state.device))
+    with state.local_main_process_first():  # one download a machine
+        prior = load_prior(job.prior, "cpu" if state.device.type == "cpu" else str(state.device))
     # every n-th, not a block: neighbours in a folder are often of one size, and all processes should end together
     share = todo[state.process_index :: state.num_processes]
     with tqdm(total=len(todo), unit="picture", disable=not state.is_main_process) as bar:

@@ -33,6 +33,7 @@ class Report:
         for label in found["methods"].keys() & methods.keys():
             _agree(self._path, label, found["methods"][label], _plain(methods[label]))
         self._methods: dict[str, Any] = found["methods"] | _plain(methods)
+        self._now = methods.keys()
         self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in found["images"]}
 
     def _read(self) -> dict[str, Any]:
@@ -63,22 +64,22 @@ class Report:
                 file.write(json.dumps(self.as_dict(), indent=1).encode())
 
     def means(self) -> dict[str, Scores]:
-        """By method, over the pictures that every method has and the scores that every such picture has."""
-        rows = self._common()
-        return {label: _mean([row[label] for row in rows]) for label in self._methods if rows}
+        """By method, over the pictures `names`; an older method that lacks one of them, as after an interrupted run, is left out."""
+        rows = self._complete()
+        return {label: _mean([row[label] for row in rows]) for label in self._methods if rows and all(label in row for row in rows)}
 
-    def _common(self) -> list[dict[str, Any]]:
-        return sorted((row for row in self._rows.values() if self._methods.keys() <= row.keys()), key=lambda row: row["name"])
+    def _complete(self) -> list[dict[str, Any]]:
+        return sorted((row for row in self._rows.values() if self._now <= row.keys()), key=lambda row: row["name"])
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         rows = sorted(self._rows.values(), key=lambda row: row["name"])
-        return {"data": self._data, "methods": self._methods, "pictures in mean": len(self._common()), "mean": self.means(), "images": rows}
+        return {"data": self._data, "methods": self._methods, "pictures in mean": len(self.names), "mean": self.means(), "images": rows}
 
     @property
     def names(self) -> list[str]:
-        """The pictures that every method has."""
-        return [row["name"] for row in self._common()]
+        """The pictures that every method of this run has."""
+        return [row["name"] for row in self._complete()]
 
 
 def _plain(value: Any) -> Any:

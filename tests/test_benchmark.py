@@ -54,6 +54,25 @@ def test_a_second_run_adds_and_computes_nothing_twice(clean, capsys, monkeypatch
     assert figures(clean)["images"][0]["RELD fast"] == first["images"][0]["RELD fast"]
 
 
+def test_an_interrupted_run_is_gone_on_with_and_spoils_no_table(clean, capsys, monkeypatch):
+    original, calls = benchmark.restore, []
+
+    def interrupted(*rest, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmark, "restore", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            benchmark.main(arguments(clean))
+    assert benchmark.main(arguments(clean, "--set", "steps=2")) == 0
+    assert "RELD fast |" not in (printed := capsys.readouterr().out) and "Means over 2 pictures" in printed
+    assert benchmark.main(arguments(clean)) == 0
+    assert "RELD fast |" in (printed := capsys.readouterr().out) and "1 figures computed now" in printed
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
