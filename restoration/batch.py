@@ -112,7 +112,8 @@ def check_result(path: Path, settings: Mapping[str, Any]) -> None:
         raise ValueError(f"{path} was not written by this command; choose another OUTPUT.") from None
     other = [key for key, value in settings.items() if found.get(key) != value]
     if other:
-        raise ValueError(f"{path} was made with other {', '.join(other)}; choose another OUTPUT, or go on with --recipe {path}.")
+        way = "" if "versions" in other else f", or go on with --recipe {path}"
+        raise ValueError(f"{path} was made with other {', '.join(other)}; choose another OUTPUT{way}.")
 
 
 def restore_share(job: Job, args: argparse.Namespace, names: Names, todo: list[str], state: PartialState) -> list[tuple[str, str]]:
