@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from restoration import cli, images, metrics, recipe
+from restoration.baselines import BASELINES
 from restoration.degradations import Denoise, LinearDegradation, SuperResolution, _Blur
 from restoration.inn import enlarge
 from restoration.prior import load_prior
@@ -58,7 +59,7 @@ def wiener(y: Tensor, degradation: LinearDegradation, balance: float) -> Tensor:
     return _tensor(np.stack([skimage_wiener(c, kernel, balance, clip=False) for c in _array(y).transpose(2, 0, 1)], -1))
 
 
-def baselines(degradation: LinearDegradation | None, factor: int) -> dict[str, Callable[[Tensor], Tensor]]:
+def baselines(degradation: LinearDegradation | None, task: str | None, factor: int) -> dict[str, Callable[[Tensor], Tensor]]:
     """The classical methods to beat, by name; several Wiener balances, of which the best on the set is reported."""
     if isinstance(degradation, Denoise):
         told = f"(noise {degradation.noise_std:g})"
@@ -67,7 +68,8 @@ def baselines(degradation: LinearDegradation | None, factor: int) -> dict[str, C
     if isinstance(degradation, _Blur):
         return {f"Wiener {b}": lambda y, b=b: wiener(y, degradation, b) for b in WIENER_BALANCES}  # type: ignore[misc]
     if degradation is None:
-        return {"bicubic": lambda y: enlarge(y, factor)} if factor > 1 else {}
+        blind = dict([BASELINES[task]]) if task in BASELINES else {}
+        return blind | ({"bicubic": lambda y: enlarge(y, factor)} if factor > 1 else {})
     return {"bicubic" if isinstance(degradation, SuperResolution) else "fill": degradation.start}
 
 
@@ -108,7 +110,7 @@ def partners(targets: list[Path], folder: str) -> dict[Path, Path]:
     return {path: found[path.stem][0] for path in targets}
 
 
-def pairs(args: argparse.Namespace, task: LinearDegradation | Camera | None, factor: int) -> list[tuple[str, Tensor, Tensor]]:
+def pairs(args: argparse.Namespace, task: cli.Task | None, factor: int) -> list[tuple[str, Tensor, Tensor]]:
     """(name, observation, clean) of every picture, matched by file name; `factor` is the clean side over the observation's."""
     if bool(args.clean) == bool(args.input and args.target):
         raise ValueError("Give either --clean DIR, or --input DIR and --target DIR.")
@@ -183,20 +185,20 @@ def name_of(solver: Solver, args: argparse.Namespace) -> str:
     return " ".join([*words, *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []), *([f"on {args.prior}"] if args.prior != "embedded" else [])])
 
 
-def damage(task: LinearDegradation | Camera | None, args: argparse.Namespace) -> dict[str, object]:
+def damage(task: cli.Task | None, args: argparse.Namespace) -> dict[str, object]:
     """What all pictures of a table have in common."""
-    knobs = {k: v for k, v in vars(task).items() if isinstance(v, int | float | str)} if task and args.clean else {}
+    knobs = dataclasses.asdict(task) if isinstance(task, LinearDegradation | Camera) else {}
     return {"degraded here by": {"task": args.task} | knobs if args.clean else "nobody: pairs", "crop": args.crop}
 
 
-def compare(args: argparse.Namespace) -> tuple[Report, int]:
-    """The report with everything that was missing, and how many figures that were. ValueError for bad arguments."""
+def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
+    """(report with everything that was missing, the name of the solver's row, how many figures were missing). ValueError for bad arguments."""
     solver, task = cli.build(args)
     degradation = task if isinstance(task, LinearDegradation) and not solver.blind else None
     factor = solver.factor(degradation)
     todo = pairs(args, task, factor)
     methods: dict[str, Method] = {"input": classical(lambda y: y if factor == 1 else enlarge(y, factor))}
-    methods |= {label: classical(function) for label, function in baselines(degradation, factor).items()}
+    methods |= {label: classical(function) for label, function in baselines(degradation, args.task, factor).items()}
     records: dict[str, dict[str, object]] = {label: {} for label in methods}
     label = name_of(solver, args)
     methods[label] = solved(solver, degradation, args)
@@ -214,7 +216,7 @@ def compare(args: argparse.Namespace) -> tuple[Report, int]:
                     keep_picture(Path(args.pictures), method, name, outcome.image)
         if args.pictures:
             keep_picture(Path(args.pictures), "clean", name, clean)
-    return report, added
+    return report, label, added
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -232,14 +234,15 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_options(parser)
     args = parser.parse_args(argv)
     try:
-        report, added = compare(args)
+        report, label, added = compare(args)
         means = report.means()
         wieners = [label for label in means if label.startswith("Wiener ")]
         best = max(wieners, key=lambda label: means[label]["PSNR"], default=None)
         means = {label: scores for label, scores in means.items() if label not in wieners or label == best}
         print(table(means, PUBLISHED.get(args.published, {})))
         versions = ", ".join([*(f"{package} {version}" for package, version in recipe.versions().items()), f"{torch.get_num_threads()} threads"])
-        print(f"\nMeans over {len(report.names)} pictures, seed {args.seed}; {added} figures computed now. {versions}.")
+        print(f"\n{report.improved(label)}")
+        print(f"Means over {len(report.names)} pictures, seed {args.seed}; {added} figures computed now. {versions}.")
         if args.pictures:
             print(f"Contact sheet: {contact_sheet(Path(args.pictures), [*means, 'clean'], report.names)}")
     except (ValueError, OSError) as error:

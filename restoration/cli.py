@@ -6,17 +6,21 @@ import argparse
 import dataclasses
 from typing import Any
 
+from restoration.corruptions import CORRUPTIONS, Corruption
 from restoration.degradations import TASKS, LinearDegradation
 from restoration.realistic import STRENGTHS, Camera
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
 
+BLIND_TASKS = (*CORRUPTIONS, *STRENGTHS)  # damage that no solver is told
+Task = LinearDegradation | Corruption | Camera
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--solver, --task, --preset, --prior, --seed, --set."""
     parser.add_argument("--solver", default="reld", choices=SOLVERS)
-    parser.add_argument("--task", choices=(*TASKS, *STRENGTHS), help=f"needed but for blind solvers; {', '.join(STRENGTHS)} only for these")
-    parser.add_argument("--preset", help="settings of the solver by name; without it the solver's first")
+    parser.add_argument("--task", choices=(*TASKS, *BLIND_TASKS), help=f"needed but for blind solvers; {', '.join(BLIND_TASKS)} only for these")
+    parser.add_argument("--preset", help="settings of the solver by name; its first preset where none is given")
     parser.add_argument("--prior", default="embedded", help="embedded, or a local diffusers folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
@@ -47,7 +51,7 @@ def preset_of(args: argparse.Namespace) -> str:
     return args.preset or next(iter(PRESETS[args.solver]))
 
 
-def build(args: argparse.Namespace) -> tuple[Solver, LinearDegradation | Camera | None]:
+def build(args: argparse.Namespace) -> tuple[Solver, Task | None]:
     """(solver, task) of the parsed options. ValueError names an unknown preset or setting, or a task that the solver cannot do."""
     presets, solver_class, preset = PRESETS[args.solver], SOLVERS[args.solver], preset_of(args)
     if preset not in presets:
@@ -63,4 +67,6 @@ def build(args: argparse.Namespace) -> tuple[Solver, LinearDegradation | Camera 
     solver = solver_class(**presets[preset] | {k: v for k, v in settings.items() if k in names[solver_class]})
     if task_class:
         return solver, task_class(**{k: v for k, v in settings.items() if k in names[task_class]})
+    if args.task in CORRUPTIONS:
+        return solver, CORRUPTIONS[args.task]
     return solver, Camera(args.task, solver.factor(None)) if args.task else None

@@ -68,6 +68,13 @@ class Report:
         rows = self._complete()
         return {label: _mean([row[label] for row in rows]) for label in self._methods if rows and all(label in row for row in rows)}
 
+    def improved(self, label: str) -> str:
+        """How many pictures of the method beat their input in both PSNR and SSIM, and the worst of them."""
+        rows = [(row[label], row["input"]) for row in self._complete()]
+        ratios = [result["SSIM"] / before["SSIM"] for result, before in rows]
+        better = [result["PSNR"] > before["PSNR"] and ratio > 1 for (result, before), ratio in zip(rows, ratios, strict=True)]
+        return f"PSNR and SSIM above the input's: {sum(better)} of {len(rows)}; lowest SSIM {min(ratios):.2f} times the input's."
+
     def _complete(self) -> list[dict[str, Any]]:
         return sorted((row for row in self._rows.values() if self._now <= row.keys()), key=lambda row: row["name"])
 

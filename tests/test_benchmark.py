@@ -105,12 +105,13 @@ def test_pairs_go_by_name(clean, tmp_path, photo, capsys):
     (tmp_path / "dark").mkdir()
     recipe.save_png(photo * 0.3, tmp_path / "dark" / "a.jpg", {})  # another suffix, and a PNG inside
     recipe.save_png(photo.flip(-1) * 0.3, tmp_path / "dark" / "b.png", {})
-    options = ["--input", str(tmp_path / "dark"), "--target", str(clean), "--solver", "ld-rps", "--set", "steps=2", "recurrences=0"]
+    options = ["--input", str(tmp_path / "dark"), "--target", str(clean), "--task", "low-light", "--solver", "ld-rps", "--set", "steps=2"]
     assert benchmark.main([*options, "--json", str(tmp_path / "p.json")]) == 0
     mirrored = [row["input"]["PSNR"] for row in json.loads((tmp_path / "p.json").read_text())["images"]]
     assert mirrored[0] == pytest.approx(mirrored[1], abs=0.01)
     assert benchmark.main([*options, "--json", str(tmp_path / "p.json"), "--enlarge", "2"]) == 0  # as LD-RPS takes its pictures
-    assert json.loads((tmp_path / "p.json").read_text())["mean"]["LD-RPS auto steps=2 recurrences=0 at ×2"]["ceiling"] > 30
+    assert json.loads((tmp_path / "p.json").read_text())["mean"]["LD-RPS auto steps=2 at ×2"]["ceiling"] > 30
+    assert "| gamma + grey-world | measured |" in capsys.readouterr().out
     (tmp_path / "dark" / "b.png").rename(tmp_path / "dark" / "c.png")
     assert benchmark.main(options) == 2
     assert "1 of 2 clean pictures have not exactly one of the same name in" in capsys.readouterr().err
