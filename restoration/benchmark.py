@@ -178,7 +178,9 @@ def solved(solver: Solver, degradation: LinearDegradation | None, args: argparse
 
 
 def name_of(solver: Solver, args: argparse.Namespace) -> str:
-    """The row's name: solver, preset, what --set changes of the solver, the enlargement, and the prior unless it is the embedded one."""
+    """The row's name: --name, or solver, preset, what --set changes of the solver, the enlargement, and a prior that is not the embedded one."""
+    if args.name:
+        return args.name
     own = {field.name for field in dataclasses.fields(solver)}  # type: ignore[arg-type]
     changed = [pair for pair in args.set if pair.partition("=")[0] in own]
     words = [solver.title, cli.preset_of(args), *changed]
@@ -228,6 +230,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--crop", type=int, help="use the centre crop of this side")
     parser.add_argument("--limit", type=int, help="use only the first pictures")
     parser.add_argument("--enlarge", type=int, default=1, help="restore pictures this many times as large: LD-RPS takes 256×256 at 2")
+    parser.add_argument("--name", help="the row's name instead of one that says solver, preset and settings")
     parser.add_argument("--json", help="file for all figures; what it already holds is not computed again")
     parser.add_argument("--pictures", help="folder for all pictures and a contact sheet of them")
     parser.add_argument("--published", choices=PUBLISHED, help="add the published rows of this set")

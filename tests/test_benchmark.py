@@ -138,10 +138,10 @@ def test_the_contact_sheet(clean, tmp_path):
     assert benchmark.main(arguments(clean, "--pictures", str(folder))) == 0
     with Image.open(folder / "sheet.png") as sheet:
         assert sheet.width == 4 * CELL and len(sheet.getcolors(10**6)) > 1000
-    assert benchmark.main(arguments(clean, "--set", "steps=2", "--pictures", str(folder))) == 0
+    assert benchmark.main(arguments(clean, "--set", "steps=2", "--name", "two/steps", "--pictures", str(folder))) == 0
     with Image.open(folder / "sheet.png") as sheet:
         assert sheet.width == 5 * CELL
-    assert (folder / "RELD fast steps=2" / "b.png").exists()
+    assert (folder / "two-steps" / "b.png").exists() and "two/steps" in figures(clean)["mean"]
 
 
 def test_published_rows_are_marked():
