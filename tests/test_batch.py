@@ -224,17 +224,17 @@ def test_a_lost_process_costs_nothing_but_a_second_start(prior, tmp_path):
     assert batch.main([str(tmp_path / "in"), str(whole), *options]) == 0
 
     process = launch([str(tmp_path / "in"), str(out), *options], log)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while len(list(out.rglob("*.png"))) < 6 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(workers(process.pid)[1], signal.SIGKILL)
-    assert process.wait(60) != 0, log.read_text()
+    assert process.wait(300) != 0, log.read_text()
     done = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
     assert 6 <= len(done) < 30
     (out / "0" / f".stale{recipe.UNFINISHED}").write_bytes(b"half a picture")
 
     process = launch([str(tmp_path / "in"), str(out), *options], log)
-    assert process.wait(90) == 0, log.read_text()
+    assert process.wait(300) == 0, log.read_text()
     assert contents(out) == contents(whole)
     assert all(p.stat().st_mtime_ns == when for p, when in done.items())  # only the missing ones were made
     said = [line for line in log.read_text().splitlines() if "pictures restored" in line]
