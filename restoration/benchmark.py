@@ -1,26 +1,36 @@
-"""python -m restoration.benchmark --clean DIR --task TASK: a table of scores, beside the input's and a classical baseline's."""
+"""python -m restoration.benchmark --clean DIR --task TASK: a table of scores, beside the input's and a classical baseline's.
+
+Blind solvers also take photographs whose degradation nobody knows: --input DIR --target DIR without a task. With --json FILE a
+second run, with another solver, preset, setting or prior, adds its row to the table and computes nothing twice.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
+import dataclasses
+import importlib.util
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from restoration import cli, images, metrics
+from restoration import cli, images, metrics, recipe
+from restoration.baselines import BASELINES
 from restoration.degradations import Denoise, LinearDegradation, SuperResolution, _Blur
-from restoration.prior import LatentPrior, load_prior
+from restoration.inn import enlarge
+from restoration.prior import load_prior
+from restoration.published import PUBLISHED, Scores
+from restoration.realistic import Camera
+from restoration.report import Report, contact_sheet, keep_picture, table
 from restoration.run import restore
+from restoration.solvers.base import Solver
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 
 
@@ -33,6 +43,13 @@ def non_local_means(y: Tensor, degradation: LinearDegradation) -> Tensor:
     return _tensor(out)
 
 
+def bm3d(y: Tensor, degradation: LinearDegradation) -> Tensor:
+    """Its authors' colour BM3D with the true noise level. Not among our requirements: its licence forbids commercial use."""
+    from bm3d import bm3d_rgb
+
+    return _tensor(bm3d_rgb(_array(y), degradation.noise))
+
+
 def wiener(y: Tensor, degradation: LinearDegradation, balance: float) -> Tensor:
     """scikit-image's Wiener-Hunt deconvolution, channel by channel."""
     from skimage.restoration import wiener as skimage_wiener
@@ -42,12 +59,17 @@ def wiener(y: Tensor, degradation: LinearDegradation, balance: float) -> Tensor:
     return _tensor(np.stack([skimage_wiener(c, kernel, balance, clip=False) for c in _array(y).transpose(2, 0, 1)], -1))
 
 
-def baselines(degradation: LinearDegradation) -> dict[str, Callable[[Tensor], Tensor]]:
+def baselines(degradation: LinearDegradation | None, task: str | None, factor: int) -> dict[str, Callable[[Tensor], Tensor]]:
     """The classical methods to beat, by name; several Wiener balances, of which the best on the set is reported."""
     if isinstance(degradation, Denoise):
-        return {"non-local means": lambda y: non_local_means(y, degradation)}
+        told = f"(noise {degradation.noise_std:g})"
+        found = {f"non-local means {told}": lambda y: non_local_means(y, degradation)}
+        return found | ({f"BM3D {told}": lambda y: bm3d(y, degradation)} if importlib.util.find_spec("bm3d") else {})
     if isinstance(degradation, _Blur):
         return {f"Wiener {b}": lambda y, b=b: wiener(y, degradation, b) for b in WIENER_BALANCES}  # type: ignore[misc]
+    if degradation is None:
+        blind = dict([BASELINES[task]]) if task in BASELINES else {}
+        return blind | ({"bicubic": lambda y: enlarge(y, factor)} if factor > 1 else {})
     return {"bicubic" if isinstance(degradation, SuperResolution) else "fill": degradation.start}
 
 
@@ -66,38 +88,137 @@ def crop_centre(x: Tensor, size: int, multiple: int) -> Tensor:
     return x[..., top : top + height, left : left + width]
 
 
-def pairs(args: argparse.Namespace, degradation: LinearDegradation) -> list[tuple[str, Tensor, Tensor]]:
-    """(name, observation, clean) of every picture, matched by file name."""
+def pictures(folder: str, limit: int | None = None) -> list[Path]:
+    """The pictures in the folder by name. ValueError when there are none."""
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder} is not a folder.")
+    files = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in images.SUFFIXES)[:limit]
+    if not files:
+        raise ValueError(f"No pictures in {folder}.")
+    return files
+
+
+def partners(targets: list[Path], folder: str) -> dict[Path, Path]:
+    """The degraded picture in `folder` of each clean one, of the same file name up to the suffix. ValueError names those without."""
+    found: dict[str, list[Path]] = {}
+    for path in pictures(folder):
+        found.setdefault(path.stem, []).append(path)
+    lonely = [path.name for path in targets if len(found.get(path.stem, [])) != 1]
+    if lonely:
+        some = ", ".join(lonely[:5]) + ("…" if len(lonely) > 5 else "")
+        raise ValueError(f"{len(lonely)} of {len(targets)} clean pictures have not exactly one of the same name in {folder}: {some}.")
+    return {path: found[path.stem][0] for path in targets}
+
+
+def pairs(args: argparse.Namespace, task: cli.Task | None, factor: int) -> list[tuple[str, Tensor, Tensor]]:
+    """(name, observation, clean) of every picture, matched by file name; `factor` is the clean side over the observation's."""
     if bool(args.clean) == bool(args.input and args.target):
         raise ValueError("Give either --clean DIR, or --input DIR and --target DIR.")
-    files = sorted(p for p in Path(args.clean or args.target).iterdir() if p.suffix.lower() in SUFFIXES)[: args.limit]
-    if not files:
-        raise ValueError(f"No pictures in {args.clean or args.target}.")
+    if args.clean and task is None:
+        raise ValueError("--clean needs a --task: what to do to the clean pictures.")
+    files = pictures(args.clean or args.target, args.limit)
+    inputs = partners(files, args.input) if args.input else {}
     result = []
     for number, file in enumerate(files):
         clean = images.read_image(file)
-        if args.clean:
-            clean = crop_centre(clean, args.crop or 10**6, degradation.factor)
-            y = degradation.degrade(clean, torch.Generator().manual_seed(args.seed + number))
+        if task is not None and args.clean:
+            clean = crop_centre(clean, args.crop or 10**6, factor)
+            y = task.degrade(clean, torch.Generator().manual_seed(args.seed + number))
         else:
-            y = images.read_image(Path(args.input) / file.name)
+            y = images.read_image(inputs[file])
         result.append((file.name, y, clean))
     return result
 
 
-def run_one(y: Tensor, clean: Tensor, solver: Any, prior: LatentPrior, degradation: LinearDegradation, args: argparse.Namespace) -> dict[str, float]:
-    """Scores of one picture."""
-    result = None
-    for step in restore(y, solver, prior, degradation, reference=clean, seed=args.seed, periodic=bool(args.clean)):
-        result = step.result
-    assert result is not None
-    ceiling = prior.decode(prior.encode(clean), (clean.shape[-2], clean.shape[-1])).cpu()
-    return dict(result.scores) | {"seconds": result.seconds, "ceiling": metrics.psnr(images.quantise(ceiling), clean)}
+class Outcome(NamedTuple):
+    """image (1,3,H,W) in [0,1] in 8 bits, its scores, and the solver's own figures at its last step."""
+
+    image: Tensor
+    scores: Scores
+    scalars: Scores
 
 
-def mean(rows: list[dict[str, Any]], key: str) -> dict[str, float]:
-    """Mean over the pictures of every score of `key`."""
-    return {name: float(np.mean([row[key][name] for row in rows])) for name in rows[0][key]}
+Method = Callable[[Tensor, Tensor], Outcome]  # of an observation and its clean picture, which serves the scores alone
+
+
+def classical(function: Callable[[Tensor], Tensor]) -> Method:
+    """A baseline as a method of the benchmark."""
+
+    def method(y: Tensor, clean: Tensor) -> Outcome:
+        began = time.perf_counter()
+        image = images.quantise(function(y))
+        return Outcome(image, {"seconds": time.perf_counter() - began} | metrics.score(image, clean), {})
+
+    return method
+
+
+def solved(solver: Solver, degradation: LinearDegradation | None, args: argparse.Namespace) -> Method:
+    """A solver as a method of the benchmark; its "ceiling" is the PSNR of the prior's round trip of the clean picture.
+
+    With --enlarge n both work on pictures n times as large (Lanczos), and what comes out is reduced before it is scored.
+    """
+    if args.enlarge > 1 and degradation is not None:
+        raise ValueError(
+            f"--enlarge {args.enlarge} is for blind solvers: the degradation that {solver.title} is told is that of the picture as it is."
+        )
+
+    def method(y: Tensor, clean: Tensor) -> Outcome:
+        prior, size = load_prior(args.prior), (clean.shape[-2], clean.shape[-1])
+        large, target = (x if args.enlarge == 1 else images.lanczos(x, *(args.enlarge * side for side in x.shape[-2:])) for x in (y, clean))
+        result, scalars = None, {}
+        for step in restore(large, solver, prior, degradation, seed=args.seed, periodic=bool(args.clean)):
+            result, scalars = step.result, dict(step.scalars)
+        assert result is not None  # the solver protocol: the last step carries it
+        round_trip = prior.preview(prior.encode(target.to(prior.device)), (target.shape[-2], target.shape[-1])).cpu()
+        image, ceiling = (images.quantise(x) if args.enlarge == 1 else images.lanczos(x, *size) for x in (result.image, round_trip))
+        extra = {"seconds": result.seconds, "ceiling": metrics.psnr(ceiling, clean)}
+        return Outcome(image, dict(result.scores) | metrics.score(image, clean) | extra, scalars)
+
+    return method
+
+
+def name_of(solver: Solver, args: argparse.Namespace) -> str:
+    """The row's name: --name, or solver, preset, what --set changes of the solver, the enlargement, and a prior that is not the embedded one."""
+    if args.name:
+        return args.name
+    own = {field.name for field in dataclasses.fields(solver)}  # type: ignore[arg-type]
+    changed = [pair for pair in args.set if pair.partition("=")[0] in own]
+    words = [solver.title, cli.preset_of(args), *changed]
+    return " ".join([*words, *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []), *([f"on {args.prior}"] if args.prior != "embedded" else [])])
+
+
+def damage(task: cli.Task | None, args: argparse.Namespace) -> dict[str, object]:
+    """What all pictures of a table have in common."""
+    knobs = dataclasses.asdict(task) if isinstance(task, LinearDegradation | Camera) else {}
+    return {"degraded here by": {"task": args.task} | knobs if args.clean else "nobody: pairs", "crop": args.crop}
+
+
+def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
+    """(report with everything that was missing, the name of the solver's row, how many figures were missing). ValueError for bad arguments."""
+    solver, task = cli.build(args)
+    degradation = task if isinstance(task, LinearDegradation) and not solver.blind else None
+    factor = solver.factor(degradation)
+    todo = pairs(args, task, factor)
+    methods: dict[str, Method] = {"input": classical(lambda y: y if factor == 1 else enlarge(y, factor))}
+    methods |= {label: classical(function) for label, function in baselines(degradation, args.task, factor).items()}
+    records: dict[str, dict[str, object]] = {label: {} for label in methods}
+    label = name_of(solver, args)
+    methods[label] = solved(solver, degradation, args)
+    records[label] = recipe.settings(solver, args.prior, degradation, args.seed, bool(args.clean)) | {"enlarge": args.enlarge}
+    report, added = Report(args.json, damage(task, args), records), 0
+    for number, (name, y, clean) in enumerate(tqdm(todo)):
+        origin = {"seed": args.seed + number} if args.clean else {"input": recipe.fingerprint(y)}
+        report.picture(name, {"clean": recipe.fingerprint(clean)} | origin)
+        for method, function in methods.items():
+            if not report.has(name, method):
+                outcome = function(y, clean)
+                report.add(name, method, outcome.scores, outcome.scalars)
+                added += 1
+                if args.pictures:
+                    keep_picture(Path(args.pictures), method, name, outcome.image)
+        if args.pictures:
+            keep_picture(Path(args.pictures), "clean", name, clean)
+    return report, label, added
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,49 +226,32 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m restoration.benchmark", description=__doc__)
     parser.add_argument("--clean", help="folder of clean pictures, degraded here")
     parser.add_argument("--input", help="folder of degraded pictures")
-    parser.add_argument("--target", help="folder of their clean versions, same file names")
+    parser.add_argument("--target", help="folder of their clean versions, same file names up to the suffix")
     parser.add_argument("--crop", type=int, help="use the centre crop of this side")
     parser.add_argument("--limit", type=int, help="use only the first pictures")
-    parser.add_argument("--json", help="file for all figures")
+    parser.add_argument("--enlarge", type=int, default=1, help="restore pictures this many times as large: LD-RPS takes 256×256 at 2")
+    parser.add_argument("--name", help="the row's name instead of one that says solver, preset and settings")
+    parser.add_argument("--json", help="file for all figures; what it already holds is not computed again")
+    parser.add_argument("--pictures", help="folder for all pictures and a contact sheet of them")
+    parser.add_argument("--published", choices=PUBLISHED, help="add the published rows of this set")
     cli.add_options(parser)
     args = parser.parse_args(argv)
     try:
-        solver, degradation = cli.build(args)
-        todo = pairs(args, degradation)
-        prior = load_prior(args.prior)
-        methods = baselines(degradation)
-        rows: list[dict[str, Any]] = []
-        for name, y, clean in tqdm(todo):
-            same = y.shape == clean.shape
-            row: dict[str, Any] = {"name": name, "input": metrics.score(images.quantise(y if same else degradation.start(y)), clean)}
-            for method, function in methods.items():
-                began = time.perf_counter()
-                row[method] = metrics.score(images.quantise(function(y)), clean) | {"seconds": time.perf_counter() - began}
-            row["result"] = run_one(y, clean, solver, prior, degradation, args)
-            rows.append(row)
+        report, label, added = compare(args)
+        means = report.means()
+        wieners = [label for label in means if label.startswith("Wiener ")]
+        best = max(wieners, key=lambda label: means[label]["PSNR"], default=None)
+        means = {label: scores for label, scores in means.items() if label not in wieners or label == best}
+        print(table(means, PUBLISHED.get(args.published, {})))
+        versions = ", ".join([*(f"{package} {version}" for package, version in recipe.versions().items()), f"{torch.get_num_threads()} threads"])
+        print(f"\n{report.improved(label)}")
+        print(f"Means over {len(report.names)} pictures, seed {args.seed}; {added} figures computed now. {versions}.")
+        if args.pictures:
+            print(f"Contact sheet: {contact_sheet(Path(args.pictures), [*means, 'clean'], report.names)}")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    keys = ["input", *methods, "result"]
-    means = {key: mean(rows, key) for key in keys}
-    if isinstance(degradation, _Blur):
-        best = max(methods, key=lambda m: means[m]["PSNR"])
-        means = {k: v for k, v in means.items() if k in {"input", best, "result"}}
-    print(table(means))
-    if args.json:
-        settings = {"arguments": vars(args), "torch": torch.__version__, "threads": torch.get_num_threads()}
-        Path(args.json).write_text(json.dumps({"settings": settings, "mean": means, "images": rows}, indent=1))
     return 0
-
-
-def table(means: dict[str, dict[str, float]]) -> str:
-    """One Markdown table, a row per method."""
-    columns = list(means["result"])
-    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, scores in means.items():
-        cells = (f"{scores[c]:.3f}" if c in scores else "–" for c in columns)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

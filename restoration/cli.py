@@ -6,16 +6,21 @@ import argparse
 import dataclasses
 from typing import Any
 
+from restoration.corruptions import CORRUPTIONS, Corruption
 from restoration.degradations import TASKS, LinearDegradation
+from restoration.realistic import CAMERAS, Camera
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
+
+BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
+Task = LinearDegradation | Corruption | Camera
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--solver, --task, --preset, --prior, --seed, --set."""
     parser.add_argument("--solver", default="reld", choices=SOLVERS)
-    parser.add_argument("--task", required=True, choices=TASKS)
-    parser.add_argument("--preset", default="fast", help="settings of the solver by name")
+    parser.add_argument("--task", choices=(*TASKS, *BLIND_TASKS), help=f"needed but for blind solvers; {', '.join(BLIND_TASKS)} only for these")
+    parser.add_argument("--preset", help="settings of the solver by name; its first preset where none is given")
     parser.add_argument("--prior", default="embedded", help="embedded, or a local diffusers folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
@@ -41,18 +46,29 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def build(args: argparse.Namespace) -> tuple[Solver, LinearDegradation]:
-    """(solver, degradation) of the parsed options; ValueError names an unknown preset or setting."""
-    presets = PRESETS[args.solver]
-    if args.preset not in presets:
-        raise ValueError(f"No preset {args.preset!r} of {args.solver}; there are {', '.join(presets)}.")
-    settings = parse_settings(args.set)
+def preset_of(args: argparse.Namespace) -> str:
+    """The preset's name, the solver's first where none is given."""
+    return args.preset or next(iter(PRESETS[args.solver]))
+
+
+def build(args: argparse.Namespace) -> tuple[Solver, Task | None]:
+    """(solver, task) of the parsed options. ValueError names an unknown preset or setting, or a task that the solver cannot do."""
     solver_class: Any = SOLVERS[args.solver]
-    task_class: Any = TASKS[args.task]
-    names = {cls: {f.name for f in dataclasses.fields(cls)} for cls in (solver_class, task_class)}
-    unknown = settings.keys() - names[solver_class] - names[task_class]
+    presets, preset = PRESETS[args.solver], preset_of(args)
+    if preset not in presets:
+        raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
+    task_class: Any = TASKS.get(args.task)
+    settings = parse_settings(args.set)
+    if not solver_class.blind and not task_class:
+        raise ValueError(f"{solver_class.title} must be told the degradation: give --task, one of {', '.join(TASKS)}.")
+    names = {cls: {f.name for f in dataclasses.fields(cls)} for cls in (solver_class, task_class) if cls}
+    known = set().union(*names.values())
+    unknown = settings.keys() - known
     if unknown:
-        known = ", ".join(sorted(names[solver_class] | names[task_class]))
-        raise ValueError(f"No setting {', '.join(sorted(unknown))} here; there are {known}.")
-    solver = solver_class(**presets[args.preset] | {k: v for k, v in settings.items() if k in names[solver_class]})
-    return solver, task_class(**{k: v for k, v in settings.items() if k in names[task_class]})
+        raise ValueError(f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}.")
+    solver = solver_class(**presets[preset] | {k: v for k, v in settings.items() if k in names[solver_class]})
+    if task_class:
+        return solver, task_class(**{k: v for k, v in settings.items() if k in names[task_class]})
+    if args.task in CORRUPTIONS:
+        return solver, CORRUPTIONS[args.task]
+    return solver, Camera(CAMERAS[args.task], solver.factor(None)) if args.task else None

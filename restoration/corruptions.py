@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration import realistic
 from restoration.degradations import TASKS
 from restoration.diffusion import randn
 from restoration.images import quantise
+from restoration.realistic import CAMERAS, Camera
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -85,21 +85,6 @@ CORRUPTIONS: dict[str, Corruption] = {
     "low-light+noise": Corruption("Too dark and noisy", (noise, darken)),
     "grey+noise": Corruption("Without colour and noisy", (noise, grey)),
 }
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A camera and its compression as Real-ESRGAN draws them (realistic.py), anew for every generator."""
-
-    strength: str
-    scale: int
-
-    def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """x (1,3,H,W) in [0,1] -> (1,3,⌈H/scale⌉,⌈W/scale⌉), rounded to 8 bits."""
-        return realistic.draw(self.strength, self.scale, generator).degrade(x, generator)
-
-
-CAMERAS = {f"camera-{strength}": strength for strength in realistic.STRENGTHS}
 
 
 class Damage(Protocol):

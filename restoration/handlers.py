@@ -107,7 +107,7 @@ def stored_file(result: Result, job: form.Job) -> str:
     """The result as a PNG with recipe and input, in Gradio's cache, which deletes it."""
     folder = tempfile.mkdtemp(dir=cache())
     file = Path(folder, "restored.png")
-    recipe.save_png(result.image, file, result.recipe, job.y)
+    recipe.save_png(result.image, file, result.recipe, y=job.y)
     return str(file)
 
 
@@ -141,11 +141,9 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
     if not file:
         raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
     with one_sentence():
-        again, y = recipe.run_of(recipe.read_png(file)), recipe.read_input(file)
-        if y is None:
-            raise ValueError(f"{Path(file).name} does not carry its input picture.")
-        job = form.Job(y, again.solver, again.degradation, None, again.seed, again.periodic)
-        yield from show(job, load_prior(again.prior))
+        said, y = recipe.read(file), recipe.read_input(file)
+        job = form.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"])
+        yield from show(job, load_prior(said["prior"]))
 
 
 def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float) -> Iterator[tuple[Any, ...]]:
@@ -224,7 +222,7 @@ def describe(photo: str | None, name: str) -> tuple[str, str]:
 def read_recipe(file: str | None) -> str:
     """The recipe of an uploaded PNG as indented JSON."""
     with one_sentence():
-        return json.dumps(recipe.read_png(file), indent=1) if file else ""
+        return json.dumps(recipe.read(file), indent=1) if file else ""
 
 
 # ---- history and sharing

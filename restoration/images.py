@@ -16,6 +16,8 @@ MIN_SIDE = 16
 MAX_SIDE = 8192
 MAX_PIXELS = 4_000_000
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+# of pictures in folders; HEIC so that it is refused by name rather than overlooked
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
 
 
 def check_size(width: int, height: int) -> None:
@@ -86,6 +88,11 @@ def to_pil(x: Tensor) -> Image.Image:
     """(1,3,H,W) in [0,1] (clamped) -> 8-bit RGB PIL image."""
     pixels = (x[0].detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(pixels)
+
+
+def lanczos(x: Tensor, height: int, width: int) -> Tensor:
+    """x (1,3,H,W) in [0,1] at another size, in 8 bits: Pillow's Lanczos, anti-aliased."""
+    return to_tensor(to_pil(x).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def quantise(x: Tensor) -> Tensor:

@@ -120,26 +120,15 @@ class LiftingINN(ModelMixin, ConfigMixin):
 
     def forward(self, x: Tensor, gamma: Tensor) -> tuple[Tensor, Details]:
         """(coarse, details) of x. TypeError in half precision."""
-        self._refuse_half(x)
-        with torch.autocast(x.device.type, enabled=False):
-            c, d = self._split((x - self.config.offset) / self.unit)
-            for predict, update in zip(self.predictors, self.updaters, strict=True):
-                d = d + predict(c, gamma)
-                c = c + update(d, gamma)
-            coarse = F.pixel_shuffle(c, self.config.patch // self.config.scale)
-            return coarse * self.unit + self.config.offset, Details(d, (x.shape[-2], x.shape[-1]))
+        c, d, last = self._lift(x, gamma)
+        return self._unfold(c + last) + self.config.offset, Details(d, (x.shape[-2], x.shape[-1]))
 
     def inverse(self, coarse: Tensor, details: Details, gamma: Tensor) -> Tensor:
         """The x of (coarse, details). TypeError in half precision."""
         self._refuse_half(coarse)
         with torch.autocast(coarse.device.type, enabled=False):
-            c = F.pixel_unshuffle((coarse - self.config.offset) / self.unit, self.config.patch // self.config.scale)
-            d = details.values
-            for predict, update in reversed(list(zip(self.predictors, self.updaters, strict=True))):
-                c = c - update(d, gamma)
-                d = d - predict(c, gamma)
-            x = self._merge(c, d)[..., : details.size[0], : details.size[1]]
-            return x * self.unit + self.config.offset
+            last = self.updaters[-1](details.values, gamma)
+        return self._unlift(self._fold(coarse - self.config.offset), details, gamma, last)
 
     def measure(self, x: Tensor, gamma: Tensor) -> Tensor:
         """What the degradation would make of x: the coarse part without padding, (B,C,⌈H/scale⌉,⌈W/scale⌉)."""
@@ -149,11 +138,37 @@ class LiftingINN(ModelMixin, ConfigMixin):
 
     def swap(self, x: Tensor, y: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
         """(x_inv, measured): x with its coarse part exchanged for y (B,C,⌈H/scale⌉,⌈W/scale⌉), and the coarse part it had."""
-        coarse, details = self(x, gamma)
+        c, d, last = self._lift(x, gamma)
+        coarse = self._unfold(c + last) + self.config.offset
         height, width = y.shape[-2:]
         measured = coarse[..., :height, :width]
         beyond = (0, coarse.shape[-1] - width, 0, coarse.shape[-2] - height)
-        return self.inverse(coarse + F.pad(y - measured, beyond), details, gamma), measured
+        coarse = coarse + F.pad(y - measured, beyond)
+        details = Details(d, (x.shape[-2], x.shape[-1]))
+        return self._unlift(self._fold(coarse - self.config.offset), details, gamma, last), measured
+
+    def _lift(self, x: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(c, d, last): everything but the last update, and that update, which a swap need not compute again."""
+        self._refuse_half(x)
+        with torch.autocast(x.device.type, enabled=False):
+            c, d = self._split((x - self.config.offset) / self.unit)
+            last = torch.zeros_like(c)
+            for predict, update in zip(self.predictors, self.updaters, strict=True):
+                c = c + last
+                d = d + predict(c, gamma)
+                last = update(d, gamma)
+            return c, d, last
+
+    def _unlift(self, c: Tensor, details: Details, gamma: Tensor, last: Tensor) -> Tensor:
+        """The image of the coarse part c, in the lifting's own units, with the last update given."""
+        with torch.autocast(c.device.type, enabled=False):
+            c, d = c - last, details.values
+            d = d - self.predictors[-1](c, gamma)
+            for predict, update in reversed(list(zip(self.predictors[:-1], self.updaters[:-1], strict=True))):
+                c = c - update(d, gamma)
+                d = d - predict(c, gamma)
+            x = self._merge(c, d)[..., : details.size[0], : details.size[1]]
+            return x * self.unit + self.config.offset
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Haar sub-bands of scale×scale blocks, mean first, folded to the resolution of the lifting; twice x at scale 1."""
@@ -172,6 +187,13 @@ class LiftingINN(ModelMixin, ConfigMixin):
         bands = torch.cat([coarse[:, :, None], rest.unflatten(1, (-1, scale**2 - 1))], 2)
         blocks = torch.einsum("ij,bcihw->bcjhw", haar_blocks(scale).to(c) * scale, bands)
         return F.pixel_shuffle(blocks.flatten(1, 2), scale)
+
+    def _fold(self, coarse: Tensor) -> Tensor:
+        """A coarse part without its offset -> at the resolution and in the units of the lifting."""
+        return F.pixel_unshuffle(coarse / self.unit, self.config.patch // self.config.scale)
+
+    def _unfold(self, c: Tensor) -> Tensor:
+        return F.pixel_shuffle(c, self.config.patch // self.config.scale) * self.unit
 
     def _refuse_half(self, x: Tensor) -> None:
         for dtype in (x.dtype, self.dtype):
@@ -204,7 +226,7 @@ class Restorer(ModelMixin, ConfigMixin):
         super().__init__()
         self.fold = 4 // scale
         self.enter = nn.Conv2d(3 * self.fold**2, width, 3, padding=1)
-        self.cells = nn.ModuleList(Residual(width) for _ in range(cells))
+        self.body = nn.ModuleList(Residual(width) for _ in range(cells))
         self.leave = nn.Conv2d(width, 3 * 4**2, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -213,7 +235,7 @@ class Restorer(ModelMixin, ConfigMixin):
         big = enlarge(y, self.config.scale)
         padded = F.pad(y, (0, -y.shape[-1] % self.fold, 0, -y.shape[-2] % self.fold), mode="replicate")
         h = self.enter(F.pixel_unshuffle(4 * (padded - 0.5), self.fold))
-        for cell in self.cells:
+        for cell in self.body:
             h = cell(h)
         return big + F.pixel_shuffle(self.leave(h), 4)[..., : big.shape[-2], : big.shape[-1]]
 

@@ -1,16 +1,22 @@
-"""A run as data: what must be equal for the pixels to be equal, carried by every PNG that the project writes."""
+"""A run as data: what must be equal for the pixels to be equal, carried by every PNG that the project writes.
+
+Neither dates nor durations are in it, so that the same run writes the same bytes.
+"""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import io
 import json
-from collections.abc import Mapping
+import os
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any
 
 from PIL import Image, PngImagePlugin
 from torch import Tensor
@@ -21,52 +27,41 @@ from restoration.prior import LatentPrior
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Solver
 
-KEY, INPUT_KEY = "restoration", "restoration-input"  # PNG text chunks: the recipe as JSON, the input as base64 of a PNG
-UNLIKELY = "something else wrote it, or another version of this project"
-
-
-class Run(NamedTuple):
-    """What `restore` takes beside the picture and the prior, and that prior's name."""
-
-    solver: Solver
-    degradation: LinearDegradation | None
-    prior: str
-    seed: int
-    periodic: bool
+KEY = "restoration"  # the PNG text chunk with the recipe as JSON
+SCORES = "restoration-scores"  # the PNG text chunk with the scores of the picture
+INPUT = "restoration-input"  # the PNG text chunk with the picture that was restored, as base64 of a PNG
+BLIND = "blind"  # the task of a run that was told none
+UNFINISHED = ".restoring"  # suffix of a file that is being written
+KEYS = {"solver", "settings", "task", "degradation", "prior", "seed"}
 
 
 def of(y: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
-    """The recipe of one run, JSON-ready: pictures and files as hashes of their contents."""
+    """The recipe of one run: JSON-ready; the input as the hash of its 8-bit pixels."""
+    return {"input_sha256": fingerprint(y)} | settings(solver, prior.name, degradation, seed, periodic)
+
+
+def fingerprint(x: Tensor) -> str:
+    """SHA-256 of the 8-bit pixels of x (1,3,H,W) in [0,1]."""
+    return hashlib.sha256(images.to_pil(x).tobytes()).hexdigest()
+
+
+def settings(solver: Solver, prior: str, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
+    """What the recipes of all pictures of one run have in common; prior: its name."""
     return {
-        "input_sha256": pixels_hash(y),
         "solver": _name(SOLVERS, solver),
         "settings": dataclasses.asdict(solver),  # type: ignore[call-overload]
-        "task": _name(TASKS, degradation) if degradation else "",
+        "task": _name(TASKS, degradation) if degradation else BLIND,
         "degradation": _without_paths(dataclasses.asdict(degradation)) if degradation else {},
         "periodic": periodic,
-        "prior": prior.name,
+        "prior": prior,
         "seed": seed,
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "diffusers", "deepinv")},
+        "versions": versions(),
     }
 
 
-def run_of(recipe: Mapping[str, Any], **changes: Any) -> Run:
-    """The run that a recipe describes, with some settings changed; ValueError when it is no recipe or a file of it is not given."""
-    try:
-        solver = SOLVERS[recipe["solver"]](**recipe["settings"])
-        values = recipe["degradation"] | changes
-        for name in FILES & values.keys() - changes.keys():
-            if values[name]:  # also no path that somebody wrote into a recipe is ever opened
-                raise ValueError(f"The recipe needs its {name} again: give the file, whose hash is {values[name]}.")
-        degradation = TASKS[recipe["task"]](**values) if recipe["task"] else None
-        return Run(solver, degradation, recipe["prior"], int(recipe["seed"]), bool(recipe["periodic"]))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"The recipe cannot be understood ({error}): {UNLIKELY}.") from None
-
-
-def pixels_hash(y: Tensor) -> str:
-    """SHA-256 of the 8-bit pixels of (1,3,H,W) in [0,1]."""
-    return hashlib.sha256(images.to_pil(y).tobytes()).hexdigest()
+def versions() -> dict[str, str]:
+    """Of the packages that decide the pixels."""
+    return {package: importlib.metadata.version(package) for package in ("torch", "diffusers", "deepinv")}
 
 
 def _name(registry: Mapping[str, Any], instance: Any) -> str:
@@ -75,39 +70,88 @@ def _name(registry: Mapping[str, Any], instance: Any) -> str:
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
     """File knobs as hashes: a path means nothing elsewhere, and says more about a machine than a PNG should."""
-    hashed = {name: "sha256:" + hashlib.sha256(Path(values[name]).read_bytes()).hexdigest() for name in FILES & values.keys() if values[name]}
-    return values | hashed
+    return values | {name: "sha256:" + hashlib.sha256(Path(values[name]).read_bytes()).hexdigest() for name in FILES & values.keys() if values[name]}
 
 
-def save_png(x: Tensor, path: str | Path, recipe: Mapping[str, Any], y: Tensor | None = None) -> None:
-    """Write x (1,3,H,W) in [0,1] as PNG with the recipe in its text; with the input y too, the file alone repeats the run."""
+def parts(recipe: Mapping[str, Any], **files: str) -> tuple[Solver, LinearDegradation | None]:
+    """(solver, degradation) that a recipe describes, the inverse of `settings`; files: paths of the file knobs, which it holds as hashes.
+
+    ValueError when this version has no such thing, or a file is not given.
+    """
+    try:
+        solver = SOLVERS[recipe["solver"]](**recipe["settings"])
+        values = recipe["degradation"] | files
+        for name in FILES & values.keys() - files.keys():
+            if values[name]:  # also no path that somebody wrote into a recipe is ever opened
+                raise ValueError(f"The recipe needs its {name} again: give the file, whose hash is {values[name]}.")
+        return solver, None if recipe["task"] == BLIND else TASKS[recipe["task"]](**values)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"The recipe is not of this version of the project: {error}.") from None
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """A file to write that appears under `path` complete or not at all, whatever happens meanwhile.
+
+    It is written beside `path` under a name of its own that ends in UNFINISHED, so that two runs at once do no harm either.
+    """
+    temporary = Path(path).with_name(f".{uuid.uuid4().hex}{UNFINISHED}")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave the new name with no content
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_png(x: Tensor, path: str | Path, recipe: Mapping[str, Any], scores: Mapping[str, float] | None = None, y: Tensor | None = None) -> None:
+    """Write x (1,3,H,W) in [0,1] as PNG, complete or not at all, with the recipe and the scores as JSON in text chunks.
+
+    With the input y (1,3,h,w) too, the file alone repeats the run.
+    """
     text = PngImagePlugin.PngInfo()
     text.add_text(KEY, json.dumps(recipe, sort_keys=True))
+    if scores is not None:
+        text.add_text(SCORES, json.dumps(scores))
     if y is not None:
         buffer = io.BytesIO()
         images.to_pil(y).save(buffer, format="PNG")
-        text.add_text(INPUT_KEY, base64.b64encode(buffer.getvalue()).decode())
-    images.to_pil(x).save(path, format="PNG", pnginfo=text)
+        text.add_text(INPUT, base64.b64encode(buffer.getvalue()).decode())
+    with whole_file(path) as file:
+        images.to_pil(x).save(file, format="PNG", pnginfo=text)
 
 
-def read_png(path: str | Path) -> dict[str, Any]:
-    """The recipe in a PNG that `save_png` wrote. ValueError when it carries none."""
-    try:
-        with Image.open(path) as image:
-            images.check_size(*image.size)
-            text = getattr(image, "text", {}).get(KEY)
-        if text is not None and isinstance(recipe := json.loads(text), dict):
-            return recipe
-    except (OSError, SyntaxError, json.JSONDecodeError):
-        pass
-    raise ValueError(f"{Path(path).name} carries no recipe; only PNGs written by this project do.")
-
-
-def read_input(path: str | Path) -> Tensor | None:
-    """The input picture (1,3,h,w) in [0,1] of a PNG that `save_png` wrote; None where it carries none."""
+def _chunk(path: str | Path, key: str) -> str | None:
     with Image.open(path) as image:
-        text = getattr(image, "text", {}).get(INPUT_KEY)
-    if not text:
-        return None
+        # our own chunks precede the pixels; `text` would decode these to look behind them, where other programs may have moved ours
+        return image.info.get(key) or getattr(image, "text", {}).get(key)
+
+
+def read_png(path: str | Path, key: str = KEY) -> dict[str, Any]:
+    """The recipe (or, with key=SCORES, the scores) in a PNG that `save_png` wrote. ValueError when it carries none."""
+    text = _chunk(path, key)
+    if text is None:
+        raise ValueError(f"{Path(path).name} carries no recipe; only PNGs written by this project do.")
+    return json.loads(text)
+
+
+def read_input(path: str | Path) -> Tensor:
+    """The picture (1,3,h,w) in [0,1] whose restoration `save_png` wrote. ValueError when the PNG does not carry it."""
+    text = _chunk(path, INPUT)
+    if text is None:
+        raise ValueError(f"{Path(path).name} does not carry the picture that was restored; give that too.")
     with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
         return images.read_image(picture)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The recipe in a PNG of ours or in a JSON file. ValueError, one sentence, when there is none."""
+    try:
+        recipe = json.loads(Path(path).read_text()) if Path(path).suffix == ".json" else read_png(path)
+    except (OSError, SyntaxError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{Path(path).name} holds no recipe: {error}.") from None
+    if not isinstance(recipe, dict) or not recipe.keys() >= KEYS:
+        raise ValueError(f"{Path(path).name} holds no recipe.")
+    return recipe

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
 from restoration import recipe
 from restoration.__main__ import main
-from restoration.benchmark import main as benchmark
 
 
 def test_a_picture_is_restored_and_repeats(tmp_path, photo, capsys):
@@ -25,15 +23,6 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert main([str(tmp_path / "x.png"), "--task", "denoise", "--set", "nonsense=1", "-o", str(tmp_path / "o.png")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 2 and all(line.startswith("error: ") for line in lines)
-
-
-def test_benchmark(tmp_path, photo, capsys):
-    (tmp_path / "clean").mkdir()
-    recipe.save_png(photo, tmp_path / "clean" / "a.png", {})
-    assert benchmark(["--clean", str(tmp_path / "clean"), "--task", "denoise", "--crop", "64", "--json", str(tmp_path / "s.json")]) == 0
-    report = json.loads((tmp_path / "s.json").read_text())
-    assert report["mean"]["result"]["PSNR"] > report["mean"]["input"]["PSNR"] + 4
-    assert report["images"][0]["name"] == "a.png" and "| non-local means |" in capsys.readouterr().out
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration.images import edge_taper, read_image
+from restoration.images import edge_taper, lanczos, read_image
 
 
 def save(tmp_path, image: Image.Image, name: str, **options) -> str:
@@ -81,3 +81,9 @@ def test_edge_taper_wraps_smoothly():
     assert y.shape[-2:] == (56, 56)
     assert (y[..., 0] - y[..., -1]).abs().max() < 0.05
     assert torch.equal(y[..., 12:-12, 12:-12], torch.linspace(0, 1, 32).expand(1, 3, 32, 32))
+
+
+def test_lanczos_there_and_back(photo):
+    large = lanczos(photo, 192, 192)
+    assert large.shape == (1, 3, 192, 192) and large.max() <= 1
+    assert (lanczos(large, 96, 96) - photo).abs().mean() < 0.01

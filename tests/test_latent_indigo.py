@@ -31,6 +31,7 @@ def latent_network(monkeypatch) -> LiftingINN:
     inn = LiftingINN(scale=1, patch=1, offset=0.0, spread=(1.0,) * 16, width=8, pairs=1).eval().requires_grad_(False)
     for lift in (*inn.predictors, *inn.updaters):
         torch.nn.init.normal_(lift.leave.weight, std=0.05)
+        torch.nn.init.normal_(lift.cells[0].second.weight, std=0.05)
     monkeypatch.setattr(latent_indigo, "load_inn", lambda *_: inn)
     return inn
 
@@ -88,6 +89,27 @@ def test_a_gradient_step_lowers_the_mismatch(tiny_prior, latent_network):
     z = tiny_prior.encode(torch.rand(1, 3, 64, 64))
     z, before = camera.gradient(z)
     assert camera.gradient(z)[1] < before
+
+
+def kept_for_backward(camera: _Camera, z: torch.Tensor) -> int:
+    """Bytes that the gradient form keeps between its forward and its backward pass."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        camera.gradient(z)
+    return sum(kept.values())
+
+
+def test_the_latent_gradient_keeps_less_than_half_the_memory(embedded, photo):
+    """With the committed networks."""
+    z = embedded.encode(photo)
+    y = F.avg_pool2d(photo, 4)
+    latent, pixel = (kept_for_backward(_Camera(LatentINDIGO(domain=d, start="enlarged"), embedded, y), z) for d in ("latent", "pixel"))
+    assert 0 < latent < pixel / 2
 
 
 @pytest.mark.parametrize("churn", [0.0, 0.7])

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+import json
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -24,11 +28,10 @@ def y(photo):
 @pytest.mark.parametrize("periodic", [False, True])
 def test_a_png_repeats_its_run(tmp_path, tiny_prior, y, periodic):
     result = last(y, tiny_prior, RELD(steps=2, renoise=0.5), GaussianBlur(std=1.2), 3, periodic)
-    recipe.save_png(result.image, tmp_path / "r.png", result.recipe, y)
-    run = recipe.run_of(recipe.read_png(tmp_path / "r.png"))
-    same = recipe.read_input(tmp_path / "r.png")
-    assert torch.equal(same, y) and run.prior == tiny_prior.name
-    again = last(same, tiny_prior, run.solver, run.degradation, run.seed, run.periodic)
+    recipe.save_png(result.image, tmp_path / "r.png", result.recipe, y=y)
+    said, same = recipe.read(tmp_path / "r.png"), recipe.read_input(tmp_path / "r.png")
+    assert torch.equal(same, y) and said["prior"] == tiny_prior.name
+    again = last(same, tiny_prior, *recipe.parts(said), said["seed"], said["periodic"])
     assert torch.equal(again.image, images.read_image(tmp_path / "r.png"))
     assert again.recipe == result.recipe
 
@@ -38,7 +41,8 @@ def test_a_recipe_is_read_by_any_png_tool(tmp_path, tiny_prior, y):
     recipe.save_png(result.image, tmp_path / "r.png", result.recipe)
     with Image.open(tmp_path / "r.png") as image:
         assert '"solver": "reld"' in image.text["restoration"]
-    assert recipe.read_input(tmp_path / "r.png") is None
+    with pytest.raises(ValueError, match="does not carry the picture"):
+        recipe.read_input(tmp_path / "r.png")
 
 
 def test_a_recipe_tells_and_opens_no_path(tmp_path, tiny_prior, y):
@@ -47,8 +51,9 @@ def test_a_recipe_tells_and_opens_no_path(tmp_path, tiny_prior, y):
     assert result.recipe["degradation"]["file"].startswith("sha256:")
     for file in (result.recipe["degradation"]["file"], "/etc/passwd"):
         with pytest.raises(ValueError, match="needs its file again"):
-            recipe.run_of(result.recipe | {"degradation": result.recipe["degradation"] | {"file": file}})
-    assert recipe.run_of(result.recipe, file=str(tmp_path / "kernel.npy")).degradation == UploadedBlur(file=str(tmp_path / "kernel.npy"))
+            recipe.parts(result.recipe | {"degradation": result.recipe["degradation"] | {"file": file}})
+    _, degradation = recipe.parts(result.recipe, file=str(tmp_path / "kernel.npy"))
+    assert degradation == UploadedBlur(file=str(tmp_path / "kernel.npy"))
 
 
 @pytest.mark.parametrize("text", [None, "nonsense", "[]"])
@@ -59,11 +64,38 @@ def test_a_png_without_a_recipe(tmp_path, text):
     if text:
         info.add_text(recipe.KEY, text)
     Image.new("RGB", (32, 32)).save(tmp_path / "x.png", pnginfo=info)
-    with pytest.raises(ValueError, match="carries no recipe"):
-        recipe.read_png(tmp_path / "x.png")
+    with pytest.raises(ValueError, match="recipe"):
+        recipe.read(tmp_path / "x.png")
 
 
-def test_a_recipe_of_something_else_is_one_sentence():
-    for wrong in ({}, {"solver": "reld"}, {"solver": "reld", "settings": {"x": 1}, "degradation": {}, "task": "", "prior": "", "seed": 0}):
-        with pytest.raises(ValueError, match="cannot be understood"):
-            recipe.run_of(wrong)
+@pytest.mark.parametrize("wrong", [{"solver": "x"}, {"settings": {"x": 1}}, {"task": "x"}])
+def test_a_recipe_of_another_version_is_one_sentence(wrong):
+    said = {"solver": "reld", "settings": {}, "degradation": {}, "task": "denoise"}
+    with pytest.raises(ValueError, match="not of this version"):
+        recipe.parts(said | wrong)
+
+
+def test_recipes_are_read_from_pictures_and_json(tmp_path):
+    said = {"solver": "reld", "settings": {}, "task": "denoise", "degradation": {}, "prior": "embedded", "seed": 0}
+    recipe.save_png(torch.rand(1, 3, 16, 16), tmp_path / "a.png", said, {"PSNR": 30.0})
+    (tmp_path / "a.json").write_text(json.dumps(said))
+    assert recipe.read(tmp_path / "a.png") == recipe.read(tmp_path / "a.json") == said
+    assert recipe.read_png(tmp_path / "a.png", recipe.SCORES) == {"PSNR": 30.0}
+    (tmp_path / "b.json").write_text("[1]")
+    (tmp_path / "c.json").write_text("{")
+    for name in ("b.json", "c.json", "nowhere.png"):
+        with pytest.raises(ValueError, match=f"{name} holds no recipe"):
+            recipe.read(tmp_path / name)
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    recipe.save_png(torch.zeros(1, 3, 16, 16), path, {"seed": 0})
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        recipe.save_png(torch.ones(1, 3, 16, 16), path, {"seed": 1})
+    assert recipe.read_png(path) == {"seed": 0} and [p.name for p in tmp_path.iterdir()] == ["a.png"]

@@ -38,7 +38,8 @@ def networks(monkeypatch) -> None:
 
     made = {(d, s): load(d, s, "", "") for d in ("latent", "pixel") for s in (1, 2, 4)}
     monkeypatch.setattr(latent_indigo, "load_inn", lambda domain, scale, prior, device: made[domain, scale])
-    monkeypatch.setattr(latent_indigo, "load_restorer", lambda scale, device: Restorer(scale, width=8, cells=1).requires_grad_(False))
+    first = {s: Restorer(s, width=8, cells=1).requires_grad_(False) for s in (1, 2, 4)}
+    monkeypatch.setattr(latent_indigo, "load_restorer", lambda scale, device: first[scale])
 
 
 def run(prior, y, solver, task, **options):

@@ -32,6 +32,7 @@ from restoration.solvers.base import Step
 DOMAINS = ("latent", "pixel")
 REFINE_RATES = {"gamma": 1e-3, "full": 5e-5}  # [D]; INDIGO+'s real-photograph setting [C+]
 REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3 [D]
+GUIDANCE = ("direct", "gradient", "none")
 RESIDUAL_CONTRAST = 4  # of the residual's picture
 
 
@@ -50,7 +51,7 @@ class LatentINDIGO(Checked):
     steps: int = knob(4, "Steps of the sampler", low=1, high=100)
     start_level: float = knob(10.0, "Noise added to the first estimate, in 1/255", low=1.0, high=255.0)
     end_level: float = knob(2.0, "Noise level of the last step, in 1/255", low=1.0, high=255.0)
-    guidance: str = knob("direct", "direct: the swapped estimate itself · gradient: one step down the mismatch", choices=("direct", "gradient"))
+    guidance: str = knob("direct", "direct: the swapped estimate itself · gradient: one step down the mismatch", choices=GUIDANCE)
     refine: str = knob("none", "Fit to this photograph: the degradation's embedding, or the full network", choices=("none", "gamma", "full"))
     regularise: str = knob("none", "Keep the latent natural (resample denoises twice)", choices=("none", "pull", "resample", "statistics"))
     strength: float = knob(0.3, "Strength of the regularisation", low=0.0, high=1.0)
@@ -76,16 +77,16 @@ class LatentINDIGO(Checked):
         for k, t in enumerate(times, 1):
             last = k == self.steps
             z0 = tiling.denoise(prior, z_t, t, self.tile)  # (14)
-            guided, residual = camera.gradient(z0) if self.guidance == "gradient" else camera.swap(z0, self.fidelity)
+            guided, scalars = camera.guide(z0)
             guided = self._regularise(prior, guided, z0, t, k / self.steps, generator)
             if self.refine != "none" and prior.sigmas[t] < REFINE_BELOW:
                 camera.refine(guided)  # (25)
             if not last:
                 z_t = self._ddim(prior, z_t, guided, t, times[k], generator)  # (15)
             image = camera.picture(guided) if last else None
-            level = float(prior.sigmas[t])
+            scalars["level"] = float(prior.sigmas[t])
             views = camera.views(guided) if last else {}
-            yield Step(k, self.steps, guided, f"noise level {255 * level:.1f}/255", {"residual": residual, "level": level}, image, views)
+            yield Step(k, self.steps, guided, f"noise level {255 * scalars['level']:.1f}/255", scalars, image, views)
 
     def _regularise(self, prior: LatentPrior, guided: Tensor, z0: Tensor, t: int, progress: float, generator: torch.Generator) -> Tensor:
         """REG of latentindigo.md §3.5: R1 "pull", R2 "resample", R5 "statistics"."""
@@ -127,16 +128,30 @@ class _Camera:
         self.gamma = self.inn.embed(y)
         self.big = enlarge(y, solver.scale)
         self.observed = y if solver.domain == "pixel" else prior.encode(self.big)
-        self.first, self.target = self.big, self.observed
+        self.first = self.big
         if solver.start == "restoration":
             self.first = load_restorer(solver.scale, str(prior.device))(y)
-            self.target = self.inn.measure(self.first if solver.domain == "pixel" else prior.encode(self.first), self.gamma)
+        self.target = self._aim()
         self.learned = {"none": [], "gamma": [self.gamma], "full": list(self.inn.parameters())}[solver.refine]
         self.optimiser = torch.optim.Adam(self.learned, lr=REFINE_RATES[solver.refine]) if self.learned else None
+
+    @torch.no_grad()
+    def _aim(self) -> Tensor:
+        """What the estimate's coarse part is to be: the measurement, or what the camera would have made of the first restoration."""
+        if self.solver.start != "restoration":
+            return self.observed
+        return self.inn.measure(self.first if self.solver.domain == "pixel" else self.prior.encode(self.first), self.gamma)
 
     def _represent(self, z: Tensor) -> Tensor:
         """A latent in the INN's domain: itself, or its picture (1,3,H,W)."""
         return z if self.solver.domain == "latent" else tiling.decode(self.prior, z, self.size, self.solver.tile)
+
+    def guide(self, z: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """(guided estimate, {"residual": rms of y - x_c}) in the solver's form of guidance."""
+        if self.solver.guidance == "none":
+            return z, {}
+        guided, residual = self.gradient(z) if self.solver.guidance == "gradient" else self.swap(z, self.solver.fidelity)
+        return guided, {"residual": residual}
 
     @torch.no_grad()
     def swap(self, z: Tensor, fidelity: float) -> tuple[Tensor, float]:
@@ -171,6 +186,7 @@ class _Camera:
             parameter.grad = gradient
         torch.nn.utils.clip_grad_norm_(self.learned, 1.0)
         self.optimiser.step()
+        self.target = self._aim()
 
     @torch.no_grad()
     def picture(self, z: Tensor) -> Tensor:

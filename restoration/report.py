@@ -1,0 +1,156 @@
+"""What the benchmark leaves behind: a file of scores that only grows, a Markdown table, a contact sheet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from restoration import images, metrics, recipe
+from restoration.published import Scores
+
+CELL, ROWS = 256, 24  # of the contact sheet: side of a cell in pixels, pictures at most
+HEADING = 16  # pixels
+
+
+class Report:
+    """Scores by picture and method. With a path they are kept there after every picture, and those already there are not computed again.
+
+    data: what was done to the pictures; methods: label -> what makes its figures what they are. Both must be equal whenever
+    figures are added, else ValueError.
+    """
+
+    def __init__(self, path: str | None, data: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]):
+        self._path = Path(path) if path else None
+        self._data = _plain(data)
+        found = self._read() if self._path and self._path.exists() else {"data": self._data, "methods": {}, "images": []}
+        _agree(self._path, "data", found["data"], self._data)
+        for label in found["methods"].keys() & methods.keys():
+            _agree(self._path, label, found["methods"][label], _plain(methods[label]))
+        self._methods: dict[str, Any] = found["methods"] | _plain(methods)
+        self._now = methods.keys()
+        self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in found["images"]}
+
+    def _read(self) -> dict[str, Any]:
+        assert self._path is not None
+        try:
+            found = json.loads(self._path.read_text())
+            return {key: found[key] for key in ("data", "methods", "images")}
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{self._path} is not a file of benchmark scores; choose another --json FILE.") from None
+
+    def picture(self, name: str, source: Mapping[str, Any]) -> None:
+        """Begin or go on with a picture; source: what tells whether it is still the same, such as the hash of its pixels."""
+        row = self._rows.setdefault(name, {"name": name, "source": _plain(source)})
+        _agree(self._path, name, row["source"], _plain(source))
+
+    def has(self, name: str, label: str) -> bool:
+        """Whether the scores of this picture by this method are known."""
+        return label in self._rows[name]
+
+    def add(self, name: str, label: str, scores: Scores, scalars: Scores) -> None:
+        """The scores of one picture by one method, and what else the method says of it; saved."""
+        row = self._rows[name]
+        row[label] = scores
+        if scalars:
+            row.setdefault("scalars", {})[label] = scalars
+        if self._path:
+            with recipe.whole_file(self._path) as file:
+                file.write(json.dumps(self.as_dict(), indent=1).encode())
+
+    def means(self) -> dict[str, Scores]:
+        """By method, over the pictures `names`; an older method that lacks one of them, as after an interrupted run, is left out."""
+        rows = self._complete()
+        return {label: _mean([row[label] for row in rows]) for label in self._methods if rows and all(label in row for row in rows)}
+
+    def improved(self, label: str) -> str:
+        """How many pictures of the method beat their input in both PSNR and SSIM, and the worst of them."""
+        rows = [(row[label], row["input"]) for row in self._complete()]
+        ratios = [result["SSIM"] / before["SSIM"] for result, before in rows]
+        better = [result["PSNR"] > before["PSNR"] and ratio > 1 for (result, before), ratio in zip(rows, ratios, strict=True)]
+        return f"PSNR and SSIM above the input's: {sum(better)} of {len(rows)}; lowest SSIM {min(ratios):.2f} times the input's."
+
+    def _complete(self) -> list[dict[str, Any]]:
+        return sorted((row for row in self._rows.values() if self._now <= row.keys()), key=lambda row: row["name"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        rows = sorted(self._rows.values(), key=lambda row: row["name"])
+        return {"data": self._data, "methods": self._methods, "pictures in mean": len(self.names), "mean": self.means(), "images": rows}
+
+    @property
+    def names(self) -> list[str]:
+        """The pictures that every method of this run has."""
+        return [row["name"] for row in self._complete()]
+
+
+def _plain(value: Any) -> Any:
+    """In JSON's types."""
+    return json.loads(json.dumps(value))
+
+
+def _agree(path: Path | None, what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    other = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+    if other:
+        raise ValueError(f"{path} holds {what} with other {', '.join(other)} than now; choose another --json FILE.")
+
+
+def _mean(rows: list[Scores]) -> Scores:
+    names = [name for name in rows[0] if all(name in row for row in rows)]
+    return {name: float(np.mean([row[name] for row in rows])) for name in names}
+
+
+def table(means: Mapping[str, Scores], published: Mapping[str, Scores]) -> str:
+    """One Markdown table, a row per method, each marked as measured here or published."""
+    known = [name for scores in [*means.values(), *published.values()] for name in scores]
+    columns = [name for name in dict.fromkeys([*metrics.METRICS, *known]) if name in known]
+    rows = [(name, "measured", scores) for name, scores in means.items()] + [(name, "published", scores) for name, scores in published.items()]
+    lines = ["| | | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
+    for name, origin, scores in rows:
+        cells = (f"{scores[c]:.3f}" if c in scores else "–" for c in columns)
+        lines.append(f"| {name} | {origin} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def keep_picture(folder: Path, label: str, name: str, x: Tensor) -> None:
+    """x (1,3,H,W) in [0,1] as folder/label/name.png."""
+    path = _kept(folder, label, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    recipe.save_png(x, path, {"method": label})
+
+
+def _kept(folder: Path, label: str, name: str) -> Path:
+    return folder / label.replace("/", "-") / f"{Path(name).stem}.png"
+
+
+def contact_sheet(folder: Path, labels: Iterable[str], names: list[str]) -> Path:
+    """Write folder/sheet.png from the pictures kept there: a row per picture, a column per label, the centre of each pixel by pixel.
+
+    A cell stays grey where the scores were known and no picture was made.
+    """
+    labels, names = list(labels), names[:ROWS]
+    sheet = Image.new("RGB", (len(labels) * CELL, len(names) * (CELL + HEADING)))
+    for i, name in enumerate(names):
+        for j, label in enumerate(labels):
+            cell = _cell(_kept(folder, label, name), label if j else f"{label}: {name}")
+            sheet.paste(cell, (j * cell.width, i * cell.height))
+    with recipe.whole_file(folder / "sheet.png") as file:
+        sheet.save(file, format="PNG")
+    return folder / "sheet.png"
+
+
+def _cell(path: Path, heading: str) -> Image.Image:
+    """The centre of the picture at `path` under its heading."""
+    cell = Image.new("RGB", (CELL, HEADING + CELL), "grey")
+    ImageDraw.Draw(cell).text((2, 1), heading, fill="white")
+    if path.exists():
+        picture = images.to_pil(images.read_image(path))
+        left, top = (picture.width - CELL) // 2, (picture.height - CELL) // 2
+        box = (max(left, 0), max(top, 0), min(left + CELL, picture.width), min(top + CELL, picture.height))
+        cell.paste(picture.crop(box), (max(-left, 0), HEADING + max(-top, 0)))
+    return cell

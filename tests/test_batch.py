@@ -1,0 +1,241 @@
+"""A folder on several processes: nothing is lost, nothing is done twice, and bad pictures stop nothing."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from restoration import batch, recipe
+from restoration.degradations import Denoise
+from restoration.solvers.reld import RELD
+
+TASK = ["--task", "denoise", "--set", "steps=3"]
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory) -> str:
+    """A tiny random prior of the embedded classes, on disk."""
+    from diffusers import DDIMScheduler
+
+    from restoration.networks import LatentUNet, PatchAutoencoder
+    from restoration.training.denoiser import geometric_betas
+
+    folder = tmp_path_factory.mktemp("prior")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = LatentUNet(latent_std=(1.0,) * 16, widths=(8, 8), blocks=1, embedding=16)
+        PatchAutoencoder(width=8, depth=1).save_pretrained(folder / "vae")
+    unet.save_pretrained(folder / "unet")
+    betas = geometric_betas(unet.config.sigma_min, unet.config.sigma_max, 1000)
+    DDIMScheduler(trained_betas=betas, prediction_type="sample").save_pretrained(folder / "scheduler")
+    index = {
+        "vae": ["restoration.networks", "PatchAutoencoder"],
+        "unet": ["restoration.networks", "LatentUNet"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return str(folder)
+
+
+def picture(path: Path, seed: int = 0, side: int = 32) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    Image.fromarray((torch.rand(side, side, 3, generator=generator) * 255).byte().numpy()).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for number, name in enumerate(["a.png", "b.jpg", "deep/er/a.png"]):
+        picture(tmp_path / "in" / name, number)
+    return tmp_path / "in"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def rows(output: Path) -> dict[str, dict[str, str]]:
+    with open(output / batch.TABLE, newline="") as file:
+        return {row["picture"]: row for row in csv.DictReader(file)}
+
+
+def test_each_picture_has_its_result_with_recipe_and_scores(folder, prior, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 0
+    assert contents(out).keys() == {"a.png", "b.png", "deep/er/a.png", batch.TABLE}
+    said = recipe.read_png(out / "deep/er/a.png")
+    assert said["task"] == "denoise" and said["settings"]["steps"] == 3
+    assert float(rows(out)["b.jpg"]["consistency"]) == recipe.read_png(out / "b.png", recipe.SCORES)["consistency"]
+    assert "3 of 3 pictures restored, 0 of them before" in capsys.readouterr().out
+
+
+def test_blind_solvers_and_references(folder, prior, tmp_path):
+    out = tmp_path / "out"
+    options = ["--solver", "ld-rps", "--set", "steps=2", "--reference", str(folder), "--prior", prior]
+    assert batch.main([str(folder), str(out), *options]) == 0
+    assert float(rows(out)["a.png"]["PSNR"]) > 0
+    assert recipe.read_png(out / "a.png")["task"] == "blind"
+
+
+def test_a_recipe_says_everything(folder, prior, tmp_path, capsys):
+    batch.main([str(folder), str(tmp_path / "one"), "--prior", prior, "--seed", "3", *TASK])
+    options = ["--recipe", str(tmp_path / "one" / "a.png")]
+    assert batch.main([str(folder), str(tmp_path / "two"), *options]) == 0
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert batch.main([str(folder), str(tmp_path / "three"), *options, "--seed", "1"]) == 2
+    assert "leave out --seed" in capsys.readouterr().err
+
+
+def test_bad_pictures_are_listed_and_stop_nothing(folder, prior, tmp_path, capsys):
+    (folder / "c.png").write_bytes(b"nonsense")
+    (folder / "cut.jpg").write_bytes((folder / "b.jpg").read_bytes()[:300])
+    picture(folder / "small.png", side=8)
+    (folder / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    out = tmp_path / "out"
+    assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 1
+    table, printed = rows(out), capsys.readouterr().err
+    for name, why in {"c.png": "not a picture", "cut.jpg": "cut off", "small.png": "8×8", "photo.heic": "HEIC"}.items():
+        assert why in table[name]["error"] and not table[name]["result"] and f"{name}: {table[name]['error']}" in printed
+    assert contents(out).keys() == {"a.png", "b.png", "deep/er/a.png", batch.TABLE}
+    picture(folder / "c.png")
+    for name in ("cut.jpg", "small.png", "photo.heic"):
+        (folder / name).unlink()
+    assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 0
+    assert "4 of 4 pictures restored, 3 of them before" in capsys.readouterr().out
+
+
+def test_an_accelerator_out_of_memory_stops_nothing(folder, prior, tmp_path, monkeypatch):
+    original = batch.restore
+
+    def sometimes(y, *rest, **options):
+        if y.shape[-1] == 40:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(y, *rest, **options)
+
+    picture(folder / "large.png", side=40)
+    monkeypatch.setattr(batch, "restore", sometimes)
+    assert batch.main([str(folder), str(tmp_path / "out"), "--prior", prior, *TASK]) == 1
+    assert rows(tmp_path / "out")["large.png"]["error"] == "OutOfMemoryError: out of memory"
+    assert (tmp_path / "out" / "deep/er/a.png").exists()
+
+
+def test_a_full_disk_ends_the_run_and_the_next_goes_on(folder, prior, tmp_path, monkeypatch, capsys):
+    whole, out, flush, calls = tmp_path / "whole", tmp_path / "out", os.fsync, []
+    batch.main([str(folder), str(whole), "--prior", prior, *TASK])
+
+    def full(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 1
+    printed = capsys.readouterr().err
+    assert "b.jpg: No space left on device" in printed and "deep/er/a.png: not reached" in printed
+    assert contents(out).keys() == {"a.png"}  # nothing half-written, not even under another name
+    assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 0
+    assert contents(out) == contents(whole)
+
+
+def test_names_of_results():
+    assert batch.name_results(["x/a.jpg", "a.png"]) == {"x/a.jpg": "x/a.png", "a.png": "a.png"}
+    assert batch.name_results(["a.jpg", "a.png", "b.tif"]) == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "b.tif": "b.png"}
+    assert set(batch.name_results(["A.jpg", "a.png"]).values()) == {"A.jpg.png", "a.png.png"}
+    with pytest.raises(ValueError, match=r"2 pictures would be written to a\.jpg\.png; rename one of a\.jpg, a\.jpg\.png"):
+        batch.name_results(["a.jpg", "a.jpg.png", "a.png"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a, f, o: [str(f / "nowhere"), *a[1:]], "is not a folder"),
+        (lambda a, f, o: [a[0], str(f / "out"), *a[2:]], "outside each other"),
+        (lambda a, f, o: [*a[:4], "--set", "nonsense=1", "--task", "denoise"], "No setting nonsense"),
+        (lambda a, f, o: [*a[:4]], "give --task"),
+        (lambda a, f, o: [*a, "--solver", "ld-rps"], "leave out --task denoise"),
+        (lambda a, f, o: [*a[:2], "--prior", "nowhere", *TASK], "No prior 'nowhere'"),
+        (lambda a, f, o: [*a[:2], "--recipe", str(f / "a.png")], "carries no recipe"),
+    ],
+)
+def test_bad_arguments_are_one_line(folder, prior, tmp_path, capsys, change, words):
+    arguments = [str(folder), str(tmp_path / "out"), "--prior", prior, *TASK]
+    assert batch.main(change(arguments, folder, tmp_path)) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "it/s]" not in line]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0]
+
+
+def test_an_output_of_other_settings_is_left_alone(folder, prior, tmp_path, capsys):
+    out = tmp_path / "out"
+    batch.main([str(folder), str(out), "--prior", prior, *TASK])
+    before = contents(out)
+    picture(folder / "new.png")
+    assert batch.main([str(folder), str(out), "--prior", prior, "--seed", "1", *TASK]) == 2
+    assert "was made with other seed" in capsys.readouterr().err
+    picture(out / "new.png")
+    assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 2
+    assert "was not written by this command" in capsys.readouterr().err
+    (out / "new.png").unlink()
+    assert contents(out) == before
+
+
+def test_the_parts_of_a_recipe():
+    solver, degradation = RELD(steps=4), Denoise(noise_std=7)
+    assert recipe.parts(json.loads(json.dumps(recipe.settings(solver, "embedded", degradation, 0, False)))) == (solver, degradation)
+    with pytest.raises(ValueError, match="not of this version"):
+        recipe.parts({"solver": "RELD", "settings": {"nonsense": 1}, "task": "denoise", "degradation": {}})
+
+
+def launch(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Two processes. `--cpu --num_processes 2` would start one: accelerate leaves several on a CPU to MPI, torchrun does not."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", str(port)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    with open(log, "wb") as file:
+        return subprocess.Popen([*launcher, "-m", "restoration.batch", *arguments], stdout=file, stderr=file, env=environment)
+
+
+def workers(launcher: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
+def test_a_lost_process_costs_nothing_but_a_second_start(prior, tmp_path):
+    for number in range(30):
+        picture(tmp_path / "in" / f"{number % 3}" / f"{number:02}.png", number, side=48)
+    whole, out, log = tmp_path / "whole", tmp_path / "out", tmp_path / "log"
+    options = ["--prior", prior, "--task", "denoise", "--set", "steps=60"]
+    torch.set_num_threads(1)  # as the processes, so that the same sums are added in the same order
+    assert batch.main([str(tmp_path / "in"), str(whole), *options]) == 0
+
+    process = launch([str(tmp_path / "in"), str(out), *options], log)
+    deadline = time.monotonic() + 300
+    while len(list(out.rglob("*.png"))) < 6 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(workers(process.pid)[1], signal.SIGKILL)
+    assert process.wait(300) != 0, log.read_text()
+    done = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
+    assert 6 <= len(done) < 30
+    (out / "0" / f".stale{recipe.UNFINISHED}").write_bytes(b"half a picture")
+
+    process = launch([str(tmp_path / "in"), str(out), *options], log)
+    assert process.wait(300) == 0, log.read_text()
+    assert contents(out) == contents(whole)
+    assert all(p.stat().st_mtime_ns == when for p, when in done.items())  # only the missing ones were made
+    said = [line for line in log.read_text().splitlines() if "pictures restored" in line]
+    assert len(said) == 1 and said[0].startswith(f"30 of 30 pictures restored, {len(done)} of them before")

@@ -1,0 +1,150 @@
+"""Tables: what they hold, that they grow without computing anything twice, and that they refuse to mix."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch.nn.functional as F
+from PIL import Image
+
+from restoration import benchmark, recipe
+from restoration.published import PUBLISHED
+from restoration.report import CELL, table
+
+
+@pytest.fixture
+def clean(tmp_path, photo) -> Path:
+    (tmp_path / "clean").mkdir()
+    recipe.save_png(photo, tmp_path / "clean" / "a.png", {})
+    recipe.save_png(photo.flip(-1), tmp_path / "clean" / "b.png", {})
+    return tmp_path / "clean"
+
+
+def arguments(clean: Path, *more: str) -> list[str]:
+    return ["--clean", str(clean), "--task", "denoise", "--crop", "64", "--json", str(clean.parent / "s.json"), *more]
+
+
+def figures(clean: Path) -> dict:
+    return json.loads((clean.parent / "s.json").read_text())
+
+
+def test_a_table_beside_baselines_and_published_rows(clean, capsys):
+    assert benchmark.main(arguments(clean, "--published", "Kodak24", "--seed", "5")) == 0
+    found, printed = figures(clean), capsys.readouterr().out
+    assert found["mean"]["RELD fast"]["PSNR"] > found["mean"]["input"]["PSNR"] + 4
+    assert [row["name"] for row in found["images"]] == ["a.png", "b.png"]
+    assert found["methods"]["RELD fast"]["seed"] == 5 and "torch" in found["methods"]["RELD fast"]["versions"]
+    assert "| non-local means (noise 25) | measured | " in printed and "| LD-RPS | published | 28.640 | – | – | 0.841 |" in printed
+    assert "Means over 2 pictures, seed 5; 6 figures computed now. torch " in printed
+
+
+def test_a_second_run_adds_and_computes_nothing_twice(clean, capsys, monkeypatch):
+    calls: list[str] = []
+    monkeypatch.setattr(benchmark, "non_local_means", lambda y, _: calls.append(recipe.fingerprint(y)) or y)
+    assert benchmark.main(arguments(clean, "--limit", "1")) == 0
+    first = figures(clean)
+    assert benchmark.main(arguments(clean)) == 0  # one picture more
+    assert benchmark.main(arguments(clean, "--set", "steps=2")) == 0  # one method more
+    assert benchmark.main(arguments(clean, "--set", "steps=2")) == 0  # nothing more
+    assert [line.split("; ")[1].split(" ")[0] for line in capsys.readouterr().out.splitlines() if "Means" in line] == ["3", "3", "2", "0"]
+    assert len(calls) == len(set(calls)) == 2
+    assert figures(clean)["mean"].keys() == {"input", "non-local means (noise 25)", "RELD fast", "RELD fast steps=2"}
+    assert figures(clean)["images"][0]["RELD fast"] == first["images"][0]["RELD fast"]
+
+
+def test_an_interrupted_run_is_gone_on_with_and_spoils_no_table(clean, capsys, monkeypatch):
+    original, calls = benchmark.restore, []
+
+    def interrupted(*rest, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmark, "restore", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            benchmark.main(arguments(clean))
+    assert benchmark.main(arguments(clean, "--set", "steps=2")) == 0
+    assert "RELD fast |" not in (printed := capsys.readouterr().out) and "Means over 2 pictures" in printed
+    assert benchmark.main(arguments(clean)) == 0
+    assert "RELD fast |" in (printed := capsys.readouterr().out) and "1 figures computed now" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--crop", "48"], "holds data with other crop"),
+        (["--set", "noise_std=10"], "holds data with other degraded here by"),
+        (["--seed", "1"], "with other seed"),
+        (["--enlarge", "2"], "is for blind solvers"),
+    ],
+)
+def test_other_settings_are_refused(clean, capsys, change, words):
+    benchmark.main(arguments(clean))
+    before = figures(clean)
+    assert benchmark.main(arguments(clean, *change)) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and words in lines[0]
+    assert figures(clean) == before
+
+
+def test_another_picture_of_the_same_name_is_refused(clean, capsys):
+    benchmark.main(arguments(clean))
+    (clean / "b.png").rename(clean / "a.png")
+    assert benchmark.main(arguments(clean)) == 2
+    assert "holds a.png with other clean" in capsys.readouterr().err
+    (clean.parent / "s.json").write_text("[]")
+    assert benchmark.main(arguments(clean)) == 2
+    assert "is not a file of benchmark scores" in capsys.readouterr().err
+
+
+def test_pairs_go_by_name(clean, tmp_path, photo, capsys):
+    (tmp_path / "dark").mkdir()
+    recipe.save_png(photo * 0.3, tmp_path / "dark" / "a.jpg", {})  # another suffix, and a PNG inside
+    recipe.save_png(photo.flip(-1) * 0.3, tmp_path / "dark" / "b.png", {})
+    options = ["--input", str(tmp_path / "dark"), "--target", str(clean), "--task", "low-light", "--solver", "ld-rps", "--set", "steps=2"]
+    assert benchmark.main([*options, "--json", str(tmp_path / "p.json")]) == 0
+    mirrored = [row["input"]["PSNR"] for row in json.loads((tmp_path / "p.json").read_text())["images"]]
+    assert mirrored[0] == pytest.approx(mirrored[1], abs=0.01)
+    assert benchmark.main([*options, "--json", str(tmp_path / "p.json"), "--enlarge", "2"]) == 0  # as LD-RPS takes its pictures
+    assert json.loads((tmp_path / "p.json").read_text())["mean"]["LD-RPS auto steps=2 at ×2"]["ceiling"] > 30
+    assert "| gamma + grey-world | measured |" in capsys.readouterr().out
+    (tmp_path / "dark" / "b.png").rename(tmp_path / "dark" / "c.png")
+    assert benchmark.main(options) == 2
+    assert "1 of 2 clean pictures have not exactly one of the same name in" in capsys.readouterr().err
+
+
+def test_a_blind_solver(tmp_path, photo, capsys):
+    for name, picture in {"clean": photo, "small": F.avg_pool2d(photo, 4)}.items():
+        (tmp_path / name).mkdir()
+        recipe.save_png(picture, tmp_path / name / "a.png", {})
+    blind = ["--solver", "latent-indigo", "--preset", "pixel", "--set", "start=enlarged", "steps=2"]
+    drawn = ["--clean", str(tmp_path / "clean"), "--task", "light", "--json", str(tmp_path / "s.json")]
+    assert benchmark.main([*drawn, *blind]) == 0
+    assert figures(tmp_path / "clean")["images"][0]["scalars"]["LatentINDIGO pixel start=enlarged steps=2"]["residual"] > 0
+    pairs = ["--input", str(tmp_path / "small"), "--target", str(tmp_path / "clean")]
+    assert benchmark.main([*pairs, *blind]) == 0
+    assert capsys.readouterr().out.count("| bicubic |") == 2
+    assert benchmark.main([*drawn, "--solver", "reld"]) == 2
+    assert benchmark.main([*drawn[:2], *blind]) == 2
+    assert "must be told the degradation" in (errors := capsys.readouterr().err) and "needs a --task" in errors
+
+
+def test_the_contact_sheet(clean, tmp_path):
+    folder = tmp_path / "pictures"
+    assert benchmark.main(arguments(clean, "--pictures", str(folder))) == 0
+    with Image.open(folder / "sheet.png") as sheet:
+        assert sheet.width == 4 * CELL and len(sheet.getcolors(10**6)) > 1000
+    assert benchmark.main(arguments(clean, "--set", "steps=2", "--name", "two/steps", "--pictures", str(folder))) == 0
+    with Image.open(folder / "sheet.png") as sheet:
+        assert sheet.width == 5 * CELL
+    assert (folder / "two-steps" / "b.png").exists() and "two/steps" in figures(clean)["mean"]
+
+
+def test_published_rows_are_marked():
+    assert PUBLISHED["LOLv1"]["LD-RPS"] == {"PSNR": 17.45, "SSIM-Y": 0.804, "LPIPS": 0.277}
+    text = table({"input": {"PSNR": 7.0, "LPIPS": 0.5}}, PUBLISHED["LOLv1"])
+    assert "| input | measured | 7.000 | – | 0.500 |" in text and "| LD-RPS, ablation R = 2 | published | 17.730 | – |" in text

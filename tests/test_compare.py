@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import torch
+
+from restoration import compare
+from restoration.compare import Cell
+from restoration.run import restore
+
+
+def steps_of(job, prior):
+    yield from restore(job.y, job.solver, prior, job.degradation, reference=job.reference, seed=job.seed, periodic=job.periodic)
+
+
+def test_spread_of_known_pictures():
+    a = torch.zeros(1, 3, 8, 8)
+    b = a.clone()
+    b[..., 2, 3] = 1.0
+    mean, heat, top = compare.spread([a, b])
+    assert torch.equal(mean, b / 2) and top == 0.5
+    assert heat.shape == a.shape and heat[0, :, 2, 3].sum() > heat[0, :, 0, 0].sum()
+
+
+def test_the_best_of_every_metric_is_starred():
+    x = torch.zeros(1, 3, 8, 8)
+    cells = [
+        Cell("clean", x, {}),
+        Cell("a", x, {"PSNR": 20.0, "NIQE (own fit)": 3.0}),
+        Cell("b", x, {"PSNR": 21.0, "NIQE (own fit)": 4.0, "seconds": 1.0}),
+    ]
+    table = compare.score_table(cells)
+    assert table["picture"] == ["a", "b"]
+    assert table["PSNR ↑"] == ["20.000", "21.000 ★"]
+    assert table["NIQE (own fit) ↓"] == ["3.000 ★", "4.000"]
+    assert table["seconds ↓"] == ["–", "1.000"]
+
+
+def test_contact_sheet_holds_every_picture():
+    cells = [Cell(str(k), torch.full((1, 3, 16, 24), k / 4), {}) for k in range(5)]
+    sheet = compare.contact_sheet(cells, columns=2)
+    assert sheet.size == (48, 3 * (16 + compare.CAPTION))
+    assert sheet.getpixel((12, 2 * (16 + compare.CAPTION) + compare.CAPTION + 8)) == (255, 255, 255)
+
+
+def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
+    states = list(compare.compare(photo[..., :64, :64], "noise", [("reld", "fast"), ("ld-rps", "denoise")], 2, tiny_prior, steps_of))
+    titles = [cell.title for cell in states[-1].cells]
+    assert titles[:4] == ["clean", "input", "ld-rps · denoise · seed 0", "ld-rps · denoise · seed 1"] and len(titles) == 6
+    assert "RELD must be told the damage" in states[-1].note
+    shares = [state.share for state in states]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):
+    states = list(compare.compare(photo[..., :64, :64], "super-resolution", [("reld", "fast"), ("ld-rps", "denoise")], 1, tiny_prior, steps_of))
+    assert [cell.title for cell in states[-1].cells] == ["clean", "input", "reld · fast"]
+    assert "LD-RPS does not enlarge" in states[-1].note
