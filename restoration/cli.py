@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", default="reld", choices=SOLVERS)
     parser.add_argument("--task", required=True, choices=TASKS)
     parser.add_argument("--preset", default="fast", help="settings of the solver by name")
-    parser.add_argument("--prior", default="embedded", help="embedded, or a local diffusers folder")
+    parser.add_argument("--prior", default="embedded", help="one of restoration.hub.PRIORS, downloaded at first use, or a local diffusers folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from restoration import placement
 
 EMBEDDED = Path(__file__).parent / "weights" / "embedded"
@@ -40,16 +42,20 @@ class Entry:
         return 0.0 if Path(self.source).is_dir() else 2e-3 * (self.unet + self.text + self.vae)
 
     @property
-    def memory(self) -> float:
-        """GB of an accelerator that take it without any savings, gradient of the decoder included."""
-        weights = 2e-3 * (self.unet + self.text) + 4e-3 * self.vae
-        return weights + placement.working_bytes(self.side, False) / 1e9 if self.download else 2 * weights
+    def memory(self) -> tuple[float, float]:
+        """GB of an accelerator that hold it with every saving and with none; estimates, as placement.needs makes them."""
+        networks = {"unet": 1e6 * self.unet, "text": 1e6 * self.text, "vae": 1e6 * self.vae}
+        _, whole, _, one = placement.needs(networks, self.side, torch.float16)
+        return one / 1e9, whole / 1e9
 
     def describe(self) -> str:
         """One line for the user."""
         words = [f"{self.side}×{self.side} pixels", "reads text" if self.text else "no text", f"licence: {self.licence}"]
-        words += [f"download {self.download:.1f} GB" if self.download else "no download", f"best with {self.memory:.1f} GB of memory"]
-        return ", ".join([*words, "few steps"] if self.few_step else words)
+        words += ["few steps"] if self.few_step else []
+        if not self.download:
+            return ", ".join([*words, "no download"])
+        least, best = self.memory
+        return ", ".join([*words, f"download {self.download:.1f} GB", f"from {least:.0f} GB of GPU memory, at ease with {best:.0f} GB"])
 
 
 # Parameter counts: of the architectures (`python -m restoration.timings` builds them; a test compares). The official Stable Diffusion 2.1

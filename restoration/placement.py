@@ -15,6 +15,7 @@ import torch
 GRADIENT, CHECKPOINTED = 23_800, 12_500
 TILE = 512  # pixels a side that a tiled VAE works on at a time
 RESERVE = 1.25  # ours, not measured: convolution workspaces, the UNet's activations, the allocator's losses
+CONTAINER = Path("/sys/fs/cgroup")
 SMALL = 50e6  # parameters below which half precision gains nothing and the codec needs no gigabytes: the embedded prior
 
 
@@ -49,33 +50,37 @@ class Placement:
         return text + (f": {self.reason}." if self.reason else ".")
 
 
-def working_bytes(side: int, tiled: bool) -> float:
-    """What the VAE's gradient needs beyond the weights for a picture of side×side pixels."""
-    return RESERVE * (CHECKPOINTED * min(side, TILE) ** 2 if tiled else GRADIENT * side**2)
+def needs(parameters: Mapping[str, float], side: int, half: torch.dtype) -> tuple[torch.dtype, float, float, float]:
+    """(precision of the networks, bytes to hold a prior whole, with its VAE in tiles, and one network at a time besides).
 
-
-def place(parameters: Mapping[str, int], side: int, devices: Sequence[Device], host: float) -> Placement:
-    """The first of the devices that holds a prior, with as few savings as its free memory allows.
-
-    parameters: how many each network has, "vae" being one of them; side: of the pictures in pixels. devices: the most wanted first.
-    host: free bytes of the host's memory, where networks wait. Raises ValueError with all the figures when no device suffices.
+    parameters: how many each network has, "vae" being one of them; side: of the pictures in pixels; half: the device's 16-bit precision.
     """
     small = sum(parameters.values()) < SMALL
-    least = []
+    dtype = torch.float32 if small else half
+    sizes = [count * (4 if name == "vae" else dtype.itemsize) for name, count in parameters.items()]
+    whole, tiled = (0.0, 0.0) if small else (RESERVE * GRADIENT * side**2, RESERVE * CHECKPOINTED * min(side, TILE) ** 2)
+    return dtype, sum(sizes) + whole, sum(sizes) + tiled, max(sizes) + tiled
+
+
+def place(parameters: Mapping[str, float], side: int, devices: Sequence[Device], host: float) -> Placement:
+    """The first of the devices that holds a prior, with as few savings as its free memory allows.
+
+    parameters, side: as of `needs`. devices: the most wanted first. host: free bytes of the host's memory, where networks wait.
+    Raises ValueError with all the figures when no device suffices.
+    """
+    short: list[str] = []
     for device in devices:
-        dtype = torch.float32 if small else device.half
-        sizes = [count * (4 if name == "vae" else dtype.itemsize) for name, count in parameters.items()]
-        plain, tiled = (0.0, 0.0) if small else (working_bytes(side, False), working_bytes(side, True))
-        reason = "" if device is devices[0] else f"{devices[0].name} has only {_gb(devices[0].free)} free"
-        short = f"{_gb(device.free)} free, {_gb(sum(sizes) + plain)} wanted for {side}×{side} pixels"
-        if sum(sizes) + plain <= device.free:
-            return Placement(device.name, dtype, reason=reason)
-        if sum(sizes) + tiled <= device.free:
-            return Placement(device.name, dtype, tiled=True, reason=short)
-        if device.name != "cpu" and max(sizes) + tiled <= device.free and sum(sizes) <= host:
-            return Placement(device.name, dtype, tiled=True, offload=True, reason=short)
-        least.append(f"{device.name} has {_gb(device.free)} free of {_gb((sum if device.name == 'cpu' else max)(sizes) + tiled)}")
-    raise ValueError(f"Not enough memory for this prior at {side}×{side} pixels, even in tiles: {', '.join(least)}. Choose a smaller prior.")
+        dtype, whole, tiled, one = needs(parameters, side, device.half)
+        missed = f"{short[0]}, " if short else ""
+        free = f"{missed}{_gb(device.free)} free of {_gb(whole)} for {side}×{side} pixels"
+        if whole <= device.free:
+            return Placement(device.name, dtype, reason=missed.removesuffix(", "))
+        if tiled <= device.free:
+            return Placement(device.name, dtype, tiled=True, reason=free)
+        if device.name != "cpu" and one <= device.free and tiled <= host:
+            return Placement(device.name, dtype, tiled=True, offload=True, reason=free)
+        short.append(f"{device.name} has {_gb(device.free)} free of {_gb(tiled if device.name == 'cpu' else one)}")
+    raise ValueError(f"Not enough memory for this prior at {side}×{side} pixels, even in tiles: {', '.join(short)}. Choose a smaller prior.")
 
 
 def devices() -> list[Device]:
@@ -87,7 +92,7 @@ def devices() -> list[Device]:
     return [*sorted(found, key=lambda d: -d.free), Device("cpu", _host_free(), torch.float32)]
 
 
-def choose(parameters: Mapping[str, int], side: int, device: str | None) -> Placement:
+def choose(parameters: Mapping[str, float], side: int, device: str | None) -> Placement:
     """`place` on this machine as it is now; device: one of its names, or a kind such as "cuda"; None is any. ValueError when there is none."""
     here = devices()
     wanted = [d for d in here if device is None or device in (d.name, d.name.partition(":")[0])]
@@ -127,11 +132,11 @@ def _host_free() -> float:
     """What the host has, or what is left of the container's limit (cgroup v2), which the former does not know."""
     import psutil
 
-    free, group = float(psutil.virtual_memory().available), Path("/sys/fs/cgroup")
+    free = float(psutil.virtual_memory().available)
     try:
-        limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
+        limit, used = (CONTAINER / "memory.max").read_text().strip(), int((CONTAINER / "memory.current").read_text())
         # files that the kernel keeps cached count as used but make way
-        cached = next(int(line.split()[1]) for line in (group / "memory.stat").read_text().splitlines() if line.startswith("inactive_file "))
+        cached = next(int(line.split()[1]) for line in (CONTAINER / "memory.stat").read_text().splitlines() if line.startswith("inactive_file "))
         return free if limit == "max" else min(free, int(limit) - used + cached)
     except (OSError, StopIteration):
         return free

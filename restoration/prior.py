@@ -78,12 +78,12 @@ class LatentPrior:
             self._vae.enable_gradient_checkpointing()
             side = min(placement.TILE, self._vae.tile_sample_min_size)
             self._vae.tile_sample_min_size, self._vae.tile_latent_min_size = side, side // _down_sampling(self._vae)
+        self._unet.to(memory_format=torch.channels_last)
         if self.placement.offload:
             _take_turns(self._networks, self.device)
             return
         for network in self._networks:
             network.to(self.device)
-        self._unet.to(memory_format=torch.channels_last)
 
     def save_memory(self) -> bool:
         """From now on tile the VAE and let the networks take turns on the device; False when that is already so or cannot be."""
