@@ -39,7 +39,7 @@ class Entry:
     @property
     def download(self) -> float:
         """GB of half-precision safetensors; 0 for what is part of the repository."""
-        return 0.0 if Path(self.source).is_dir() else 2e-3 * (self.unet + self.text + self.vae)
+        return 0.0 if Path(self.source).is_absolute() else 2e-3 * (self.unet + self.text + self.vae)
 
     @property
     def memory(self) -> tuple[float, float]:
@@ -106,17 +106,12 @@ def fetch(name: str) -> Checkpoint:
     """
     source = PRIORS[name].source if name in PRIORS else name
     if (Path(source) / "model_index.json").is_file():
-        return check(Path(source))
+        return check(Path(source), name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         raise ValueError(f"No prior {name!r}: known are {', '.join(PRIORS)} and local diffusers folders with a model_index.json.")
     if name not in PRIORS and not os.environ.get(OPEN):
         raise ValueError(f"No prior {name!r} in the list ({', '.join(PRIORS)}); set {OPEN}=1 to load any model of the Hub.")
-    if folder := _cached(source):
-        try:
-            return check(folder)
-        except (ValueError, OSError):
-            pass  # an interrupted download: it goes on where it stopped
-    return check(_download(source))
+    return _cached(source) or check(_download(source), source)
 
 
 def downloaded(name: str) -> bool:
@@ -124,24 +119,24 @@ def downloaded(name: str) -> bool:
     return not PRIORS[name].download or _cached(PRIORS[name].source) is not None
 
 
-def check(folder: Path) -> Checkpoint:
-    """What a diffusers folder holds, from its configurations and the headers of its weights. ValueError names what is missing or not allowed."""
+def check(folder: Path, name: str) -> Checkpoint:
+    """What a diffusers folder holds, from its configurations and the headers of its weights. ValueError says what of `name` is missing or wrong."""
     index = json.loads((folder / "model_index.json").read_text())
     for part in ("vae", "unet", "scheduler"):
         if not isinstance(index.get(part), list):
-            raise ValueError(f"{folder.name} has no {part}; priors are U-Net latent diffusion models such as {', '.join(PRIORS)}.")
+            raise ValueError(f"{name} has no {part}; priors are U-Net latent diffusion models such as {', '.join(PRIORS)}.")
     # a null stands for a part that a pipeline was saved without
     parts = {part: tuple(index[part]) for part in CLASSES if index.get(part, [None])[0]}
     for part, (library, class_name) in parts.items():
         if library not in LIBRARIES:
-            raise ValueError(f"{folder.name}: {part} is of {library!r}; only classes of {', '.join(sorted(LIBRARIES))} are loaded.")
+            raise ValueError(f"{name}: {part} is of {library!r}; only classes of {', '.join(sorted(LIBRARIES))} are loaded.")
         if class_name not in CLASSES[part]:
-            raise ValueError(f"{folder.name}: {part} is a {class_name}; only {', '.join(sorted(CLASSES[part]))} are loaded.")
-    files = {part: _weights(folder, part) for part in NETWORKS if part in parts}
+            raise ValueError(f"{name}: {part} is a {class_name}; only {', '.join(sorted(CLASSES[part]))} are loaded.")
+    files = {part: _weights(folder, part, name) for part in NETWORKS if part in parts}
     unet, vae = (json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae"))
     if unet.get("in_channels", vae["latent_channels"]) != vae["latent_channels"]:
         has = f"{unet['in_channels']} channels but latents have {vae['latent_channels']}"
-        raise ValueError(f"{folder.name}: the U-Net takes {has}; inpainting models are no priors.")
+        raise ValueError(f"{name}: the U-Net takes {has}; inpainting models are no priors.")
     return Checkpoint(
         folder,
         parts,
@@ -152,15 +147,15 @@ def check(folder: Path) -> Checkpoint:
     )
 
 
-def _weights(folder: Path, part: str) -> list[Path]:
+def _weights(folder: Path, part: str, name: str) -> list[Path]:
     """The safetensors of one network: full precision where it is there, else half."""
     matches = [(file, WEIGHTS.fullmatch(file.name)) for file in sorted((folder / part).glob("*.safetensors"))]
     found = {half: [file for file, match in matches if match and bool(match["half"]) == half] for half in (False, True)}
     chosen = found[False] or found[True]
     if not chosen:
-        raise ValueError(f"{folder.name} has no safetensors for its {part}; pickled weights are never loaded.")
+        raise ValueError(f"{name} has no safetensors for its {part}; pickled weights are never loaded.")
     if (count := re.search(r"-of-(\d+)", chosen[0].name)) and int(count[1]) != len(chosen):
-        raise ValueError(f"{folder.name}: {len(chosen)} of the {int(count[1])} files of its {part} are here; load it again.")
+        raise ValueError(f"{name}: {len(chosen)} of the {int(count[1])} files of its {part} are here; load it again.")
     return chosen
 
 
@@ -187,18 +182,21 @@ def wanted(names: list[str]) -> list[str]:
     return chosen
 
 
-def _cached(hub_id: str) -> Path | None:
-    """The folder of a Hub id that was downloaded earlier, complete or not; asks nobody."""
+def _cached(hub_id: str) -> Checkpoint | None:
+    """A Hub id that was downloaded earlier and wholly; asks nobody."""
     from huggingface_hub import try_to_load_from_cache
 
     file = try_to_load_from_cache(hub_id, "model_index.json")
-    return Path(file).parent if isinstance(file, str) else None
+    try:
+        return check(Path(file).parent, hub_id) if isinstance(file, str) else None
+    except (ValueError, OSError):
+        return None  # an interrupted download, which goes on where it stopped
 
 
 def _download(hub_id: str) -> Path:
     """Download what is missing of a Hub id; an interrupted download is resumed. tqdm shows the progress."""
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError, XetDownloadError
 
     card = f"https://huggingface.co/{hub_id}"
     try:
@@ -215,10 +213,10 @@ def _download(hub_id: str) -> Path:
         raise OSError(f"There is no public model {hub_id} on the Hub; if it is yours, sign in with `hf auth login`.") from None
     except HfHubHTTPError as error:
         raise OSError(f"The Hub refused {hub_id} with status {error.response.status_code}; try again later.") from None
-    except (HTTPError, OSError) as error:
+    except (HTTPError, XetDownloadError, OSError) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise OSError(f"The disk ran full while {hub_id} was downloaded; free some space, the download goes on where it stopped.") from None
-        if isinstance(error, HTTPError | ConnectionError | FileNotFoundError):
+        if isinstance(error, HTTPError | XetDownloadError | ConnectionError | FileNotFoundError):
             why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
             raise OSError(f"{hub_id} is not on this machine and {why}; 'embedded' needs no network.") from None
         raise

@@ -58,8 +58,9 @@ class LatentPrior:
         for network in self._networks:
             network.eval().requires_grad_(False)
         self._arrange()
-        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers
-        self.alpha_bar = (1 - scheduler.betas.double()).cumprod(0).to(device)
+        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers. The bound is for schedules that end in noise alone,
+        # where the estimate would divide by zero: EulerDiscreteScheduler's
+        self.alpha_bar = (1 - scheduler.betas.double()).cumprod(0).clamp_min(2**-24).to(device)
         self.prediction_type: str = scheduler.config.prediction_type
         self.scale: float = vae.config.scaling_factor
         self.shift: float = vae.config.get("shift_factor") or 0.0
@@ -262,27 +263,27 @@ def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior
     Raises ValueError for a name, a content or a size that cannot be used, OSError for no network, access or disk; until the files are
     here and sound, the prior that was loaded before stays in memory.
     """
-    checked = fetch(name)
-    return build(name, checked, placement.choose(checked.parameters, checked.side, device))
+    checkpoint = fetch(name)
+    return build(name, checkpoint, placement.choose(checkpoint.parameters, checkpoint.side, device))
 
 
-def build(name: str, checked: Checkpoint, where: Placement) -> LatentPrior:
+def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
     """The prior of a checked folder in the given place."""
-    parts = {part: _load_component(checked, part, where.dtype) for part in checked.parts}
-    return LatentPrior(name, device=torch.device(where.device), placement=where, empty_is_zero=checked.empty_is_zero, **parts)
+    parts = {part: _load_component(checkpoint, part, where.dtype) for part in checkpoint.parts}
+    return LatentPrior(name, device=torch.device(where.device), placement=where, empty_is_zero=checkpoint.empty_is_zero, **parts)
 
 
-def _load_component(checked: Checkpoint, part: str, dtype: torch.dtype) -> Any:
+def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
     import importlib
 
-    library, class_name = checked.parts[part]
+    library, class_name = checkpoint.parts[part]
     component = getattr(importlib.import_module(library), class_name)
-    if part not in checked.parameters:
-        return component.from_pretrained(checked.folder, subfolder=part)
+    if part not in checkpoint.parameters:
+        return component.from_pretrained(checkpoint.folder, subfolder=part)
     return component.from_pretrained(
-        checked.folder,
+        checkpoint.folder,
         subfolder=part,
         torch_dtype=torch.float32 if part == "vae" else dtype,
         use_safetensors=True,
-        variant="fp16" if part in checked.half else None,
+        variant="fp16" if part in checkpoint.half else None,
     )

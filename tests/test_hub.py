@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import errno
 import hashlib
 import http.server
 import json
@@ -45,7 +46,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
         path = self.path.partition("?")[0].strip("/")
         name = next((model for model in ERRORS if model in path), None)
-        if name:
+        if name and ("gated" not in name or "resolve" in path):  # a gated model's list of files is public
             return self.answer(ERRORS[name][0], X_Error_Code=ERRORS[name][1])
         if "resolve" in path:
             file = path.partition(COMMIT + "/")[2] or path.partition("main/")[2]
@@ -142,6 +143,15 @@ def test_a_full_disk_is_said_before_the_download(server, monkeypatch):
     with pytest.raises(OSError, match="of disk are free at"):
         load_prior("model")
     assert not Hub.served
+
+
+def test_a_disk_that_runs_full_is_said(server, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", full)
+    with pytest.raises(OSError, match="The disk ran full while some/model"):
+        load_prior("model")
 
 
 def test_a_repository_of_pickles_is_refused(server):

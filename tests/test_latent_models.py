@@ -73,7 +73,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32, **more: bool) -> LatentPrior:
-    return build(folder.name, hub.check(folder), Placement("cpu", dtype, **more))
+    return build(folder.name, hub.check(folder, folder.name), Placement("cpu", dtype, **more))
 
 
 @pytest.fixture(params=KINDS)
@@ -114,6 +114,27 @@ def test_pictures_and_latents_are_the_pipelines(folders, kind):
     shift = vae.config.shift_factor or 0.0
     assert torch.allclose(prior.encode(x), (latent - shift) * 0.13025, atol=1e-5)
     assert torch.allclose(prior.decode(prior.encode(x), (18, 24)), vae.decode(latent).sample / 2 + 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(hub.CLASSES["scheduler"]))
+def test_every_scheduler_of_the_list_says_the_levels(folders, name):
+    """The published checkpoints name different samplers; only their noise levels matter here."""
+    import diffusers
+
+    scheduler = getattr(diffusers, name)(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    prior = load(folders["sd1"])
+    again = LatentPrior("again", prior._vae, prior._unet, scheduler, prior.device)
+    assert torch.allclose(again.alpha_bar, prior.alpha_bar) and again.prediction_type == "epsilon"
+
+
+def test_a_schedule_that_ends_in_noise_alone(folders):
+    from diffusers import DDIMScheduler
+
+    prior = load(folders["sd2"])
+    scheduler = DDIMScheduler(rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    last = LatentPrior("zero", prior._vae, prior._unet, scheduler, prior.device, *prior._readers[0])
+    assert torch.isfinite(last.sigmas).all() and last.timestep(1e3) >= 998
+    assert all(torch.isfinite(part).all() for part in last.denoise(torch.randn(1, 4, 8, 8), 999))
 
 
 def test_every_row_of_a_batch_is_what_it_is_alone(folders, kind):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
-from restoration import placement
+from restoration import placement, timings
 from restoration.placement import Device, place
 
 GB = 1e9
@@ -38,6 +43,45 @@ def test_savings_grow_as_memory_falls(gpu, parameters, side, tiled, offload):
     assert (found.device, found.tiled, found.offload) == ("cuda:0", tiled, offload)
     assert found.dtype == (torch.float32 if parameters is EMBEDDED else torch.bfloat16)
     assert ("tiles" in found.note) == tiled and ("taking turns" in found.note) == offload and (f"{gpu:.1f} GB free" in found.note) == tiled
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive; peak is the most there were."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = self.peak = 0
+        self.seen = set()
+
+    def forget(self, key: int, size: int) -> None:
+        self.seen.discard(key)
+        self.bytes -= size
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage._cdata not in self.seen:
+                self.seen.add(storage._cdata)
+                self.bytes += storage.nbytes()
+                self.peak = max(self.peak, self.bytes)
+                weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+        return out
+
+
+@pytest.mark.parametrize(("checkpointed", "per_pixel"), [(False, placement.GRADIENT), (True, placement.CHECKPOINTED)])
+def test_the_bytes_per_pixel_are_counted(checkpointed, per_pixel):
+    """The full-size decoder and its gradient at 512×512 on fake tensors, which have sizes but no memory."""
+    from diffusers import AutoencoderKL
+
+    with FakeTensorMode():
+        vae = AutoencoderKL(**timings.KL).requires_grad_(False)
+        if checkpointed:
+            vae.enable_gradient_checkpointing()
+        z = torch.zeros(1, 4, 64, 64, requires_grad=True)
+        with Live() as live:
+            torch.autograd.grad(vae.decode(z).sample.sum(), z)
+    assert live.peak / 512**2 == pytest.approx(per_pixel, rel=0.02)
 
 
 def test_a_full_accelerator_leaves_the_host():
