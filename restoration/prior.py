@@ -1,4 +1,4 @@
-"""The prior: a frozen latent diffusion model as four verbs. The only file that knows diffusers and accelerate."""
+"""The prior: a frozen latent diffusion model as four verbs. Only here diffusers' models and accelerate's hooks are known."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class LatentPrior:
         for network in self._networks:
             network.eval().requires_grad_(False)
         self._arrange()
-        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers. The bound is for schedules that end in noise alone,
-        # where the estimate would divide by zero: EulerDiscreteScheduler's
-        self.alpha_bar = (1 - scheduler.betas.double()).cumprod(0).clamp_min(2**-24).to(device)
+        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers; on the host, so that looking up a level never waits for
+        # the device. The bound is for schedules that end in noise alone, where the estimate would divide by zero: EulerDiscreteScheduler's
+        self.alpha_bar = (1 - scheduler.betas.double().cpu()).cumprod(0).clamp_min(2**-24)
         self.prediction_type: str = scheduler.config.prediction_type
         self.scale: float = vae.config.scaling_factor
         self.shift: float = vae.config.get("shift_factor") or 0.0
@@ -98,7 +98,7 @@ class LatentPrior:
 
     @property
     def sigmas(self) -> Tensor:
-        """(T,) rising noise levels sqrt((1-ᾱ)/ᾱ)."""
+        """(T,) rising noise levels sqrt((1-ᾱ)/ᾱ), on the host."""
         return ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
 
     def timestep(self, sigma: float) -> int:

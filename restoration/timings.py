@@ -1,7 +1,7 @@
 """python -m restoration.timings --prior sd-2.1-base --task deblur: time and memory on the accelerator that is there, without any download.
 
 Neither depends on what the weights are, so the full-size architectures are built with random ones; what they restore is meaningless.
-A run is the solver's loop until its picture is on the host. Its network calls are counted and each kind is timed in isolation, in the
+A run is the solver's loop until its picture is on the host, caches being filled by an earlier one, as for a second picture. Its network calls are counted and each kind is timed in isolation, in the
 same precision and size, decoding with its gradient where the run takes one; the first figure is the quotient of the two.
 """
 
