@@ -1,4 +1,4 @@
-"""python -m restoration PHOTO --task TASK -o OUT.png: one picture without a browser."""
+"""python -m restoration PHOTO --task TASK -o OUT.png: one picture without a browser (blind solvers need no task)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tqdm import tqdm
 def main(argv: list[str] | None = None) -> int:
     """0 when the picture was written, 2 after one line about bad input."""
     from restoration import cli, images, recipe
+    from restoration.degradations import LinearDegradation
     from restoration.prior import load_prior
     from restoration.run import restore
 
@@ -21,7 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_options(parser)
     args = parser.parse_args(argv)
     try:
-        solver, degradation = cli.build(args)
+        solver, task = cli.build(args)
+        degradation = task if isinstance(task, LinearDegradation) and not solver.blind else None
         y = images.read_image(args.photo)
         reference = images.read_image(args.reference) if args.reference else None
         result = None

@@ -61,4 +61,6 @@ BASELINES = {
     "low-light": ("gamma + grey-world", gamma_grey_world),
     "haze": ("dark channel prior", dark_channel_prior),
     "noise": ("non-local means", non_local_means),
+    "low-light+noise": ("gamma + grey-world", gamma_grey_world),
+    "grey+noise": ("non-local means", non_local_means),
 }

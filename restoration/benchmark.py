@@ -1,4 +1,7 @@
-"""python -m restoration.benchmark --clean DIR --task TASK: a table of scores, beside the input's and a classical baseline's."""
+"""python -m restoration.benchmark --clean DIR --task TASK: a table of scores, beside the input's and a classical baseline's.
+
+Blind solvers also take photographs whose degradation nobody knows: --input DIR --target DIR without a task.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from restoration import cli, images, metrics
+from restoration.baselines import BASELINES
+from restoration.corruptions import Corruption
 from restoration.degradations import Denoise, LinearDegradation, SuperResolution, _Blur
 from restoration.prior import LatentPrior, load_prior
 from restoration.run import restore
+from restoration.solvers.base import Solver
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
@@ -42,12 +48,14 @@ def wiener(y: Tensor, degradation: LinearDegradation, balance: float) -> Tensor:
     return _tensor(np.stack([skimage_wiener(c, kernel, balance, clip=False) for c in _array(y).transpose(2, 0, 1)], -1))
 
 
-def baselines(degradation: LinearDegradation) -> dict[str, Callable[[Tensor], Tensor]]:
+def baselines(degradation: LinearDegradation | None, task: str | None) -> dict[str, Callable[[Tensor], Tensor]]:
     """The classical methods to beat, by name; several Wiener balances, of which the best on the set is reported."""
     if isinstance(degradation, Denoise):
         return {"non-local means": lambda y: non_local_means(y, degradation)}
     if isinstance(degradation, _Blur):
         return {f"Wiener {b}": lambda y, b=b: wiener(y, degradation, b) for b in WIENER_BALANCES}  # type: ignore[misc]
+    if degradation is None:
+        return {BASELINES[task][0]: BASELINES[task][1]} if task in BASELINES else {}
     return {"bicubic" if isinstance(degradation, SuperResolution) else "fill": degradation.start}
 
 
@@ -66,33 +74,37 @@ def crop_centre(x: Tensor, size: int, multiple: int) -> Tensor:
     return x[..., top : top + height, left : left + width]
 
 
-def pairs(args: argparse.Namespace, degradation: LinearDegradation) -> list[tuple[str, Tensor, Tensor]]:
-    """(name, observation, clean) of every picture, matched by file name."""
+def pairs(args: argparse.Namespace, task: LinearDegradation | Corruption | None, factor: int) -> list[tuple[str, Tensor, Tensor]]:
+    """(name, observation, clean) of every picture, matched by file name; `factor` is the clean side over the observation's."""
     if bool(args.clean) == bool(args.input and args.target):
         raise ValueError("Give either --clean DIR, or --input DIR and --target DIR.")
+    if args.clean and task is None:
+        raise ValueError("--clean needs a --task: what to do to the clean pictures.")
     files = sorted(p for p in Path(args.clean or args.target).iterdir() if p.suffix.lower() in SUFFIXES)[: args.limit]
     if not files:
         raise ValueError(f"No pictures in {args.clean or args.target}.")
     result = []
     for number, file in enumerate(files):
         clean = images.read_image(file)
-        if args.clean:
-            clean = crop_centre(clean, args.crop or 10**6, degradation.factor)
-            y = degradation.degrade(clean, torch.Generator().manual_seed(args.seed + number))
+        if task is not None and args.clean:
+            clean = crop_centre(clean, args.crop or 10**6, factor)
+            y = task.degrade(clean, torch.Generator().manual_seed(args.seed + number))
         else:
             y = images.read_image(Path(args.input) / file.name)
         result.append((file.name, y, clean))
     return result
 
 
-def run_one(y: Tensor, clean: Tensor, solver: Any, prior: LatentPrior, degradation: LinearDegradation, args: argparse.Namespace) -> dict[str, float]:
-    """Scores of one picture."""
-    result = None
+def run_one(
+    y: Tensor, clean: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, args: argparse.Namespace
+) -> tuple[dict[str, float], dict[str, float]]:
+    """(scores, the solver's own figures at its last step) of one picture."""
+    result, scalars = None, {}
     for step in restore(y, solver, prior, degradation, reference=clean, seed=args.seed, periodic=bool(args.clean)):
-        result = step.result
+        result, scalars = step.result, dict(step.scalars)
     assert result is not None
     ceiling = prior.decode(prior.encode(clean), (clean.shape[-2], clean.shape[-1])).cpu()
-    return dict(result.scores) | {"seconds": result.seconds, "ceiling": metrics.psnr(images.quantise(ceiling), clean)}
+    return dict(result.scores) | {"seconds": result.seconds, "ceiling": metrics.psnr(images.quantise(ceiling), clean)}, scalars
 
 
 def mean(rows: list[dict[str, Any]], key: str) -> dict[str, float]:
@@ -112,18 +124,20 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_options(parser)
     args = parser.parse_args(argv)
     try:
-        solver, degradation = cli.build(args)
-        todo = pairs(args, degradation)
+        solver, task = cli.build(args)
+        degradation = task if isinstance(task, LinearDegradation) and not solver.blind else None
+        factor = solver.factor(degradation)
+        todo = pairs(args, task, factor)
         prior = load_prior(args.prior)
-        methods = baselines(degradation)
+        methods = baselines(degradation, args.task)
         rows: list[dict[str, Any]] = []
         for name, y, clean in tqdm(todo):
-            same = y.shape == clean.shape
-            row: dict[str, Any] = {"name": name, "input": metrics.score(images.quantise(y if same else degradation.start(y)), clean)}
+            whole = y if degradation is None or y.shape == clean.shape else degradation.start(y)
+            row: dict[str, Any] = {"name": name, "input": metrics.score(images.quantise(whole), clean)}
             for method, function in methods.items():
                 began = time.perf_counter()
                 row[method] = metrics.score(images.quantise(function(y)), clean) | {"seconds": time.perf_counter() - began}
-            row["result"] = run_one(y, clean, solver, prior, degradation, args)
+            row["result"], row["scalars"] = run_one(y, clean, solver, prior, degradation, args)
             rows.append(row)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -134,10 +148,18 @@ def main(argv: list[str] | None = None) -> int:
         best = max(methods, key=lambda m: means[m]["PSNR"])
         means = {k: v for k, v in means.items() if k in {"input", best, "result"}}
     print(table(means))
+    print(improved(rows))
     if args.json:
         settings = {"arguments": vars(args), "torch": torch.__version__, "threads": torch.get_num_threads()}
         Path(args.json).write_text(json.dumps({"settings": settings, "mean": means, "images": rows}, indent=1))
     return 0
+
+
+def improved(rows: list[dict[str, Any]]) -> str:
+    """How many results beat their input in both PSNR and SSIM, and the worst of them."""
+    ratios = [row["result"]["SSIM"] / row["input"]["SSIM"] for row in rows]
+    better = [row["result"]["PSNR"] > row["input"]["PSNR"] and ratio > 1 for row, ratio in zip(rows, ratios, strict=True)]
+    return f"PSNR and SSIM above the input's: {sum(better)} of {len(rows)}; lowest SSIM {min(ratios):.2f} times the input's."
 
 
 def table(means: dict[str, dict[str, float]]) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from restoration.hub import reachable
 from restoration.images import to_pil
 
 WORDS = 20
@@ -47,7 +49,10 @@ class MLLM:
             processor, model = _load(self.model)
             return Caption(_answer(processor, model, y))
         except (OSError, ValueError, ImportError, MemoryError) as error:
-            return Caption("", f"No caption: {self.model} cannot be loaded here ({str(error).strip().splitlines()[0]}); the prompt stays empty.")
+            if not Path(self.model).is_dir() and not reachable():
+                return Caption("", f"No caption: {self.model} is not stored here and the Hugging Face Hub cannot be reached; the prompt stays empty.")
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return Caption("", f"No caption: {self.model} cannot be loaded here ({reason}); the prompt stays empty.")
 
 
 CAPTIONERS: dict[str, Callable[[Tensor], Caption]] = {
@@ -67,10 +72,11 @@ def _load(name: str) -> tuple[Any, Any]:
 
     device = PartialState().default_device
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+    local = Path(name).is_dir() or not reachable()
+    processor = AutoProcessor.from_pretrained(name, trust_remote_code=False, local_files_only=local)
     if hasattr(processor.image_processor, "do_image_splitting"):  # SmolVLM: one tile instead of up to 17, which a CPU cannot wait for
         processor.image_processor.do_image_splitting = False
-    model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=local)
     return processor, model.to(device).eval()
 
 

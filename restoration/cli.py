@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from typing import Any
 
+from restoration.corruptions import CORRUPTIONS, Corruption
 from restoration.degradations import TASKS, LinearDegradation
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
@@ -14,9 +15,9 @@ from restoration.solvers.base import Solver
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--solver, --task, --preset, --prior, --seed, --set."""
     parser.add_argument("--solver", default="reld", choices=SOLVERS)
-    parser.add_argument("--task", required=True, choices=TASKS)
-    parser.add_argument("--preset", default="fast", help="settings of the solver by name")
-    parser.add_argument("--prior", default="embedded", help="one of restoration.hub.PRIORS, downloaded at first use, or a local diffusers folder")
+    parser.add_argument("--task", choices=(*TASKS, *CORRUPTIONS), help=f"needed but for blind solvers; {', '.join(CORRUPTIONS)} only for these")
+    parser.add_argument("--preset", help="settings of the solver by name; its first preset where none is given")
+    parser.add_argument("--prior", default="embedded", help="one of restoration.prior.PRIORS, downloaded at first use, or a local diffusers folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
 
@@ -41,17 +42,22 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def build(args: argparse.Namespace) -> tuple[Solver, LinearDegradation]:
-    """(solver, degradation) of the parsed options; ValueError names an unknown preset or setting."""
+def build(args: argparse.Namespace) -> tuple[Solver, LinearDegradation | Corruption | None]:
+    """(solver, task) of the parsed options. ValueError names an unknown preset or setting, or a task that the solver cannot do."""
     presets = PRESETS[args.solver]
-    if args.preset not in presets:
-        raise ValueError(f"No preset {args.preset!r} of {args.solver}; there are {', '.join(presets)}.")
+    preset = args.preset or next(iter(presets))
+    if preset not in presets:
+        raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
     settings = parse_settings(args.set)
-    solver_class, task_class = SOLVERS[args.solver], TASKS[args.task]
-    names = {cls: {f.name for f in dataclasses.fields(cls)} for cls in (solver_class, task_class)}
-    unknown = settings.keys() - names[solver_class] - names[task_class]
+    solver_class, task_class = SOLVERS[args.solver], TASKS.get(args.task)
+    names = {cls: {f.name for f in dataclasses.fields(cls)} for cls in (solver_class, task_class) if cls}
+    known = set().union(*names.values())
+    unknown = settings.keys() - known
     if unknown:
-        known = ", ".join(sorted(names[solver_class] | names[task_class]))
-        raise ValueError(f"No setting {', '.join(sorted(unknown))} here; there are {known}.")
-    solver = solver_class(**presets[args.preset] | {k: v for k, v in settings.items() if k in names[solver_class]})
-    return solver, task_class(**{k: v for k, v in settings.items() if k in names[task_class]})
+        raise ValueError(f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}.")
+    solver = solver_class(**presets[preset] | {k: v for k, v in settings.items() if k in names[solver_class]})
+    if task_class:
+        return solver, task_class(**{k: v for k, v in settings.items() if k in names[task_class]})
+    if not solver.blind:
+        raise ValueError(f"{solver.title} must be told the degradation: --task {', '.join(TASKS)}.")
+    return solver, CORRUPTIONS[args.task] if args.task else None

@@ -7,6 +7,7 @@ stand-in for VGG are ours.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restoration.corruptions import LUMA
+from restoration.hub import reachable
 
 VGG_REPOSITORY, VGG_FILE = "timm/vgg16.tv_in1k", "model.safetensors"  # torchvision's IMAGENET1K_V1 weights as safetensors
 PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS = 10.0, 0.2  # official code: a training term above 10 counts a fifth while guidance runs
@@ -23,7 +25,7 @@ PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS = 10.0, 0.2  # official code: a training ter
 def _convolutions(widths: list[int], *, strided: bool = False) -> nn.Sequential:
     """3×3 convolutions with leaky ReLU through `widths`, the last one 1×1; 16 channels wide or 64 alike."""
     layers: list[nn.Module] = []
-    for inside, outside in zip(widths[:-2], widths[1:-1], strict=True):
+    for inside, outside in itertools.pairwise(widths[:-1]):
         layers += [nn.Conv2d(inside, outside, 3, stride=2 if strided else 1, padding=1), nn.LeakyReLU(0.01)]
     return nn.Sequential(*layers, nn.Conv2d(widths[-2], widths[-1], 1))
 
@@ -117,7 +119,7 @@ def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
     from safetensors.torch import load_file
     from torchvision.models import vgg16
 
-    weights = load_file(file or hf_hub_download(VGG_REPOSITORY, VGG_FILE))
+    weights = load_file(file or hf_hub_download(VGG_REPOSITORY, VGG_FILE, local_files_only=not reachable()))
     with torch.device("meta"):
         layers = vgg16(weights=None).features[:9]
     names = layers.state_dict().keys()

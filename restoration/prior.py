@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration import placement
-from restoration.hub import EMBEDDED, PRIORS, Checkpoint, fetch
+from restoration.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch
 from restoration.placement import Placement
 
 __all__ = ["EMBEDDED", "PRIORS", "Denoised", "LatentPrior", "load_prior"]
@@ -255,7 +255,7 @@ def _one_in_memory(load: Callable[[str, str | None], LatentPrior]) -> Callable[.
 
 @_one_in_memory
 def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior:
-    """The prior `name`: one of PRIORS, a local diffusers folder, or any Hub id where hub.OPEN is set. Cached.
+    """The prior `name`: one of PRIORS, a local diffusers folder, or any Hub id where checkpoints.OPEN is set. Cached.
 
     The folder holds model_index.json, vae/, unet/, scheduler/, and tokenizer/ and text_encoder/ where the prior reads text.
     device: "cuda", "cuda:1", "cpu", …; None is the one with most free memory.

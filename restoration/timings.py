@@ -1,8 +1,9 @@
 """python -m restoration.timings --prior sd-2.1-base --task deblur: time and memory on the accelerator that is there, without any download.
 
 Neither depends on what the weights are, so the full-size architectures are built with random ones; what they restore is meaningless.
-A run is the solver's loop until its picture is on the host, caches being filled by an earlier one, as for a second picture. Its network calls are counted and each kind is timed in isolation, in the
-same precision and size, decoding with its gradient where the run takes one; the first figure is the quotient of the two.
+A run is the solver's loop until its picture is on the host, caches being filled by an earlier one, as for a second picture. Its network
+calls are counted and each kind is timed in isolation, in the same precision and size, decoding with its gradient where the run takes one;
+the quotient of the two says what the method costs besides.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import Tensor
 from restoration import cli, placement
 from restoration.degradations import LinearDegradation
 from restoration.prior import LatentPrior, load_prior
+from restoration.solvers import PRESETS
 from restoration.solvers.base import Solver
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -179,9 +181,8 @@ def run(prior: LatentPrior, solver: Solver, y: Tensor, degradation: LinearDegrad
             step.image.cpu()
 
 
-def measure(prior: LatentPrior, solver: Solver, degradation: LinearDegradation, side: int, batch: int, repeats: int) -> dict[str, Any]:
+def measure(prior: LatentPrior, solver: Solver, known: LinearDegradation | None, side: int, batch: int, repeats: int) -> dict[str, Any]:
     """All figures of one solver at side×side restored pixels: seconds, GB; None where there is none."""
-    known = None if solver.blind else degradation
     small = side // solver.factor(known)
     y = torch.rand(1, 3, small, small, generator=torch.Generator().manual_seed(0)).to(prior.device)
     run(prior, solver, y, known)  # also fills the caches
@@ -222,17 +223,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", help="file for all figures")
     args = parser.parse_args(argv)
     try:
-        solver, degradation = cli.build(args)
+        solver, task = cli.build(args)
+        known = task if isinstance(task, LinearDegradation) and not solver.blind else None
         random = args.prior in ARCHITECTURES and not args.weights
         if random:
             prior = random_prior(args.prior, args.side, args.device, getattr(torch, args.dtype) if args.dtype else None)
         else:
             prior = load_prior(args.prior, args.device)
-        figures = measure(prior, solver, degradation, args.side, args.batch, args.repeats)
+        figures = measure(prior, solver, known, args.side, args.batch, args.repeats)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    title = f"{solver.title} {args.preset}, {args.prior}{' (random weights)' if random else ''}, {args.side}×{args.side}"
+    preset = args.preset or next(iter(PRESETS[args.solver]))
+    title = f"{solver.title} {preset}, {args.prior}{' (random weights)' if random else ''}, {args.side}×{args.side}"
     print(f"{title}\n{machine(prior.device)}, torch {torch.__version__}. {prior.placement.note}\n")
     print(table(figures))
     if args.json:

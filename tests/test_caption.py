@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import time
+
+import huggingface_hub
 import pytest
 import torch
 
-from restoration import caption
+from restoration import caption, hub
 from restoration.caption import CAPTIONERS, MLLM, WORDS, no_caption
+from restoration.fpam import vgg_features
 
 SIDE, PATCH = 28, 14
 TEMPLATE = (
@@ -57,7 +62,7 @@ def test_a_caption_is_short_and_repeats(folder, photo):
 
 
 def test_the_question_and_the_picture_reach_the_model(folder, photo, monkeypatch):
-    processor, model = caption._load(folder)
+    _, model = caption._load(folder)
     seen = {}
     monkeypatch.setattr(model, "generate", lambda **inputs: seen.update(inputs) or inputs["input_ids"])
     MLLM(folder)(photo)
@@ -67,6 +72,24 @@ def test_the_question_and_the_picture_reach_the_model(folder, photo, monkeypatch
 def test_without_weights_there_is_one_sentence_and_no_prompt(tmp_path, photo):
     text, note = MLLM(str(tmp_path))(photo)
     assert text == "" and note.startswith("No caption: ") and "\n" not in note
+
+
+@pytest.mark.parametrize("name_server", ["silent", "unknown name"])
+def test_without_network_it_ends_within_seconds(name_server, photo, monkeypatch):
+    def look_up(*arguments, **options):
+        if name_server == "silent":
+            time.sleep(30)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "SECONDS", 1.0)
+    began = time.monotonic()
+    text, note = MLLM("nobody/has-this-model")(photo)
+    assert text == "" and "cannot be reached" in note and time.monotonic() - began < 10
+    with pytest.raises(OSError):
+        vgg_features()
+    assert time.monotonic() - began < 15
 
 
 def test_no_caption(photo):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from restoration import diffusion, hub
+from restoration import checkpoints, diffusion
 from restoration.degradations import TASKS
 from restoration.placement import Placement
 from restoration.prior import LatentPrior, build
@@ -73,7 +73,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32, **more: bool) -> LatentPrior:
-    return build(folder.name, hub.check(folder, folder.name), Placement("cpu", dtype, **more))
+    return build(folder.name, checkpoints.check(folder, folder.name), Placement("cpu", dtype, **more))
 
 
 @pytest.fixture(params=KINDS)
@@ -116,7 +116,7 @@ def test_pictures_and_latents_are_the_pipelines(folders, kind):
     assert torch.allclose(prior.decode(prior.encode(x), (18, 24)), vae.decode(latent).sample / 2 + 0.5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(hub.CLASSES["scheduler"]))
+@pytest.mark.parametrize("name", sorted(checkpoints.CLASSES["scheduler"]))
 def test_every_scheduler_of_the_list_says_the_levels(folders, name):
     """The published checkpoints name different samplers; only their noise levels matter here."""
     import diffusers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from restoration import hub, metrics
+from restoration import checkpoints, metrics
 from restoration.degradations import TASKS
 from restoration.prior import PRIORS, load_prior
 from restoration.run import restore
@@ -21,7 +21,7 @@ def prior(request):
 
 
 def test_the_table_is_right(prior):
-    entry, checkpoint = PRIORS[prior.name], hub.fetch(prior.name)
+    entry, checkpoint = PRIORS[prior.name], checkpoints.fetch(prior.name)
     sizes = checkpoint.parameters
     assert checkpoint.side == entry.side and prior.channels == 4 and prior.factor == 8
     assert sizes["unet"] / 1e6 == pytest.approx(entry.unet, abs=0.2) and sizes["vae"] / 1e6 == pytest.approx(entry.vae, abs=0.2)

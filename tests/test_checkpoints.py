@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from restoration import hub
+from restoration import checkpoints
 from restoration.prior import PRIORS, load_prior
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -78,7 +78,7 @@ def server(text_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     for name in ("model", "gated", "missing", "broken"):
-        monkeypatch.setitem(PRIORS, name, hub.Entry(f"some/{name}", "", 512, 1.0, 1.0, 1.0))
+        monkeypatch.setitem(PRIORS, name, checkpoints.Entry(f"some/{name}", "", 512, 1.0, 1.0, 1.0))
     yield running
     running.shutdown()
     running.server_close()
@@ -86,22 +86,22 @@ def server(text_folder, tmp_path, monkeypatch):
 
 def test_a_download_is_what_is_needed_once(server, text_folder):
     z = torch.randn(1, 4, 8, 8)
-    assert not hub.downloaded("model")
+    assert not checkpoints.downloaded("model")
     first = load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0
     assert torch.equal(first, load_prior.__wrapped__(text_folder, "cpu").denoise(z, 300).z0)
     assert set(Hub.served.values()) == {1} and not any("ckpt" in name or ".bin" in name or "non_ema" in name for name in Hub.served)
     server.shutdown()  # from here on there is no network
     server.server_close()
-    assert hub.downloaded("model") and torch.equal(first, load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0)
+    assert checkpoints.downloaded("model") and torch.equal(first, load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0)
 
 
 def test_an_interrupted_download_goes_on(server):
-    folder = hub.fetch("model").folder
+    folder = checkpoints.fetch("model").folder
     before = Hub.served.copy()
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.resolve().unlink()
     weights.unlink()
-    assert hub.fetch("model").folder == folder
+    assert checkpoints.fetch("model").folder == folder
     assert Hub.served - before == {"unet/diffusion_pytorch_model.safetensors": 1}
 
 
@@ -131,7 +131,7 @@ def test_a_hub_that_never_answers_is_said_too(monkeypatch):
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(hub, "PATIENCE", 0.3)
+        monkeypatch.setattr(checkpoints, "PATIENCE", 0.3)
         began = time.monotonic()
         with pytest.raises(OSError, match="the Hub cannot be reached"):
             load_prior("sd-turbo")
@@ -161,10 +161,10 @@ def test_a_repository_of_pickles_is_refused(server):
 
 
 def test_hub_ids_outside_the_list_need_the_variable(server, monkeypatch):
-    monkeypatch.delenv(hub.OPEN, raising=False)
-    with pytest.raises(ValueError, match=f"set {hub.OPEN}=1"):
+    monkeypatch.delenv(checkpoints.OPEN, raising=False)
+    with pytest.raises(ValueError, match=f"set {checkpoints.OPEN}=1"):
         load_prior("some/model")
-    monkeypatch.setenv(hub.OPEN, "1")
+    monkeypatch.setenv(checkpoints.OPEN, "1")
     assert load_prior("some/model", "cpu").name == "some/model"
 
 
@@ -219,9 +219,12 @@ def test_what_a_folder_may_be(text_folder, tmp_path):
 def test_half_precision_files_are_preferred_in_a_download_and_load(text_folder, tmp_path):
     names = [f"unet/{stem}.safetensors" for stem in ("diffusion_pytorch_model", "diffusion_pytorch_model.fp16", "diffusion_pytorch_model.non_ema")]
     names += ["vae/config.json", "vae/diffusion_pytorch_model.safetensors", "model.ckpt", "safety_checker/model.safetensors", "tokenizer/merges.txt"]
-    assert hub.wanted(names) == ["model_index.json", names[4], names[3], names[1], names[7]]
+    assert checkpoints.wanted(names) == ["model_index.json", names[4], names[3], names[1], names[7]]
     shards = ["unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", "unet/diffusion_pytorch_model.safetensors.index.fp16.json"]
-    assert hub.wanted([*shards, "unet/diffusion_pytorch_model.safetensors.index.json", "unet/config.json"])[1:] == [*shards, "unet/config.json"]
+    assert checkpoints.wanted([*shards, "unet/diffusion_pytorch_model.safetensors.index.json", "unet/config.json"])[1:] == [
+        *shards,
+        "unet/config.json",
+    ]
     shutil.copytree(text_folder, tmp_path / "half")
     file = tmp_path / "half" / "unet" / "diffusion_pytorch_model.safetensors"
     from safetensors.torch import load_file
@@ -234,7 +237,7 @@ def test_half_precision_files_are_preferred_in_a_download_and_load(text_folder, 
 
 
 def test_the_table_says_what_the_page_needs():
-    assert PRIORS["embedded"].download == 0 and hub.downloaded("embedded")
+    assert PRIORS["embedded"].download == 0 and checkpoints.downloaded("embedded")
     for entry in PRIORS.values():
         assert entry.licence in entry.describe() and f"{entry.side}×{entry.side}" in entry.describe()
     assert 2 < PRIORS["sd-2.1-base"].download < 3 and 6 < PRIORS["sdxl"].download < 8 and PRIORS["sd-turbo"].few_step
