@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", default="reld", choices=SOLVERS)
     parser.add_argument("--task", choices=(*TASKS, *BLIND_TASKS), help=f"needed but for blind solvers; {', '.join(BLIND_TASKS)} only for these")
     parser.add_argument("--preset", help="settings of the solver by name; its first preset where none is given")
-    parser.add_argument("--prior", default="embedded", help="embedded, or a local diffusers folder")
+    parser.add_argument("--prior", default="embedded", help="one of restoration.prior.PRIORS, downloaded at first use, or a local diffusers folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
 

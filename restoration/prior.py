@@ -1,20 +1,22 @@
-"""The prior: a frozen latent diffusion model as four verbs. The only file that knows diffusers and accelerate."""
+"""The prior: a frozen latent diffusion model as four verbs. Only here diffusers' models and accelerate's hooks are known."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import json
-from pathlib import Path
+import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EMBEDDED = Path(__file__).parent / "weights" / "embedded"
-PRIORS = {"embedded": str(EMBEDDED)}
-# what model_index.json may name: nothing outside these is ever imported
-LIBRARIES = {"diffusers", "transformers", "restoration.networks"}
+from restoration import placement
+from restoration.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch
+from restoration.placement import Placement
+
+__all__ = ["EMBEDDED", "PRIORS", "Denoised", "LatentPrior", "load_prior"]
 
 
 class Denoised(NamedTuple):
@@ -28,26 +30,75 @@ class LatentPrior:
     """p(x) through a latent diffusion model.
 
     x: image (B,3,H,W) in [0,1]. z: latent (B,C,⌈H/f⌉,⌈W/f⌉), scaled as the checkpoint says. Ranges change only here.
-    Prediction types epsilon, sample and v_prediction. Latents are float32 whatever the precision of the networks.
+    Prediction types epsilon, sample and v_prediction; one text encoder as in Stable Diffusion 1 and 2, or two as in SDXL.
+    Latents are float32 whatever the precision of the networks.
     """
 
-    def __init__(self, name: str, vae: Any, unet: Any, scheduler: Any, device: torch.device, tokenizer: Any = None, text_encoder: Any = None):
+    def __init__(
+        self,
+        name: str,
+        vae: Any,
+        unet: Any,
+        scheduler: Any,
+        device: torch.device,
+        tokenizer: Any = None,
+        text_encoder: Any = None,
+        tokenizer_2: Any = None,
+        text_encoder_2: Any = None,
+        placement: Placement | None = None,
+        empty_is_zero: bool = False,
+    ):
+        """empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained."""
         self.name = name
         self.device = device
-        self._tokenizer = tokenizer
-        self._text_encoder = None if text_encoder is None else text_encoder.to(device).eval().requires_grad_(False)
-        self._vae = vae.to(device).eval().requires_grad_(False)
-        self._unet = unet.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers
-        self.alpha_bar = (1 - scheduler.betas.double()).cumprod(0).to(device)
+        self.placement = placement or Placement(str(device))
+        self._readers = [(t, e) for t, e in ((tokenizer, text_encoder), (tokenizer_2, text_encoder_2)) if e is not None]
+        self._empty_is_zero = empty_is_zero
+        self._vae, self._unet = vae, unet
+        for network in self._networks:
+            network.eval().requires_grad_(False)
+        self._arrange()
+        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers; on the host, so that looking up a level never waits for
+        # the device. The bound is for schedules that end in noise alone, where the estimate would divide by zero: EulerDiscreteScheduler's
+        self.alpha_bar = (1 - scheduler.betas.double().cpu()).cumprod(0).clamp_min(2**-24)
         self.prediction_type: str = scheduler.config.prediction_type
         self.scale: float = vae.config.scaling_factor
+        self.shift: float = vae.config.get("shift_factor") or 0.0
         self.factor: int = _down_sampling(vae)
         self.channels: int = vae.config.latent_channels
 
     @property
+    def _networks(self) -> list[Any]:
+        return [*(encoder for _, encoder in self._readers), self._unet, self._vae]
+
+    def _arrange(self) -> None:
+        """Bring the networks to where, and into the form that, self.placement says."""
+        if self.placement.tiled:
+            self._vae.enable_tiling()
+            self._vae.enable_slicing()
+            self._vae.enable_gradient_checkpointing()
+            side = min(placement.TILE, self._vae.tile_sample_min_size)
+            self._vae.tile_sample_min_size, self._vae.tile_latent_min_size = side, side // _down_sampling(self._vae)
+        self._unet.to(memory_format=torch.channels_last)
+        if self.placement.offload:
+            _take_turns(self._networks, self.device)
+            return
+        for network in self._networks:
+            network.to(self.device)
+
+    def save_memory(self) -> bool:
+        """From now on tile the VAE and let the networks take turns on the device; False when that is already so or cannot be."""
+        better = dataclasses.replace(self.placement, tiled=True, offload=self.device.type != "cpu", reason="memory ran out")
+        if not hasattr(self._vae, "enable_tiling") or (better.tiled, better.offload) == (self.placement.tiled, self.placement.offload):
+            return False
+        self.placement = better
+        self._arrange()
+        placement.release()
+        return True
+
+    @property
     def sigmas(self) -> Tensor:
-        """(T,) rising noise levels sqrt((1-ᾱ)/ᾱ)."""
+        """(T,) rising noise levels sqrt((1-ᾱ)/ᾱ), on the host."""
         return ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
 
     def timestep(self, sigma: float) -> int:
@@ -60,11 +111,11 @@ class LatentPrior:
         x = F.pad(x, (0, -width % self.factor, 0, -height % self.factor), mode="replicate")
         out = self._vae.encode((2 * x - 1).to(self._vae.dtype))
         latent = out.latent if hasattr(out, "latent") else out.latent_dist.mode()
-        return latent.float() * self.scale
+        return (latent.float() - self.shift) * self.scale
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """Scaled latent -> image (B,3,*size), unclamped. Differentiable."""
-        x = self._vae.decode((z / self.scale).to(self._vae.dtype)).sample.float()
+        x = self._vae.decode((z / self.scale + self.shift).to(self._vae.dtype)).sample.float()
         return (x[..., : size[0], : size[1]] + 1) / 2
 
     @torch.no_grad()
@@ -74,12 +125,23 @@ class LatentPrior:
 
     @torch.no_grad()
     def embed(self, prompt: str, negative: str = "") -> Tensor | None:
-        """The text as the denoiser reads it: (2,L,D), first `negative`, then `prompt`; (1,L,D) where they are equal; None without text."""
-        if self._text_encoder is None:
+        """The text as the denoiser reads it: (2,L,D), first `negative`, then `prompt`; (1,L,D) where they are equal; None without text.
+
+        With two text encoders D holds both, and one row more the second one's summary of the whole text, filled up with zeros.
+        """
+        if not self._readers:
             return None
         texts = [prompt] if prompt == negative else [negative, prompt]
-        tokens = self._tokenizer(texts, padding="max_length", max_length=self._tokenizer.model_max_length, truncation=True, return_tensors="pt")
-        return self._text_encoder(tokens.input_ids.to(self.device))[0]
+        rows = [_read(tokenizer, encoder, texts, self.device) for tokenizer, encoder in self._readers]
+        if len(rows) == 1:
+            return rows[0][0].float()
+        # SDXL (arXiv 2307.01952, §2.1): the last but one layer of both
+        tokens = torch.cat([out.hidden_states[-2] for out in rows], -1).float()
+        summary = rows[1].text_embeds.float()
+        text = torch.cat([tokens, F.pad(summary, (0, tokens.shape[-1] - summary.shape[-1]))[:, None]], 1)
+        if self._empty_is_zero:
+            text[[not words for words in texts]] = 0
+        return text
 
     @functools.cached_property
     def _no_text(self) -> Tensor | None:
@@ -111,11 +173,42 @@ class LatentPrior:
         z_t = z_t.to(self._unet.dtype)
         if text is None:
             return self._unet(z_t, t).sample.float()
-        return self._unet(z_t, t, encoder_hidden_states=text.to(z_t).repeat_interleave(len(z_t) // len(text), 0)).sample.float()
+        text = text.to(z_t).repeat_interleave(len(z_t) // len(text), 0)
+        more: dict[str, Any] = {}
+        if len(self._readers) == 2:
+            sides = [self.factor * side for side in z_t.shape[-2:]]
+            # size, crop corner and target size of the training picture: all of it, at our size
+            times = torch.tensor([[*sides, 0, 0, *sides]] * len(z_t)).to(z_t)
+            more["added_cond_kwargs"] = {"text_embeds": text[:, -1, : self._readers[1][1].config.projection_dim], "time_ids": times}
+            text = text[:, :-1]
+        return self._unet(z_t, t, encoder_hidden_states=text, **more).sample.float()
+
+    @property
+    def isometric(self) -> bool:
+        """Whether E(D(z)) = z and noise keeps its level: so it is with the embedded codec."""
+        return "patch_size" in self._vae.config
+
+    @functools.cached_property
+    def gain(self) -> float:
+        """The noise level in the latent over that in the picture, for white noise: levels given in [0,1] units times this are the denoiser's.
+
+        2 · scale for the isometric codec, which is 1 for the embedded one; otherwise measured on a grey ramp with noise of 25/255
+        (reld.md, eq. 16: the latent's noise is neither white nor linear in the picture's, so this is one number for a curve).
+        """
+        if self.isometric:
+            return 2 * self.scale
+        ramp = torch.linspace(0.2, 0.8, 256).expand(1, 3, 256, 256).to(self.device)
+        noise = torch.randn(ramp.shape, generator=torch.Generator().manual_seed(0)).to(self.device) * 25 / 255
+        with torch.no_grad():
+            return (self.encode(ramp + noise) - self.encode(ramp)).std().item() / (25 / 255)
+
+    def pull(self, z: Tensor, x: Tensor, target: Tensor) -> Tensor:
+        """z with D(z) = x, moved to where it decodes to target (both (B,3,H,W) in [0,1]): z + E(target) - E(x), in which the VAE's error cancels."""
+        return self.encode(target) if self.isometric else z + self.encode(target) - self.encode(x)
 
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
-        """f_σ(s): the clean estimate of s = z0 + σ n, as RED's Gaussian denoiser (reld.md §1.4, eq. 13)."""
-        t = self.timestep(sigma)
+        """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's Gaussian denoiser (reld.md §1.4, eq. 13); σ in [0,1] units of the picture."""
+        t = self.timestep(self.gain * sigma)
         return self.denoise(s * self.alpha_bar[t].sqrt().float(), t).z0
 
 
@@ -124,32 +217,73 @@ def _down_sampling(vae: Any) -> int:
     return config.patch_size if "patch_size" in config else 2 ** (len(config.block_out_channels) - 1)
 
 
-@functools.lru_cache(maxsize=1)
+def _read(tokenizer: Any, encoder: Any, texts: list[str], device: torch.device) -> Any:
+    tokens = tokenizer(texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt")
+    return encoder(tokens.input_ids.to(device), output_hidden_states=True)
+
+
+def _take_turns(networks: list[Any], device: torch.device) -> None:
+    """Keep the networks in the host's memory; each one's call sends the others back there and itself to the device."""
+    from accelerate import cpu_offload_with_hook
+    from accelerate.hooks import CpuOffload, UserCpuOffloadHook
+
+    for network in networks:
+        network.to("cpu")
+    for network in networks:
+        for other in networks:
+            if other is not network:
+                cpu_offload_with_hook(network, device, UserCpuOffloadHook(other, CpuOffload(device)))
+
+
+def _one_in_memory(load: Callable[[str, str | None], LatentPrior]) -> Callable[..., LatentPrior]:
+    """Keep the last prior and give its memory back before the next one is loaded, but not before that one is known to be there and sound."""
+    kept: dict[tuple[str, str | None], LatentPrior] = {}
+    lock = threading.Lock()
+
+    @functools.wraps(load)
+    def switch(name: str = "embedded", device: str | None = None) -> LatentPrior:
+        with lock:
+            if (name, device) not in kept:
+                fetch(name)
+                kept.clear()
+                placement.release()
+                kept[name, device] = load(name, device)
+            return kept[name, device]
+
+    return switch
+
+
+@_one_in_memory
 def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior:
-    """The prior `name`: one of PRIORS, or a local diffusers folder. Cached.
+    """The prior `name`: one of PRIORS, a local diffusers folder, or any Hub id where checkpoints.OPEN is set. Cached.
 
     The folder holds model_index.json, vae/, unet/, scheduler/, and tokenizer/ and text_encoder/ where the prior reads text.
+    device: "cuda", "cuda:1", "cpu", …; None is the one with most free memory.
 
-    Raises ValueError when there is no such folder or it names a class that may not be loaded.
+    Raises ValueError for a name, a content or a size that cannot be used, OSError for no network, access or disk; until the files are
+    here and sound, the prior that was loaded before stays in memory.
     """
-    from accelerate import PartialState
-
-    folder = Path(PRIORS.get(name, name))
-    if not (folder / "model_index.json").is_file():
-        raise ValueError(f"No prior {name!r}: known are {', '.join(PRIORS)} and local diffusers folders with a model_index.json.")
-    index = json.loads((folder / "model_index.json").read_text())
-    # a text prior names both; a null stands for a part that a pipeline was saved without
-    names = [n for n in ("vae", "unet", "scheduler", "tokenizer", "text_encoder") if index.get(n, [None])[0]]
-    parts = {part: _load_component(folder, part, *index[part]) for part in names}
-    return LatentPrior(name, device=torch.device(device) if device else PartialState().default_device, **parts)
+    checkpoint = fetch(name)
+    return build(name, checkpoint, placement.choose(checkpoint.parameters, checkpoint.side, device))
 
 
-def _load_component(folder: Path, part: str, library: str, class_name: str) -> Any:
+def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
+    """The prior of a checked folder in the given place."""
+    parts = {part: _load_component(checkpoint, part, where.dtype) for part in checkpoint.parts}
+    return LatentPrior(name, device=torch.device(where.device), placement=where, empty_is_zero=checkpoint.empty_is_zero, **parts)
+
+
+def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
     import importlib
 
-    if library not in LIBRARIES:
-        raise ValueError(f"{folder}: {part} is of {library!r}; only classes of {', '.join(sorted(LIBRARIES))} are loaded.")
+    library, class_name = checkpoint.parts[part]
     component = getattr(importlib.import_module(library), class_name)
-    if part in {"scheduler", "tokenizer"}:
-        return component.from_pretrained(folder, subfolder=part)
-    return component.from_pretrained(folder, subfolder=part, torch_dtype=torch.float32, use_safetensors=True)
+    if part not in checkpoint.parameters:
+        return component.from_pretrained(checkpoint.folder, subfolder=part)
+    return component.from_pretrained(
+        checkpoint.folder,
+        subfolder=part,
+        torch_dtype=torch.float32 if part == "vae" else dtype,
+        use_safetensors=True,
+        variant="fp16" if part in checkpoint.half else None,
+    )

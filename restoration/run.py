@@ -12,6 +12,7 @@ from torch import Tensor
 from restoration import images, metrics, recipe
 from restoration.corruptions import Damage
 from restoration.degradations import LinearDegradation
+from restoration.placement import out_of_memory
 from restoration.prior import LatentPrior
 from restoration.solvers.base import Result, Solver, Step
 
@@ -31,6 +32,7 @@ def restore(
     degradation: what is known of how y was made; None for a blind solver, ValueError when the solver needs it.
     `periodic` says that y was made by our own circular blur; otherwise its borders are tapered before the FFT steps.
     reference: the clean picture, for scores; ValueError when its size is not the result's.
+    Where memory runs out the run begins once more, saving memory, and its steps' notes say so; ValueError when that fails too.
     """
     if (degradation is None) != solver.blind:
         raise ValueError(f"{solver.title} {'estimates the degradation itself' if solver.blind else 'must be told the degradation'}.")
@@ -38,12 +40,11 @@ def restore(
     images.check_size(width, height)
     if reference is not None and reference.shape[-2:] != (height, width):
         raise ValueError(f"The reference is {reference.shape[-1]}×{reference.shape[-2]} but the result will be {width}×{height}; they must be equal.")
-    generator = torch.Generator().manual_seed(seed)
     ingredients = recipe.of(y, solver, prior, degradation, seed, periodic)
     began = time.perf_counter()
     margin = 0 if periodic else 2 * getattr(degradation, "margin", 0)
     measured = y.to(prior.device)
-    for step in solver.restore(prior, images.edge_taper(measured, margin) if margin else measured, degradation, generator=generator):
+    for step in _twice_if_short(solver, prior, images.edge_taper(measured, margin) if margin else measured, degradation, seed):
         if step.image is not None:
             image = images.quantise(step.image[..., margin : margin + height, margin : margin + width]).cpu()
             seconds = time.perf_counter() - began
@@ -65,6 +66,25 @@ def estimate_seconds(solver: Solver, degradation: LinearDegradation | None, heig
     """About how long a run on an observation of this size will take here, once the models are loaded."""
     pixels = height * width * solver.factor(degradation) ** 2
     return solver.iterations(degradation) * pixels / 1e6 * _pace.get(solver.title, USUAL_PACE)
+
+
+def _twice_if_short(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
+    """The solver's steps; where memory runs out, from the first one again in the prior's saving form. ValueError when that is not enough."""
+    note = ""
+    while True:
+        generator = torch.Generator().manual_seed(seed)
+        try:
+            for step in solver.restore(prior, y, degradation, generator=generator):
+                yield dataclasses.replace(step, note=step.note + note)
+            return
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        # not in the except block: there the error still holds the frames, and so the memory, of the first attempt
+        if note or not prior.save_memory():
+            size = f"{y.shape[-1]}×{y.shape[-2]}"
+            raise ValueError(f"Memory ran out on {prior.device} at {size} pixels and there is nothing left to save; take a smaller picture.")
+        note = " · begun again with less memory: " + prior.placement.note
 
 
 def synthesise(clean: Tensor, degradation: Damage, factor: int, seed: int) -> tuple[Tensor, Tensor]:

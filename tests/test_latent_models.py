@@ -1,0 +1,248 @@
+"""Stable Diffusion 1, 2 and XL as tiny random checkpoints of their own classes: what our prior computes is what their pipelines compute."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from restoration import checkpoints, diffusion
+from restoration.degradations import TASKS
+from restoration.placement import Placement
+from restoration.prior import LatentPrior, build
+from restoration.run import restore
+from restoration.solvers import PRESETS
+from restoration.solvers.reld import RELD
+
+KINDS = ("sd1", "sd2", "sdxl")
+SIZE = (16, 19)  # of a picture: small, and odd
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WORDS = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(letter + "</w>" for letter in LETTERS)]
+
+
+def text_config(width: int):
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(WORDS), hidden_size=width, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=12,
+        bos_token_id=0, eos_token_id=1, pad_token_id=1, projection_dim=width,
+    )  # fmt: skip
+
+
+def save_pipeline(kind: str, folder: Path) -> None:
+    """A tiny random pipeline of the kind, saved as the real ones are. SD 1 predicts the noise, SD 2 here v, XL reads two texts."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    tokenizer = CLIPTokenizer({word: number for number, word in enumerate(WORDS)}, [], model_max_length=12)
+    more = {"use_linear_projection": True} if kind != "sd1" else {}
+    if kind == "sdxl":
+        more |= {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 24}
+        more |= {"transformer_layers_per_block": (1, 2)}
+    unet = UNet2DConditionModel(
+        8, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), norm_num_groups=4,
+        block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=40 if kind == "sdxl" else 16, attention_head_dim=8, **more,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2, block_out_channels=[8, 8], norm_num_groups=4,
+        sample_size=16, scaling_factor=0.13025, shift_factor=0.1 if kind == "sd2" else None,
+    )  # fmt: skip
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1,
+        prediction_type="v_prediction" if kind == "sd2" else "epsilon",
+    )  # fmt: skip
+    if kind == "sdxl":
+        encoders = CLIPTextModel(text_config(16)), CLIPTextModelWithProjection(text_config(24))
+        StableDiffusionXLPipeline(vae, *encoders, tokenizer, tokenizer, unet, scheduler).save_pretrained(folder)
+    else:
+        pipeline = StableDiffusionPipeline(vae, CLIPTextModel(text_config(16)), tokenizer, unet, scheduler, None, None, requires_safety_checker=False)
+        pipeline.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("priors")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for kind in KINDS:
+            save_pipeline(kind, root / kind)
+    return {kind: root / kind for kind in KINDS}
+
+
+def load(folder: Path, dtype: torch.dtype = torch.float32, **more: bool) -> LatentPrior:
+    return build(folder.name, checkpoints.check(folder, folder.name), Placement("cpu", dtype, **more))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def pipeline_of(folder: Path):
+    from diffusers import DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def sample(prior: LatentPrior, z: Tensor, times: list[int], words: str, guidance: float) -> Tensor:
+    """Deterministic DDIM, to the level of timestep 0 as Stable Diffusion's schedulers end."""
+    text = prior.embed(words)
+    for t, t_next in zip(times, [*times[1:], 0], strict=True):
+        z0, eps = prior.denoise(z, t, text, guidance)
+        z = diffusion.ddim_step(z0, eps, prior.alpha_bar[t_next])
+    return z
+
+
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_samples_are_the_pipelines(folders, kind, guidance):
+    prior, pipeline = load(folders[kind]), pipeline_of(folders[kind])
+    z = torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(0))
+    theirs = pipeline("red door", height=24, width=16, num_inference_steps=4, guidance_scale=guidance, latents=z.clone(), output_type="latent").images
+    ours = sample(prior, z, pipeline.scheduler.timesteps.tolist(), "red door", guidance)
+    assert torch.allclose(ours, theirs, atol=2e-4)
+
+
+def test_pictures_and_latents_are_the_pipelines(folders, kind):
+    prior, vae = load(folders[kind]), pipeline_of(folders[kind]).vae
+    x = torch.rand(2, 3, 18, 24)
+    latent = vae.encode(2 * x - 1).latent_dist.mean
+    shift = vae.config.shift_factor or 0.0
+    assert torch.allclose(prior.encode(x), (latent - shift) * 0.13025, atol=1e-5)
+    assert torch.allclose(prior.decode(prior.encode(x), (18, 24)), vae.decode(latent).sample / 2 + 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(checkpoints.CLASSES["scheduler"]))
+def test_every_scheduler_of_the_list_says_the_levels(folders, name):
+    """The published checkpoints name different samplers; only their noise levels matter here."""
+    import diffusers
+
+    scheduler = getattr(diffusers, name)(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    prior = load(folders["sd1"])
+    again = LatentPrior("again", prior._vae, prior._unet, scheduler, prior.device)
+    assert torch.allclose(again.alpha_bar, prior.alpha_bar) and again.prediction_type == "epsilon"
+
+
+def test_a_schedule_that_ends_in_noise_alone(folders):
+    from diffusers import DDIMScheduler
+
+    prior = load(folders["sd2"])
+    scheduler = DDIMScheduler(rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    last = LatentPrior("zero", prior._vae, prior._unet, scheduler, prior.device, *prior._readers[0])
+    assert torch.isfinite(last.sigmas).all() and last.timestep(1e3) >= 998
+    assert all(torch.isfinite(part).all() for part in last.denoise(torch.randn(1, 4, 8, 8), 999))
+
+
+def test_every_row_of_a_batch_is_what_it_is_alone(folders, kind):
+    prior, z = load(folders[kind]), torch.randn(3, 4, 8, 8)
+    text = prior.embed("red door")
+    together = prior.denoise(z, 300, text, 4.0).z0
+    assert torch.allclose(together, torch.cat([prior.denoise(row[None], 300, text, 4.0).z0 for row in z]), atol=1e-4)
+
+
+@pytest.mark.parametrize(("preset", "task"), [("fast", "denoise"), ("fast", "super-resolution"), ("few-step", "super-resolution")])
+def test_reld_runs(folders, kind, preset, task):
+    degradation, prior = TASKS[task](), load(folders[kind])
+    steps = list(restore(torch.rand(1, 3, *SIZE), RELD(**PRESETS["reld"][preset]), prior, degradation))
+    assert steps[-1].result.image.shape[-2:] == tuple(degradation.factor * side for side in SIZE)
+    assert torch.isfinite(steps[-1].result.image).all()
+
+
+def test_half_precision_networks_keep_float32_latents(folders, kind):
+    prior, exact = load(folders[kind], torch.bfloat16), load(folders[kind])
+    z = torch.randn(1, 4, 8, 8)
+    text, other = prior.embed("red door"), exact.embed("red door")
+    out, better = prior.denoise(z, 500, text, 3.0), exact.denoise(z, 500, other, 3.0)
+    assert prior._unet.dtype == torch.bfloat16 and prior._vae.dtype == torch.float32
+    assert out.z0.dtype == out.eps.dtype == text.dtype == torch.float32
+    assert ((out.eps - better.eps).norm() / better.eps.norm()) < 0.05
+    assert torch.equal(prior.encode(torch.full((1, 3, 8, 8), 0.3)), exact.encode(torch.full((1, 3, 8, 8), 0.3)))
+
+
+def test_tiles(folders):
+    """What fits one tile is untouched; larger pictures keep size and gradient. Random weights are no codec, so seams are not to be judged here."""
+    whole, tiled = load(folders["sd1"]), load(folders["sd1"], tiled=True)
+    z = torch.randn(2, 4, 8, 8)
+    assert torch.allclose(whole.decode(z, (16, 16)), tiled.decode(z, (16, 16)), atol=1e-5)
+    leaf = torch.randn(1, 4, 14, 9, requires_grad=True)
+    x = tiled.decode(leaf, (27, 18))
+    (gradient,) = torch.autograd.grad(x.square().sum(), leaf)
+    assert x.shape == (1, 3, 27, 18) and torch.isfinite(gradient).all() and (gradient.abs().amax(1) > 0).all()
+    assert tiled.encode(x.detach()).shape == leaf.shape
+
+
+def leaves(hook) -> list:
+    return [leaf for inner in hook.hooks for leaf in leaves(inner)] if hasattr(hook, "hooks") else [hook]
+
+
+def test_networks_take_turns(folders, kind):
+    """Where the only device is the host nothing moves, but the hooks run: results stay, and each network would send all others away."""
+    prior = load(folders[kind], offload=True)
+    z, text = torch.randn(1, 4, 8, 8), prior.embed("red door")
+    assert torch.equal(prior.denoise(z, 500, text, 2.0).z0, load(folders[kind]).denoise(z, 500, text, 2.0).z0)
+    for network in prior._networks:
+        sent = {id(hook.prev_module_hook.model) for hook in leaves(network._hf_hook)}
+        assert sent == {id(other) for other in prior._networks if other is not network}
+    assert prior.decode(prior.encode(torch.rand(1, 3, 16, 16)), (16, 16)).shape == (1, 3, 16, 16)
+
+
+def test_noise_gain(folders, embedded):
+    """The embedded codec's is 1; another's is what noise on a grey ramp becomes, whatever the latent's scale."""
+    assert embedded.gain == 1
+    prior, other = load(folders["sd1"]), load(folders["sd1"])
+    other.scale *= 3
+    assert prior.gain > 0 and other.gain == pytest.approx(3 * prior.gain, rel=1e-4)
+
+
+def test_the_pull_cancels_the_codecs_error(folders, embedded, photo):
+    prior = load(folders["sd1"])
+    z = torch.randn(1, 4, 16, 16)
+    x = prior.decode(z, (32, 32))
+    assert torch.allclose(prior.pull(z, x, x), z, atol=1e-6)
+    assert not torch.allclose(prior.encode(x), z, atol=1e-2)
+    assert torch.equal(embedded.pull(z, photo, photo), embedded.encode(photo))
+
+
+def breaking(prior: LatentPrior, times: int) -> None:
+    """The prior's denoiser runs out of memory in the third call, so many runs long."""
+    denoise, calls, left = prior.denoise, [0], [times]
+
+    def broken(*args, **kwargs):
+        calls[0] += 1
+        if calls[0] == 3 and left[0]:
+            calls[0], left[0] = 0, left[0] - 1
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return denoise(*args, **kwargs)
+
+    prior.denoise = broken
+
+
+def test_memory_that_runs_out_is_saved_and_said(folders, photo):
+    prior, task = load(folders["sd1"]), TASKS["inpaint"]()
+    state = torch.random.get_rng_state()
+    breaking(prior, 1)
+    steps = list(restore(photo[..., :16, :19], RELD(), prior, task, seed=5))
+    assert [s.index for s in steps] == [1, 2, *range(1, 9)]
+    assert "VAE in tiles" in steps[-1].note and "again" in steps[-1].note and "again" not in steps[1].note
+    assert prior.placement.tiled and prior._vae.use_tiling
+    again = list(restore(photo[..., :16, :19], RELD(), prior, task, seed=5))
+    assert torch.equal(steps[-1].result.image, again[-1].result.image) and torch.equal(state, torch.random.get_rng_state())
+
+
+def test_memory_that_runs_out_twice_is_one_sentence(folders, tiny_prior, photo):
+    for prior in (load(folders["sd1"]), tiny_prior):
+        breaking(prior, 2)
+        with pytest.raises(ValueError, match="Memory ran out on cpu at"):
+            list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+
+
+def test_other_errors_are_not_hidden(folders, photo):
+    prior = load(folders["sd1"])
+    prior.denoise = lambda *args: (_ for _ in ()).throw(RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+    assert dataclasses.replace(prior.placement) == Placement("cpu")

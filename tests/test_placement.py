@@ -1,0 +1,136 @@
+"""The decision where a prior runs, for given numbers, and the measuring of this machine."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from restoration import placement, timings
+from restoration.placement import Device, place
+
+GB = 1e9
+SD21 = {"unet": 866e6, "text_encoder": 340e6, "vae": 84e6}
+SDXL = {"unet": 2567e6, "text_encoder": 123e6, "text_encoder_2": 695e6, "vae": 84e6}
+EMBEDDED = {"unet": 9.8e6, "vae": 0.25e6}
+
+
+def on(gpu: float, host: float = 32, parameters=SD21, side: int = 512, half=torch.bfloat16):
+    """The placement on a machine with so many GB free on its GPU and its host."""
+    devices = [Device("cuda:0", gpu * GB, half), Device("cpu", host * GB, torch.float32)]
+    return place(parameters, side, devices, host * GB)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "parameters", "side", "tiled", "offload"),
+    [
+        (80, SD21, 512, False, False),
+        (12, SD21, 512, False, False),
+        (8, SD21, 512, True, False),
+        (6, SD21, 512, True, True),
+        (80, SDXL, 1024, False, False),
+        (24, SDXL, 1024, True, False),
+        (10, SDXL, 1024, True, True),
+        (1, EMBEDDED, 512, False, False),
+    ],
+)
+def test_savings_grow_as_memory_falls(gpu, parameters, side, tiled, offload):
+    found = on(gpu, parameters=parameters, side=side)
+    assert (found.device, found.tiled, found.offload) == ("cuda:0", tiled, offload)
+    assert found.dtype == (torch.float32 if parameters is EMBEDDED else torch.bfloat16)
+    assert ("tiles" in found.note) == tiled and ("taking turns" in found.note) == offload and (f"{gpu:.1f} GB free" in found.note) == tiled
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive; peak is the most there were."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = self.peak = 0
+        self.seen = set()
+
+    def forget(self, key: int, size: int) -> None:
+        self.seen.discard(key)
+        self.bytes -= size
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage._cdata not in self.seen:
+                self.seen.add(storage._cdata)
+                self.bytes += storage.nbytes()
+                self.peak = max(self.peak, self.bytes)
+                weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
+        return out
+
+
+@pytest.mark.parametrize(("checkpointed", "per_pixel"), [(False, placement.GRADIENT), (True, placement.CHECKPOINTED)])
+def test_the_bytes_per_pixel_are_counted(checkpointed, per_pixel):
+    """The full-size decoder and its gradient at 512×512 on fake tensors, which have sizes but no memory."""
+    from diffusers import AutoencoderKL
+
+    with FakeTensorMode():
+        vae = AutoencoderKL(**timings.KL).requires_grad_(False)
+        if checkpointed:
+            vae.enable_gradient_checkpointing()
+        z = torch.zeros(1, 4, 64, 64, requires_grad=True)
+        with Live() as live:
+            torch.autograd.grad(vae.decode(z).sample.sum(), z)
+    assert live.peak / 512**2 == pytest.approx(per_pixel, rel=0.02)
+
+
+def test_a_full_accelerator_leaves_the_host():
+    found = on(3, host=24)
+    assert (found.device, found.dtype, found.offload) == ("cpu", torch.float32, False)
+    assert found.note == "On cpu in float32: cuda:0 has 3.0 GB free of 5.8 GB."
+
+
+def test_networks_wait_only_where_there_is_room():
+    with pytest.raises(ValueError, match=r"512×512 pixels.*cuda:0 has 6.0 GB free of .*cpu has 2.0 GB free of"):
+        on(6, host=2)
+
+
+def test_precision_is_the_devices():
+    assert on(80, half=torch.float16).dtype == torch.float16
+    assert place(SD21, 512, [Device("cpu", 64 * GB, torch.float32)], 64 * GB).dtype == torch.float32
+
+
+def test_the_freest_accelerator_first(monkeypatch):
+    free = [4 * GB, 40 * GB]
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("xpu"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda index: (free[index], 48 * GB))
+    assert [d.name for d in placement.devices()] == ["xpu:1", "xpu:0", "cpu"]
+    assert placement.choose(SD21, 512, None).device == "xpu:1" and placement.choose(SD21, 512, None).dtype == torch.bfloat16
+    assert placement.choose(EMBEDDED, 512, "xpu:0").device == "xpu:0"
+    with pytest.raises(ValueError, match="no device 'cuda' here, only xpu:1, xpu:0, cpu"):
+        placement.choose(SD21, 512, "cuda")
+
+
+def test_this_machine():
+    assert placement.devices()[-1].name == "cpu" and 0 < placement.devices()[-1].free < 1e14
+
+
+@pytest.mark.parametrize("limit", ["max", "3000000000"])
+def test_a_containers_limit_counts(monkeypatch, tmp_path, limit):
+    (tmp_path / "memory.max").write_text(limit + "\n")
+    (tmp_path / "memory.current").write_text("2500000000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 1000000000\n")
+    monkeypatch.setattr(placement, "CONTAINER", tmp_path)
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 9e9}))
+    assert placement._host_free() == (9e9 if limit == "max" else 1.5e9)
+
+
+def test_which_errors_are_short_memory():
+    assert placement.out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert placement.out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"))
+    assert placement.out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    assert not placement.out_of_memory(RuntimeError("sizes do not match"))

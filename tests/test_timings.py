@@ -1,0 +1,60 @@
+"""The timing command on tiny networks, and that the architectures are those of the table of priors."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from restoration import timings
+from restoration.prior import PRIORS
+from restoration.solvers.reld import RELD
+
+
+@pytest.mark.parametrize(("name", "like"), [("sd-1.5", "sd-1.5"), ("sd-2.1-base", "sd-2.1-base"), ("sd-turbo", "sd-2.1-base"), ("sdxl", "sdxl")])
+def test_the_tables_sizes_are_the_architectures(name, like):
+    with torch.device("meta"):
+        parts = timings.networks(timings.ARCHITECTURES[like], torch.bfloat16)
+    millions = {part: sum(p.numel() for p in network.parameters()) / 1e6 for part, network in parts.items()}
+    entry = PRIORS[name]
+    assert entry.unet == pytest.approx(millions["unet"], abs=0.1) and entry.vae == pytest.approx(millions["vae"], abs=0.1)
+    assert entry.text == pytest.approx(sum(count for part, count in millions.items() if "text" in part), abs=0.1)
+    assert parts["unet"].dtype == torch.bfloat16 and parts["vae"].dtype == torch.float32 and torch.get_default_dtype() == torch.float32
+
+
+def test_the_command(tmp_path, capsys):
+    arguments = ["--prior", "tiny", "--task", "deblur", "--side", "32", "--repeats", "1", "--batch", "3", "--device", "cpu"]
+    assert timings.main([*arguments, "--json", str(tmp_path / "t.json")]) == 0
+    figures = json.loads((tmp_path / "t.json").read_text())["figures"]
+    assert (figures["calls of decode"], figures["calls of denoise"]) == (8, 8) and figures["peak memory"] is None
+    assert 0.2 < figures["run / network calls"] < 5 and "batch of 3 against 3 single ones" in figures
+    text = capsys.readouterr().out
+    assert "random weights" in text and "On cpu in float32" in text and "| run |" in text
+    assert timings.main([*arguments, "--device", "nonsense"]) == 2
+    assert "There is no device 'nonsense' here" in capsys.readouterr().err
+
+
+def test_counting_sees_gradients_and_ends_with_the_block():
+    prior = timings.random_prior("tiny", 32, "cpu")
+    z = torch.randn(1, 4, 16, 16)
+    with timings.counted(prior) as calls:
+        prior.decode(z, (32, 32))
+        prior.decode(z.clone().requires_grad_(), (32, 32))
+        prior.denoise(z, 5, prior.embed("a"), 3.0)
+        prior.denoise_at(z, 0.1)
+    assert calls["decode", (1, 4, 16, 16), ((32, 32), False)] == calls["decode", (1, 4, 16, 16), ((32, 32), True)] == 1
+    assert calls["denoise", (1, 4, 16, 16), 2] == calls["denoise", (1, 4, 16, 16), 1] == 1
+    assert "decode" not in vars(prior) and all(timings.isolated(prior, call, 1) > 0 for call in calls)
+
+
+def test_a_batch_is_restored_as_its_pictures_are():
+    from restoration.degradations import TASKS
+
+    prior, task = timings.random_prior("tiny", 32, "cpu"), TASKS["deblur"]()
+    y = torch.rand(3, 3, 28, 32)
+
+    def restored(y: torch.Tensor) -> torch.Tensor:
+        return list(RELD(steps=3).restore(prior, y, task, generator=torch.Generator()))[-1].image
+
+    assert torch.allclose(restored(y), torch.cat([restored(row[None]) for row in y]), atol=1e-4)
