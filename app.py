@@ -13,6 +13,7 @@ import gradio as gr
 
 from restoration import form, handlers
 from restoration.caption import CAPTIONERS
+from restoration.checkpoints import PRIORS
 from restoration.corruptions import CAMERAS, CORRUPTIONS
 from restoration.degradations import FILES, TASKS
 from restoration.form import CLEAN, DAMAGES, DEGRADED, EXAMPLES, Values
@@ -135,9 +136,12 @@ def picture_column(method: str) -> Inputs:
             with gr.Group(visible=name == DAMAGES[method][0]) as groups[name]:
                 for field in form.knobs(TASKS[name]):
                     parts[name, field.name] = control(field, opening[name, field.name])
+    parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info="The model that knows what photographs look like")
+    about = gr.Markdown()
+    parts["prior"].input(handlers.about_prior, parts["prior"], about, show_progress="hidden", **PRIVATE)
     parts["preset"] = gr.Dropdown(list(PRESETS[method]), label="Preset", info="Fills in the method's settings")
     if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:  # type: ignore[attr-defined]
-        parts[method, "prompt"] = caption_row(control(prompt, ""), parts["photo"])
+        parts[method, "prompt"] = caption_row(control(prompt, ""), parts["photo"], parts["prior"])
     with gr.Accordion("Method settings", open=False):
         parts["seed"] = gr.Number(0, label="Seed", precision=0, info="The same seed gives the same result", minimum=0)
         for field in form.knobs(SOLVERS[method]):
@@ -243,13 +247,13 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     )  # type: ignore[attr-defined]
 
 
-def caption_row(prompt: gr.components.Component, photo: gr.components.Component) -> gr.components.Component:
+def caption_row(prompt: gr.components.Component, photo: gr.components.Component, prior: gr.components.Component) -> gr.components.Component:
     """The prompt's box, who may describe the picture for it, and the button that asks."""
     with gr.Row():
         captioner = gr.Dropdown(list(CAPTIONERS)[1:], label="Describe the picture with", info="Downloads the model at the first use", scale=2)
         ask = gr.Button("Describe", scale=1)
     note = gr.Markdown()
-    ask.click(handlers.describe, [photo, captioner], [prompt, note], **ON_DEVICE, **PRIVATE)
+    ask.click(handlers.describe, [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
     return prompt
 
 

@@ -11,30 +11,32 @@ from tqdm import tqdm
 def main(argv: list[str] | None = None) -> int:
     """0 when the picture was written, 2 after one line about bad input."""
     from restoration import cli, images, recipe
-    from restoration.degradations import LinearDegradation
     from restoration.prior import load_prior
     from restoration.run import restore
 
     parser = argparse.ArgumentParser(prog="python -m restoration", description="Restore one photograph.")
-    parser.add_argument("photo")
+    parser.add_argument("photo", nargs="?", help="the degraded picture; with a --recipe that carries its own, it may be left out")
+    parser.add_argument("--recipe", help="a PNG of this project or a JSON file: repeat that run")
     parser.add_argument("-o", "--output", required=True, help="PNG to write; it carries the recipe of the run")
     parser.add_argument("--reference", help="the clean picture, for scores")
     cli.add_options(parser)
     args = parser.parse_args(argv)
     try:
-        solver, task = cli.build(args)
-        degradation = task if isinstance(task, LinearDegradation) and not solver.blind else None
-        y = images.read_image(args.photo)
+        if not args.photo and not args.recipe:
+            raise ValueError("Give a photo, or --recipe with a PNG of this project.")
+        plan = cli.read_plan(args, parser)
+        y = images.read_image(args.photo) if args.photo else recipe.read_input(args.recipe)
         reference = images.read_image(args.reference) if args.reference else None
         result = None
-        steps = restore(y, solver, load_prior(args.prior), degradation, reference=reference, seed=args.seed)
-        with tqdm(desc=solver.title, unit="step") as bar:
+        prior = load_prior(plan.prior)
+        steps = restore(y, plan.solver, prior, plan.degradation, reference=reference, seed=plan.seed, periodic=plan.periodic)
+        with tqdm(desc=plan.solver.title, unit="step") as bar:
             for step in steps:
                 bar.total = step.total
                 bar.update()
                 result = step.result
         assert result is not None  # the solver protocol: the last step carries it
-        recipe.save_png(result.image, args.output, result.recipe)
+        recipe.save_png(result.image, args.output, result.recipe, y=y)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -11,12 +11,11 @@ import collections
 import csv
 import errno
 import io
-import json
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -24,45 +23,13 @@ from accelerate.utils import broadcast_object_list, gather_object, parse_flag_fr
 from tqdm import tqdm
 
 from restoration import cli, images, metrics, recipe
-from restoration.degradations import LinearDegradation
 from restoration.prior import LatentPrior, load_prior
 from restoration.run import restore
-from restoration.solvers.base import Solver
 
 TABLE = "scores.csv"
 PATIENCE = timedelta(days=365)  # the processes wait for the slowest at the end, longer than torch's default of minutes
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 Names = dict[str, str]  # a picture in INPUT -> its result in OUTPUT, both as relative paths
-
-
-class Job(NamedTuple):
-    """What is done to every picture."""
-
-    solver: Solver
-    degradation: LinearDegradation | None
-    prior: str
-    seed: int
-    periodic: bool
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """As the recipe of each result says it, in JSON's types."""
-        return json.loads(json.dumps(recipe.settings(self.solver, self.prior, self.degradation, self.seed, self.periodic)))
-
-
-def read_job(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Job:
-    """The job of the options or of the file --recipe; ValueError when both speak."""
-    if not args.recipe:
-        solver, task = cli.build(args)
-        if solver.blind and args.task:
-            raise ValueError(f"{solver.title} estimates the degradation itself; leave out --task {args.task}.")
-        return Job(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed, periodic=False)
-    options = ("solver", "task", "preset", "prior", "seed", "set")
-    given = [f"--{name}" for name in options if getattr(args, name) != parser.get_default(name)]
-    if given:
-        raise ValueError(f"--recipe says all settings; leave out {', '.join(given)}.")
-    said = recipe.read(args.recipe)
-    return Job(*recipe.parts(said), said["prior"], said["seed"], said.get("periodic", False))
 
 
 def name_results(pictures: list[str]) -> Names:
@@ -116,7 +83,7 @@ def check_result(path: Path, settings: Mapping[str, Any]) -> None:
         raise ValueError(f"{path} was made with other {', '.join(other)}; choose another OUTPUT{way}.")
 
 
-def restore_share(job: Job, args: argparse.Namespace, names: Names, todo: list[str], state: PartialState) -> list[tuple[str, str]]:
+def restore_share(job: cli.Plan, args: argparse.Namespace, names: Names, todo: list[str], state: PartialState) -> list[tuple[str, str]]:
     """Restore this process's share of todo; returns (picture, reason) of each that failed. A full disk ends the share."""
     failures: list[tuple[str, str]] = []
     with state.local_main_process_first():  # one download a machine
@@ -136,7 +103,7 @@ def restore_share(job: Job, args: argparse.Namespace, names: Names, todo: list[s
     return failures
 
 
-def restore_file(job: Job, prior: LatentPrior, picture: Path, reference: Path | None, result: Path) -> None:
+def restore_file(job: cli.Plan, prior: LatentPrior, picture: Path, reference: Path | None, result: Path) -> None:
     """Read, restore, write one picture; its scores are against the clean picture `reference`."""
     clean = images.read_image(reference) if reference else None
     steps = restore(images.read_image(picture), job.solver, prior, job.degradation, reference=clean, seed=job.seed, periodic=job.periodic)
@@ -171,7 +138,7 @@ def write_table(output: Path, names: Names, failures: Mapping[str, str]) -> None
 
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: PartialState) -> int:
     """0 when every picture has a result, 1 when some have none. ValueError for bad arguments, in every process alike."""
-    job, output = read_job(args, parser), Path(args.output)
+    job, output = cli.read_plan(args, parser), Path(args.output)
     plan: list[Any] = [None, ""]
     if state.is_main_process:
         try:

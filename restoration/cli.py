@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Any
+import json
+from typing import Any, NamedTuple
 
+from restoration import recipe
 from restoration.corruptions import CORRUPTIONS, Corruption
-from restoration.degradations import TASKS, LinearDegradation
+from restoration.degradations import FILES, TASKS, LinearDegradation
 from restoration.realistic import CAMERAS, Camera
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
@@ -72,3 +74,33 @@ def build(args: argparse.Namespace) -> tuple[Solver, Task | None]:
     if args.task in CORRUPTIONS:
         return solver, CORRUPTIONS[args.task]
     return solver, Camera(CAMERAS[args.task], solver.factor(None)) if args.task else None
+
+
+class Plan(NamedTuple):
+    """What is done to a picture, or to every picture of a folder."""
+
+    solver: Solver
+    degradation: LinearDegradation | None
+    prior: str
+    seed: int
+    periodic: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As the recipe of each result says it, in JSON's types."""
+        return json.loads(json.dumps(recipe.settings(self.solver, self.prior, self.degradation, self.seed, self.periodic)))
+
+
+def read_plan(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Plan:
+    """The plan of the options or of the file --recipe; ValueError when both speak."""
+    if not args.recipe:
+        solver, task = build(args)
+        if solver.blind and args.task:
+            raise ValueError(f"{solver.title} estimates the degradation itself; leave out --task {args.task}.")
+        return Plan(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed, periodic=False)
+    given = [f"--{name}" for name in ("solver", "task", "preset", "prior", "seed") if getattr(args, name) != parser.get_default(name)]
+    files = parse_settings(args.set)
+    if given or files.keys() - FILES:
+        raise ValueError(f"--recipe says all settings; leave out {', '.join([*given, *files.keys() - FILES])}.")
+    said = recipe.read(args.recipe)
+    return Plan(*recipe.parts(said, **files), said["prior"], said["seed"], said.get("periodic", False))

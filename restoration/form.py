@@ -1,6 +1,6 @@
 """The page's state as data: the values of its controls <-> runs, stored examples and links. No layout, no arithmetic.
 
-`Values` maps "photo", "mode", "task", "reference", "seed", "preset", and a pair (task or method, knob) for every knob.
+`Values` maps "photo", "mode", "task", "reference", "seed", "prior", "preset", and a pair (task or method, knob) for every knob.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from torch import Tensor
 
 from restoration import images
+from restoration.checkpoints import PRIORS
 from restoration.corruptions import CAMERAS, CORRUPTIONS, make_damage
 from restoration.degradations import FILES, TASKS, LinearDegradation
 from restoration.run import synthesise
@@ -59,7 +60,7 @@ def build_from(cls: type, key: str, values: Values) -> Any:
 
 def opening_values(method: str) -> dict[Any, Any]:
     """The values of a tab before anything is chosen."""
-    values: dict[Any, Any] = {"photo": None, "mode": CLEAN, "task": DAMAGES[method][0], "reference": None, "seed": 0}
+    values: dict[Any, Any] = {"photo": None, "mode": CLEAN, "task": DAMAGES[method][0], "reference": None, "seed": 0, "prior": "embedded"}
     values |= {(t, f.name): None if f.name in FILES else f.default for t in DAMAGES[method] if t in TASKS for f in knobs(TASKS[t])}
     return values | preset_values(method, next(iter(PRESETS[method])))
 
@@ -118,6 +119,13 @@ def example_values(row: Mapping[str, Any]) -> dict[Any, Any]:
     return values | {(task, name): value for name, value in row["degradation"].items()}
 
 
+def known_prior(name: str) -> str:
+    """The name itself. ValueError where it is none of PRIORS: visitors choose from the list, and no folder of the server."""
+    if name not in PRIORS:
+        raise ValueError(f"There is no prior {name!r} here; there are {', '.join(PRIORS)}.")
+    return name
+
+
 def to_query(method: str, values: Values) -> str:
     """The query string of a link to these values: what differs from the preset and the defaults. "" where the picture is no example."""
     example = _example_name(values["photo"])
@@ -125,6 +133,7 @@ def to_query(method: str, values: Values) -> str:
         return ""
     task, usual = values["task"], opening_values(method) | preset_values(method, values["preset"])
     query = {"method": method, "image": example, "task": task, "preset": values["preset"], "seed": int(values["seed"] or 0)}
+    query |= {"prior": values["prior"]} if values["prior"] != usual["prior"] else {}
     changed = {name: values[key, name] for key, name in _own(usual, method, task) if values[key, name] != usual[key, name]}
     if FILES & {name for name, value in changed.items() if value}:
         return ""
@@ -140,6 +149,7 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
     if task not in DAMAGES[method] or preset not in PRESETS[method]:
         raise ValueError(f"The link names the task {task!r} and the preset {preset!r}, which are not both known to {method}.")
     values = opening_values(method) | preset_values(method, preset) | {"photo": str(EXAMPLES / example), "task": task}
+    values["prior"] = known_prior(query.get("prior", values["prior"]))
     try:
         values["seed"] = int(query.get("seed", 0))
         for key, name in _own(values, method, task):

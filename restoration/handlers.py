@@ -21,6 +21,7 @@ from PIL import Image
 
 from restoration import compare, form, images, metrics, recipe
 from restoration.caption import CAPTIONERS
+from restoration.checkpoints import PRIORS, downloaded
 from restoration.corruptions import make_damage
 from restoration.degradations import FILES, TASKS
 from restoration.form import CLEAN, DAMAGES, DEGRADED, EXAMPLES, Values
@@ -98,6 +99,7 @@ def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: 
     result = step.result
     assert result is not None
     status = f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.seed}"
+    status += f" · {html.escape(note)}" if (note := prior.placement.note) else ""
     table = score_table(score_rows(before, result, prior, job.reference))
     pair = (images.to_pil(before), images.to_pil(result.image))
     return pair, status, table, pd.DataFrame(curve), gallery(step, job.reference), stored_file(result, job)
@@ -133,7 +135,7 @@ def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
         raise gr.Error("Choose a picture first: upload one, paste one, or click an example.", print_exception=False)
     yield gr.skip(), "Getting ready…", None, None, None, None
     with one_sentence():
-        yield from show(form.job(method, values), load_prior("embedded"))
+        yield from show(form.job(method, values), load_prior(form.known_prior(values["prior"])))
 
 
 def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
@@ -143,7 +145,7 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
     with one_sentence():
         said, y = recipe.read(file), recipe.read_input(file)
         job = form.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"])
-        yield from show(job, load_prior(said["prior"]))
+        yield from show(job, load_prior(form.known_prior(said["prior"])))
 
 
 def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float) -> Iterator[tuple[Any, ...]]:
@@ -209,14 +211,19 @@ def forecast(method: str, values: Values) -> str:
     return f"About {max(1, seconds_needed(method, values)):.0f} s once the model is loaded." if values["photo"] else "&nbsp;"
 
 
-def describe(photo: str | None, name: str) -> tuple[str, str]:
+def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
     """(caption, note) of the uploaded picture by one of CAPTIONERS."""
     if not photo:
         raise gr.Error("Choose a picture first.", print_exception=False)
     with one_sentence():
         words = CAPTIONERS[name](images.read_image(photo))
-    silent = load_prior("embedded").embed(words.text) is None
-    return words.text, words.note or ("The embedded prior reads no text: the caption is shown but does not guide." if silent else "")
+    silent = not PRIORS[form.known_prior(prior)].text
+    return words.text, words.note or (f"The prior {prior} reads no text: the caption is shown but does not guide." if silent else "")
+
+
+def about_prior(name: str) -> str:
+    """What is worth knowing of a prior before it is chosen."""
+    return PRIORS[name].describe() + ("" if downloaded(name) else ". Not on this machine yet: the first run downloads it.")
 
 
 def read_recipe(file: str | None) -> str:
@@ -240,7 +247,7 @@ def remember(
     entry = {
         "link": form.to_query(method, values),
         "values": {f"{key[0]}.{key[1]}": value for key, value in values.items() if isinstance(key, tuple) and key[1] not in FILES},
-        "chosen": {name: values[name] for name in ("mode", "task", "seed", "preset")},
+        "chosen": {name: values[name] for name in ("mode", "task", "seed", "prior", "preset")},
         "status": status,
         "scores": scores.to_dict("list"),
         "pictures": pictures,

@@ -196,7 +196,7 @@ def test_the_parts_of_a_recipe():
     solver, degradation = RELD(steps=4), Denoise(noise_std=7)
     assert recipe.parts(json.loads(json.dumps(recipe.settings(solver, "embedded", degradation, 0, False)))) == (solver, degradation)
     with pytest.raises(ValueError, match="not of this version"):
-        recipe.parts({"solver": "RELD", "settings": {"nonsense": 1}, "task": "denoise", "degradation": {}})
+        recipe.parts({"solver": "reld", "settings": {"nonsense": 1}, "task": "denoise", "degradation": {}})
 
 
 def launch(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:

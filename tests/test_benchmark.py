@@ -122,7 +122,7 @@ def test_a_blind_solver(tmp_path, photo, capsys):
         (tmp_path / name).mkdir()
         recipe.save_png(picture, tmp_path / name / "a.png", {})
     blind = ["--solver", "latent-indigo", "--preset", "pixel", "--set", "start=enlarged", "steps=2"]
-    drawn = ["--clean", str(tmp_path / "clean"), "--task", "light", "--json", str(tmp_path / "s.json")]
+    drawn = ["--clean", str(tmp_path / "clean"), "--task", "camera-light", "--json", str(tmp_path / "s.json")]
     assert benchmark.main([*drawn, *blind]) == 0
     assert figures(tmp_path / "clean")["images"][0]["scalars"]["LatentINDIGO pixel start=enlarged steps=2"]["residual"] > 0
     pairs = ["--input", str(tmp_path / "small"), "--target", str(tmp_path / "clean")]
