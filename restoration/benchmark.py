@@ -27,7 +27,7 @@ from restoration.inn import enlarge
 from restoration.prior import load_prior
 from restoration.published import PUBLISHED, Scores
 from restoration.realistic import Camera
-from restoration.report import Report, contact_sheet, keep_picture, table
+from restoration.report import Report, best_wiener, contact_sheet, keep_picture, table
 from restoration.run import restore
 from restoration.solvers.base import Solver
 
@@ -205,7 +205,7 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     label = name_of(solver, args)
     methods[label] = solved(solver, degradation, args)
     records[label] = recipe.settings(solver, args.prior, degradation, args.seed, bool(args.clean)) | {"enlarge": args.enlarge}
-    report, added = Report(args.json, damage(task, args), records), 0
+    report, added = Report(args.json, damage(task, args), records, label), 0
     for number, (name, y, clean) in enumerate(tqdm(todo)):
         origin = {"seed": args.seed + number} if args.clean else {"input": recipe.fingerprint(y)}
         report.picture(name, {"clean": recipe.fingerprint(clean)} | origin)
@@ -238,10 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         report, label, added = compare(args)
-        means = report.means()
-        wieners = [label for label in means if label.startswith("Wiener ")]
-        best = max(wieners, key=lambda label: means[label]["PSNR"], default=None)
-        means = {label: scores for label, scores in means.items() if label not in wieners or label == best}
+        means = best_wiener(report.means())
         print(table(means, PUBLISHED.get(args.published, {})))
         versions = ", ".join([*(f"{package} {version}" for package, version in recipe.versions().items()), f"{torch.get_num_threads()} threads"])
         print(f"\n{report.improved(label)}")

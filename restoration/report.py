@@ -16,6 +16,7 @@ from restoration.published import Scores
 
 CELL, ROWS = 256, 24  # of the contact sheet: side of a cell in pixels, pictures at most
 HEADING = 16  # pixels
+RESULT = "result"
 
 
 class Report:
@@ -25,7 +26,9 @@ class Report:
     figures are added, else ValueError.
     """
 
-    def __init__(self, path: str | None, data: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]):
+    def __init__(self, path: str | None, data: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]], current: str):
+        """methods: those of this run, with {} for a classical one; current: the solver's among them, called "result" in the file."""
+        self._current = current
         self._path = Path(path) if path else None
         self._data = _plain(data)
         found = self._read() if self._path and self._path.exists() else {"data": self._data, "methods": {}, "images": []}
@@ -40,7 +43,8 @@ class Report:
         assert self._path is not None
         try:
             found = json.loads(self._path.read_text())
-            return {key: found[key] for key in ("data", "methods", "images")}
+            images = [{key: value for key, value in row.items() if key != RESULT} for row in found["images"]]
+            return {"data": found["data"], "methods": found["methods"], "images": images}
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{self._path} is not a file of benchmark scores; choose another --json FILE.") from None
 
@@ -79,14 +83,31 @@ class Report:
         return sorted((row for row in self._rows.values() if self._now <= row.keys()), key=lambda row: row["name"])
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        rows = sorted(self._rows.values(), key=lambda row: row["name"])
-        return {"data": self._data, "methods": self._methods, "pictures in mean": len(self.names), "mean": self.means(), "images": rows}
+        """JSON-ready: "mean" and "images" hold the input, the classical baselines and this run's solver as "result"; "rows" all means."""
+        rows = [row | ({RESULT: row[self._current]} if self._current in row else {}) for row in self._rows.values()]
+        means = self.means()
+        classical = {label: scores for label, scores in means.items() if not self._methods[label]}
+        return {
+            "settings": self._data | self._methods[self._current],
+            "mean": best_wiener(classical) | ({RESULT: means[self._current]} if self._current in means else {}),
+            "images": sorted(rows, key=lambda row: row["name"]),
+            "pictures in mean": len(self.names),
+            "rows": means,
+            "data": self._data,
+            "methods": self._methods,
+        }
 
     @property
     def names(self) -> list[str]:
         """The pictures that every method of this run has."""
         return [row["name"] for row in self._complete()]
+
+
+def best_wiener(means: Mapping[str, Scores]) -> dict[str, Scores]:
+    """The means with one Wiener filter only, of the balance that is best on the set."""
+    wieners = [label for label in means if label.startswith("Wiener ")]
+    best = max(wieners, key=lambda label: means[label]["PSNR"], default=None)
+    return {label: scores for label, scores in means.items() if label not in wieners or label == best}
 
 
 def _plain(value: Any) -> Any:

@@ -33,7 +33,9 @@ def figures(clean: Path) -> dict:
 def test_a_table_beside_baselines_and_published_rows(clean, capsys):
     assert benchmark.main(arguments(clean, "--published", "Kodak24", "--seed", "5")) == 0
     found, printed = figures(clean), capsys.readouterr().out
-    assert found["mean"]["RELD fast"]["PSNR"] > found["mean"]["input"]["PSNR"] + 4
+    assert found["mean"]["result"]["PSNR"] > found["mean"]["input"]["PSNR"] + 4
+    assert found["mean"].keys() == {"input", "non-local means (noise 25)", "result"} and "seconds" in found["mean"]["result"]
+    assert found["images"][0]["result"] == found["images"][0]["RELD fast"] and found["settings"]["seed"] == 5
     assert [row["name"] for row in found["images"]] == ["a.png", "b.png"]
     assert found["methods"]["RELD fast"]["seed"] == 5 and "torch" in found["methods"]["RELD fast"]["versions"]
     assert "| non-local means (noise 25) | measured | " in printed and "| LD-RPS | published | 28.640 | – | – | 0.841 |" in printed
@@ -50,7 +52,7 @@ def test_a_second_run_adds_and_computes_nothing_twice(clean, capsys, monkeypatch
     assert benchmark.main(arguments(clean, "--set", "steps=2")) == 0  # nothing more
     assert [line.split("; ")[1].split(" ")[0] for line in capsys.readouterr().out.splitlines() if "Means" in line] == ["3", "3", "2", "0"]
     assert len(calls) == len(set(calls)) == 2
-    assert figures(clean)["mean"].keys() == {"input", "non-local means (noise 25)", "RELD fast", "RELD fast steps=2"}
+    assert figures(clean)["rows"].keys() == {"input", "non-local means (noise 25)", "RELD fast", "RELD fast steps=2"}
     assert figures(clean)["images"][0]["RELD fast"] == first["images"][0]["RELD fast"]
 
 
@@ -110,7 +112,7 @@ def test_pairs_go_by_name(clean, tmp_path, photo, capsys):
     mirrored = [row["input"]["PSNR"] for row in json.loads((tmp_path / "p.json").read_text())["images"]]
     assert mirrored[0] == pytest.approx(mirrored[1], abs=0.01)
     assert benchmark.main([*options, "--json", str(tmp_path / "p.json"), "--enlarge", "2"]) == 0  # as LD-RPS takes its pictures
-    assert json.loads((tmp_path / "p.json").read_text())["mean"]["LD-RPS auto steps=2 at ×2"]["ceiling"] > 30
+    assert json.loads((tmp_path / "p.json").read_text())["rows"]["LD-RPS auto steps=2 at ×2"]["ceiling"] > 30
     assert "| gamma + grey-world | measured |" in capsys.readouterr().out
     (tmp_path / "dark" / "b.png").rename(tmp_path / "dark" / "c.png")
     assert benchmark.main(options) == 2
@@ -141,7 +143,7 @@ def test_the_contact_sheet(clean, tmp_path):
     assert benchmark.main(arguments(clean, "--set", "steps=2", "--name", "two/steps", "--pictures", str(folder))) == 0
     with Image.open(folder / "sheet.png") as sheet:
         assert sheet.width == 5 * CELL
-    assert (folder / "two-steps" / "b.png").exists() and "two/steps" in figures(clean)["mean"]
+    assert (folder / "two-steps" / "b.png").exists() and "two/steps" in figures(clean)["rows"]
 
 
 def test_published_rows_are_marked():
