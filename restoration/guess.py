@@ -21,7 +21,7 @@ EXPOSURE_POWER = 0.9
 VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12  # of the dark channel; of the short side; of the short side
 CLEAREST = 0.9  # a veil is kept below this share of the air light, where nothing of the picture is left
 LAMP = 3.0  # white is at most this often the mean, so that one lamp does not hide that the rest is dark
-DARK_WHITE = 0.6  # auto: a picture whose white is below this is too dark
+DARK_WHITE = 0.45  # auto: a picture whose white is below this is too dark
 # auto: hazy where the mean veil less a quarter of the mean saturation is above this; finds 91 % of hazy, mistakes 3 % of clean pictures
 HAZY_VEIL, COLOURFUL = 0.25, 0.25
 NOISE_FACTOR = 1.4  # photographs are usually reduced, which correlates their noise and hides some of it from the estimate
@@ -61,7 +61,8 @@ def first_guess(y: Tensor, kind: str) -> Guess:
     if kind == "auto" and (dark or grey or veil.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() < HAZY_VEIL):
         veil = torch.zeros_like(veil)
     guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
-    noise = NOISE_FACTOR * max(noise_level(guess.invert(y)) ** 2 - TEXTURE**2, 0.0) ** 0.5
+    channels = 3**0.5 if grey else 1.0  # equal noise in all channels is as much in brightness as independent noise √3 times as strong
+    noise = channels * NOISE_FACTOR * max(noise_level(guess.invert(y)) ** 2 - TEXTURE**2, 0.0) ** 0.5
     return dataclasses.replace(guess, noise=noise)
 
 

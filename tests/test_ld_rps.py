@@ -19,6 +19,8 @@ from restoration.solvers.ld_rps import LDRPS, PRESETS, free_run
 # the paper's algorithm, small enough for a tiny prior: 6 steps, 2 of them before guidance, one recurrence of 3
 SMALL = LDRPS(first=899, steps=6, guide_below=700, again=449, recurrences=1, width=8, scale=2e4, quality_below=400, text_guidance=3.0)
 
+NOTHING = first_guess(torch.full((1, 3, 16, 16), 0.5), "none")
+
 
 def picture(seed=0, size=(24, 24)) -> Tensor:
     return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(seed))
@@ -47,7 +49,7 @@ def seeds_of(seed=0):
 
 
 def test_1_the_grid_and_the_levels(text_prior):
-    first, *again = LDRPS(recurrences=2).passes(text_prior, 0.0)
+    first, *again = LDRPS(recurrences=2).passes(text_prior, NOTHING)
     assert first == tuple(range(899, 0, -2)) and len(first) == 450
     assert again == [tuple(range(449, 0, -2))] * 2 and len(again[0]) == 225
     for t, alpha_bar in {899: 0.0143, 699: 0.0831, 449: 0.3485, 99: 0.895, 1: 0.9983, 0: 0.9991}.items():
@@ -61,7 +63,7 @@ def test_1_the_grid_and_the_levels(text_prior):
 def test_4_without_guidance_it_is_plain_ddim(text_prior):
     solver = LDRPS(**vars(SMALL) | {"scale": 0.0, "recurrences": 0})
     steps = run(text_prior, picture(), solver)
-    expected = plain_ddim(text_prior, seeds_of()[0], (1, 4, 12, 12), solver.passes(text_prior, 0.0), solver.clamp)
+    expected = plain_ddim(text_prior, seeds_of()[0], (1, 4, 12, 12), solver.passes(text_prior, NOTHING), solver.clamp)
     assert torch.allclose(steps[-1].image, text_prior.decode(expected, (24, 24)), atol=1e-4)
 
 
@@ -74,7 +76,7 @@ def test_4_the_companion_is_the_same_whatever_the_picture(text_prior, monkeypatc
             free_run.cache_clear()
             run(text_prior, y)
     assert len(seen[0]) == 9 and all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
-    shape, passes = (1, 4, 12, 12), SMALL.passes(text_prior, 0.0)
+    shape, passes = (1, 4, 12, 12), SMALL.passes(text_prior, NOTHING)
     last = free_run(text_prior, seeds_of()[1], shape, (24, 24), passes, ("", 3.0), SMALL.clamp, "latent", 1.0)[8]
     end = ddim_step(last.z0, last.eps, text_prior.alpha_bar[0])
     assert torch.allclose(end, plain_ddim(text_prior, seeds_of()[1], shape, passes, SMALL.clamp), atol=1e-5)
@@ -131,7 +133,7 @@ def literal(prior, y, solver, seed=0):
     alignment = Alignment(y, solver._weights(), solver.width, generator)
     z = torch.cat([randn((1, 4, size[0] // 2, size[1] // 2), g, prior.device) for g in (own, other)])
     text = torch.cat([prior.embed(""), prior.embed(solver.prompt)[-1:]])
-    for number, times in enumerate(solver.passes(prior, 0.0)):
+    for number, times in enumerate(solver.passes(prior, NOTHING)):
         if number:
             noise = torch.cat([randn(z[:1].shape, g, prior.device) for g in (generator, other)])
             z = add_noise(z, noise, prior.alpha_bar[times[0]])

@@ -19,6 +19,7 @@ features of y are computed once; an empty prompt needs one run of the denoiser i
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -33,6 +34,7 @@ from restoration.guess import GUESSES, Guess, first_guess
 from restoration.prior import LatentPrior
 from restoration.solvers.base import Step
 
+COLOURLESS = 10.0  # ours: the level at which a latent no longer says that its picture is grey
 CODEC_ERROR = 4 / 255  # ours: about what the embedded codec's round trip of a photograph loses
 Passes = tuple[tuple[int, ...], ...]
 
@@ -51,7 +53,6 @@ class LDRPS(Checked):
     start: str = knob("noise", "noise: as in the paper · picture: from the encoded picture", choices=("noise", "picture"))
     start_level: float = knob(0.0, "Noise level to start from with a picture, in 1/255; at least that of the picture's noise", low=0.0, high=2550.0)
     fresh_noise: float = knob(1.0, "Noise added to a start picture and before a recurrence, in units of the level", low=0.0, high=1.0)
-    churn: float = knob(0.0, "Share of the noise that is drawn anew at each step; 0: as in the paper", low=0.0, high=1.0)
     first: int = knob(899, "First timestep with a start from noise", low=1, high=999)
     steps: int = knob(450, "Steps of the first pass", low=1, high=1000)
     recurrences: int = knob(2, "How many times the result is noised again and refined (R)", low=0, high=8)
@@ -94,7 +95,7 @@ class LDRPS(Checked):
         seeds = [int(torch.randint(2**62, (), generator=generator)) for _ in range(2)]
         matrix = None if self.psi_start == "random" else grey_matrix() if guess.grey else torch.eye(3)
         alignment = Alignment(target, self._weights(), self.width, generator, matrix, _features(self.features))
-        passes = self.passes(prior, guess.noise)
+        passes = self.passes(prior, guess)
         z = self._first_latent(prior, target, passes[0][0], seeds[0], generator)
         free = [free_run(prior, seed, tuple(z.shape), size, passes, self._wording(), self.clamp, self.renoise, self.fresh_noise) for seed in seeds]
         total, done, finished = sum(map(len, passes)), 0, {}
@@ -102,7 +103,8 @@ class LDRPS(Checked):
             if number:  # recurrence: back to γT
                 z = _noise_again(prior, z, times[0], size, self.renoise, self.fresh_noise, generator)
             for k, (t, t_next) in enumerate(zip(times, (*times[1:], 0), strict=True)):
-                guided = t < self.guide_below and k % self.guide_every == 0
+                doubt = self._doubt(prior, guess, times[0])
+                guided = t < self.guide_below and k % self.guide_every == 0 and doubt < math.inf
                 if self.start == "noise" and not number and t >= self.guide_below:
                     z0, eps, x = free[0][done]  # not yet guided: independent of y
                 else:
@@ -110,10 +112,8 @@ class LDRPS(Checked):
                     x = None
                 others = [] if self.companion == "none" else [free[1][done].x.to(z.device)]
                 # x1 = D(ẑ0); one step of ψ on {x1, x2}; g = s ∇_{ẑ0} loss(ψ(x1), y)
-                pull, scalars, views = self._align_and_guide(prior, alignment, z0, x, others, t, size, guided, guess)
+                pull, scalars, views = self._align_and_guide(prior, alignment, z0, x, others, t, size, guided, guess, doubt)
                 factor = 1.0 if self.step == "constant" else prior.alpha_bar[t_next].sqrt().float()
-                if self.churn:
-                    eps = (1 - self.churn) ** 0.5 * eps + self.churn**0.5 * randn(eps.shape, generator, eps.device)
                 z = ddim_step(z0, eps, prior.alpha_bar[t_next]) - factor * pull
                 done += 1
                 if k == len(times) - 1:
@@ -121,14 +121,26 @@ class LDRPS(Checked):
                 image = self._finish(alignment, _decode(prior, z, size), guess) if done == total else None
                 yield Step(done, total, z0, f"pass {number}, timestep {t}", scalars, image, views | finished)
 
-    def passes(self, prior: LatentPrior, noise: float) -> Passes:
-        """The timesteps of the first pass and of every recurrence, falling; noise: the picture's, [0,1] units."""
-        first = self.first
+    def passes(self, prior: LatentPrior, guess: Guess) -> Passes:
+        """The timesteps of the first pass and of every recurrence, falling."""
+        first, again, recurrences = self.first, self.again, self.recurrences
         if self.start == "picture":
-            first = max(1, prior.timestep(max(self.start_level / 255, noise)))
+            quiet = prior.timestep(guess.noise) if guess.noise else 0
+            first = max(1, prior.timestep(max(self.start_level / 255, COLOURLESS if guess.grey else 0.0, 1e-9)), quiet)
+            again = max(again, quiet)
+            recurrences += guess.grey and quiet > 0  # first the colours, which are pulled towards y with its noise, then the noise
         stride = max(1, (first + 1) // self.steps)
         times = tuple(range(first, 0, -stride))[: self.steps]
-        return (times, *[tuple(t for t in times if t <= self.again) or times[-1:]] * self.recurrences)
+        stride = max(1, (again + 1) // self.steps)
+        later = tuple(t for t in times if t <= self.again) if self.start == "noise" else tuple(range(again, 0, -stride))[: self.steps]
+        return (times, *[later or times[-1:]] * recurrences)
+
+    def _doubt(self, prior: LatentPrior, guess: Guess, first: int) -> float:
+        """Variance of what y still says once a pass has begun: a start from it at σ, without fresh noise, holds a precision of 1/σ² (ours)."""
+        if self.fresh_noise == 1 or guess.noise == 0:
+            return guess.noise**2
+        left = guess.noise**-2 - prior.sigmas[first].item() ** -2
+        return 1 / left if left > 0 else math.inf
 
     def _align_and_guide(
         self,
@@ -141,6 +153,7 @@ class LDRPS(Checked):
         size: tuple[int, int],
         guided: bool,
         guess: Guess,
+        doubt: float,
     ) -> tuple[Tensor, dict[str, float], dict[str, Tensor]]:
         """One training step of ψ, then the step that the clean estimate z0 takes towards y: (pull (1,C,h,w), scalars, views).
 
@@ -156,7 +169,7 @@ class LDRPS(Checked):
             if guided:
                 loss = alignment.loss(_brightness_only(x) if guess.grey else x, pictures, t < self.quality_below)
                 (gradient,) = torch.autograd.grad(loss, leaf)
-                pull = self._step_length(prior, alignment, leaf.detach(), gradient, t, size, guess.noise) * gradient
+                pull = self._step_length(prior, alignment, leaf.detach(), gradient, t, size, doubt) * gradient
         with torch.no_grad():
             damaged = alignment.psi(x.detach())
             scalars["residual"] = (damaged - alignment.y).square().mean().sqrt().item()
@@ -165,9 +178,9 @@ class LDRPS(Checked):
 
     @torch.no_grad()
     def _step_length(
-        self, prior: LatentPrior, alignment: Alignment, z0: Tensor, gradient: Tensor, t: int, size: tuple[int, int], noise: float
+        self, prior: LatentPrior, alignment: Alignment, z0: Tensor, gradient: Tensor, t: int, size: tuple[int, int], doubt: float
     ) -> float | Tensor:
-        """s of the official code at any size, or the minimiser along -gradient of mean (ψ(D(z)) - y)² + λ mean (z - z0)², λ = noise²/σ_t².
+        """s of the official code at any size, or the minimiser along -gradient of mean (ψ(D(z)) - y)² + λ mean (z - z0)², λ = doubt/σ_t².
 
         The second is ours: it adapts to ψ's gain and to any latent scale, and it stops trusting y where the diffusion's noise is the lesser.
         """
@@ -177,7 +190,7 @@ class LDRPS(Checked):
         h = 1e-2 / gradient.square().mean().sqrt().clamp_min(1e-12)
         moved = (alignment.psi(prior.decode(z0 - h * gradient, size)) - alignment.psi(prior.decode(z0, size))) / h
         pixels = moved.numel()
-        curvature = 2 * moved.square().mean() + 2 * noise**2 / prior.sigmas[t].float() ** 2 * square / pixels
+        curvature = 2 * moved.square().mean() + 2 * doubt / prior.sigmas[t].float() ** 2 * square / pixels
         return self.scale * square / curvature.clamp_min(1e-20)
 
     @torch.no_grad()
@@ -188,9 +201,11 @@ class LDRPS(Checked):
         with torch.enable_grad():
             leaf = x.requires_grad_()
             free = _brightness_only(leaf) if guess.grey else leaf
-            (gradient,) = torch.autograd.grad((alignment.psi(free) - alignment.y).square().mean(), leaf)
+            residual = (alignment.psi(free) - alignment.y).square().mean()
+            (gradient,) = torch.autograd.grad(residual, leaf)
+        error = (residual.detach() - guess.noise**2).clamp_min(CODEC_ERROR**2)  # of x, as a variance: what noise does not explain
         moved = (alignment.psi(x) - alignment.psi(x - gradient)).square().mean()
-        curvature = 2 * moved + 2 * (guess.noise / CODEC_ERROR) ** 2 * gradient.square().mean()
+        curvature = 2 * moved + 2 * guess.noise**2 / error * gradient.square().mean()
         return x.detach() - gradient.square().sum() / curvature.clamp_min(1e-20) * gradient
 
     def _first_latent(self, prior: LatentPrior, target: Tensor, t: int, seed: int, generator: torch.Generator) -> Tensor:
@@ -287,20 +302,18 @@ def _features(name: str) -> Callable[[Tensor], Tensor]:
 
 # embedded prior, ours: every difference from the paper is a row of the ablation table
 FAST: dict[str, Any] = {
-    "start": "picture", "fresh_noise": 0.0, "steps": 6, "recurrences": 0, "guide_below": 1000, "step": "line search", "scale": 0.1, "clamp": 1.0,
-    "width": 16, "psi_start": "exact", "companion": "none", "output": "consistent",
+    "start": "picture", "fresh_noise": 0.0, "steps": 6, "recurrences": 0, "again": 1, "guide_below": 1000, "step": "line search", "scale": 1.0,
+    "clamp": 1.0, "width": 16, "psi_start": "exact", "companion": "none", "output": "consistent",
     "perceptual": 0.0, "adversarial": 0.0, "fit_adversarial": 0.0, "fit_perceptual": 0.0, "brightness": 0.0, "colour": 0.0,
 }  # fmt: skip
-
-COLOUR = FAST | {"guess": "grey", "start_level": 2550.0, "steps": 4, "scale": 1.0}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "auto": FAST | {"guess": "auto"},
     "low-light": FAST | {"guess": "exposure"},
     "dehaze": FAST | {"guess": "veil"},
     "denoise": FAST,
-    "colorize": COLOUR,
+    "colorize": FAST | {"guess": "grey"},
     "low-light+denoise": FAST | {"guess": "exposure"},
-    "colorize+denoise": COLOUR,
+    "colorize+denoise": FAST | {"guess": "grey"},
     "paper": {},
 }
