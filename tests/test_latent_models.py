@@ -133,7 +133,7 @@ def test_a_schedule_that_ends_in_noise_alone(folders):
     prior = load(folders["sd2"])
     scheduler = DDIMScheduler(rescale_betas_zero_snr=True, prediction_type="v_prediction")
     last = LatentPrior("zero", prior._vae, prior._unet, scheduler, prior.device, *prior._readers[0])
-    assert torch.isfinite(last.sigmas).all() and last.timestep(1e3) >= 998
+    assert torch.isfinite(last.sigmas).all() and last.timestep(1e3) > 980
     assert all(torch.isfinite(part).all() for part in last.denoise(torch.randn(1, 4, 8, 8), 999))
 
 

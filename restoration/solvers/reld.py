@@ -132,7 +132,7 @@ class RELD(Checked):
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
     # LATINO's idea (reld.md §4.4): few calls, each from fresh noise, for distilled priors, whose estimate is a sharp picture at any level.
-    # The levels fall 3.2-fold a step, and the image of one level meets the denoiser of the next: hence 10 times the penalty (ours).
+    # The levels fall 3.2-fold a step, and the image of one level meets the denoiser of the next: hence the larger penalty (ours).
     "few-step": {"steps": 4, "start_level": 128.0, "end_level": 4.0, "renoise": 1.0, "penalty": 2.3},
     "faithful": {"splitting": "pixel", "steps": 100, "start_level": 12.0, "end_level": 12.0, "penalty": 1.0},
 }
