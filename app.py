@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from unittest import mock
@@ -17,6 +16,7 @@ from restoration.checkpoints import PRIORS
 from restoration.corruptions import CAMERAS, CORRUPTIONS
 from restoration.degradations import FILES, TASKS
 from restoration.form import CLEAN, DAMAGES, DEGRADED, EXAMPLES, Values
+from restoration.prior import load_prior
 from restoration.solvers import PRESETS, SOLVERS
 
 INTRO = """# Latent restoration
@@ -223,7 +223,8 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         return {parts[name]: value for name, value in values.items()} | dict(zip(outputs, shown, strict=True))
 
     everything = [*parts.values(), *outputs]
-    running: Any = {"show_progress": "hidden", "scroll_to_output": True} | ON_DEVICE | PRIVATE
+    # the place in the queue is shown over the status line
+    running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True} | ON_DEVICE | PRIVATE
     event = start.click(on_gpu(handler, method, named), set(parts.values()), outputs, **running)
     opened = page.load(open_page, None, [*everything, linked, tabs], show_progress="hidden", **PRIVATE)
     repeated = opened.then(on_gpu(run_if_linked, method, named), {*parts.values(), linked}, outputs, **running | {"scroll_to_output": False})
@@ -278,7 +279,8 @@ def compare_tab() -> None:
         handlers.compare_all,
         [photo, damage, methods, seeds],
         [status, pictures, scores, file],
-        show_progress="hidden",
+        show_progress="minimal",
+        show_progress_on=status,
         scroll_to_output=True,
         **ON_DEVICE,
         **PRIVATE,
@@ -298,13 +300,13 @@ def repeat_tab() -> None:
             outputs = result_column("ld-rps")
 
     file.change(handlers.read_recipe, file, text, show_progress="hidden", **PRIVATE)
-    event = start.click(handlers.repeat, file, outputs, show_progress="hidden", **ON_DEVICE, **PRIVATE)
+    event = start.click(handlers.repeat, file, outputs, show_progress="minimal", show_progress_on=outputs[1], **ON_DEVICE, **PRIVATE)
     stop.click(lambda: "Stopped.", None, outputs[1], cancels=[event], **PRIVATE)
 
 
 def on_gpu(handler: Callable[..., Any], method: str, named: Callable[..., Values]) -> Callable[..., Any]:
     """On ZeroGPU: the handler on a GPU for the time that the page estimates; elsewhere the handler itself."""
-    if not os.environ.get("SPACES_ZERO_GPU"):
+    if not handlers.ZERO_GPU:
         return handler
     import spaces
 
@@ -347,4 +349,6 @@ def programming_interface() -> None:
 
 
 if __name__ == "__main__":
+    if handlers.ZERO_GPU:  # models have to be placed before the first visitor comes; elsewhere they are loaded at first use
+        load_prior("embedded", handlers.DEVICE)
     build().queue(max_size=20).launch(**LAUNCH)

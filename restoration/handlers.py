@@ -30,6 +30,8 @@ from restoration.run import estimate_seconds, restore, score_rows, synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Result, Step
 
+ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))  # a Space whose GPU is there while a decorated handler runs
+DEVICE = "cuda" if ZERO_GPU else None  # there nothing can be measured beforehand; elsewhere the one with most free memory
 PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration
 TIME_LIMIT = float(os.environ.get("RESTORATION_TIME_LIMIT", 600))  # seconds a run may take: the device is shared
 HISTORY, HISTORY_BYTES = 6, 400_000  # runs that the browser keeps of each method, and how large their files may be
@@ -135,7 +137,7 @@ def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
         raise gr.Error("Choose a picture first: upload one, paste one, or click an example.", print_exception=False)
     yield gr.skip(), "Getting ready…", None, None, None, None
     with one_sentence():
-        yield from show(form.job(method, values), load_prior(form.known_prior(values["prior"])))
+        yield from show(form.job(method, values), load_prior(form.known_prior(values["prior"]), DEVICE))
 
 
 def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
@@ -145,7 +147,7 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
     with one_sentence():
         said, y = recipe.read(file), recipe.read_input(file)
         job = form.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"])
-        yield from show(job, load_prior(form.known_prior(said["prior"])))
+        yield from show(job, load_prior(form.known_prior(said["prior"]), DEVICE))
 
 
 def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float) -> Iterator[tuple[Any, ...]]:
@@ -154,7 +156,7 @@ def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float
         raise gr.Error("Choose a picture and at least one method.", print_exception=False)
     yield "Getting ready…", None, None, None
     with one_sentence():
-        clean, prior, began = images.read_image(photo), load_prior("embedded"), time.monotonic()
+        clean, prior, began = images.read_image(photo), load_prior("embedded", DEVICE), time.monotonic()
         runs = [tuple(choice.split(SEPARATOR)) for choice in choices]
         for state in compare.compare(clean, damage, runs, int(seeds), prior, steps_of):  # type: ignore[arg-type]
             left = (time.monotonic() - began) / max(state.share, 1e-3) * (1 - state.share)
@@ -294,7 +296,7 @@ def restored(method: str, photo: str | None, task: str, preset: str, settings: s
     with one_sentence():
         values = form.opening_values(method) | form.preset_values(method, preset) | {"photo": photo, "mode": DEGRADED, "task": task, "seed": seed}
         values |= form.settings_values(method, task, settings)
-        job, prior = form.job(method, values), load_prior("embedded")
+        job, prior = form.job(method, values), load_prior("embedded", DEVICE)
         *_, last = steps_of(job, prior)
         assert last.result is not None
         facts = {"scores": dict(last.result.scores), "seconds": last.result.seconds, "recipe": last.result.recipe}

@@ -68,11 +68,21 @@ def test_garbage_is_answered_with_one_sentence(tab, tmp_path):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_window(browser, address, width):
-    page = browser.new_page(viewport={"width": width, "height": 800})
-    page.goto(address)
-    page.get_by_text("computed beforehand").wait_for()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_tab_fits_the_window(browser, address, width, theme, tmp_path):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(f"{address}?__theme={theme}")
+    page.get_by_text("computed beforehand").first.wait_for()
+    for name in ("RELD", "LatentINDIGO", "LD-RPS", "Compare", "Repeat", "About"):
+        tab = page.get_by_role("tab", name=name, exact=True)
+        if not tab.is_visible():  # on a phone it is behind the three dots
+            page.get_by_label("More tabs").click()
+            tab = page.locator(".overflow-dropdown").get_by_text(name, exact=True)
+        tab.click()
+        page.wait_for_timeout(500)
+        page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("img:not([alt])").count() == 0
     page.close()
 
 

@@ -21,7 +21,7 @@ from restoration.solvers.latent_indigo import LatentINDIGO, _Camera
 def mean_of_blocks(monkeypatch) -> LiftingINN:
     """The untrained network: exactly the reduction to means of 4×4 blocks."""
     inn = LiftingINN().eval().requires_grad_(False)
-    monkeypatch.setattr(latent_indigo, "load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.inn.load_inn", lambda *_: inn)
     return inn
 
 
@@ -32,7 +32,7 @@ def latent_network(monkeypatch) -> LiftingINN:
     for lift in (*inn.predictors, *inn.updaters):
         torch.nn.init.normal_(lift.leave.weight, std=0.05)
         torch.nn.init.normal_(lift.cells[0].second.weight, std=0.05)
-    monkeypatch.setattr(latent_indigo, "load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.inn.load_inn", lambda *_: inn)
     return inn
 
 
