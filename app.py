@@ -137,7 +137,7 @@ def picture_column(method: str) -> Inputs:
                 for field in form.knobs(TASKS[name]):
                     parts[name, field.name] = control(field, opening[name, field.name])
     parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info="The model that knows what photographs look like")
-    about = gr.Markdown()
+    about = gr.Markdown(handlers.about_prior("embedded"))
     parts["prior"].input(handlers.about_prior, parts["prior"], about, show_progress="hidden", **PRIVATE)
     parts["preset"] = gr.Dropdown(list(PRESETS[method]), label="Preset", info="Fills in the method's settings")
     if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:  # type: ignore[attr-defined]
@@ -298,6 +298,7 @@ def repeat_tab() -> None:
             text = gr.Code(label="Its recipe", language="json", interactive=False)
         with gr.Column(scale=3, min_width=320):
             outputs = result_column("ld-rps")
+            outputs[1].value = "Drop a picture that carries its recipe and press Repeat."  # type: ignore[attr-defined]
 
     file.change(handlers.read_recipe, file, text, show_progress="hidden", **PRIVATE)
     event = start.click(handlers.repeat, file, outputs, show_progress="minimal", show_progress_on=outputs[1], **ON_DEVICE, **PRIVATE)

@@ -13,7 +13,6 @@ from restoration import metrics, realistic
 from restoration.diffusion import add_noise
 from restoration.inn import LiftingINN, enlarge
 from restoration.run import restore
-from restoration.solvers import latent_indigo
 from restoration.solvers.latent_indigo import LatentINDIGO, _Camera
 
 

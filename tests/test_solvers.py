@@ -11,7 +11,7 @@ from restoration import metrics
 from restoration.degradations import TASKS
 from restoration.inn import LiftingINN, Restorer
 from restoration.run import restore
-from restoration.solvers import PRESETS, SOLVERS, latent_indigo
+from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
 
@@ -37,9 +37,9 @@ def networks(monkeypatch) -> None:
         return inn.eval().requires_grad_(False)
 
     made = {(d, s): load(d, s, "", "") for d in ("latent", "pixel") for s in (1, 2, 4)}
-    monkeypatch.setattr(latent_indigo, "load_inn", lambda domain, scale, prior, device: made[domain, scale])
+    monkeypatch.setattr("restoration.inn.load_inn", lambda domain, scale, prior, device: made[domain, scale])
     first = {s: Restorer(s, width=8, cells=1).requires_grad_(False) for s in (1, 2, 4)}
-    monkeypatch.setattr(latent_indigo, "load_restorer", lambda scale, device: first[scale])
+    monkeypatch.setattr("restoration.inn.load_restorer", lambda scale, device: first[scale])
 
 
 def run(prior, y, solver, task, **options):
