@@ -137,7 +137,7 @@ class LDRPS(Checked):
         if self.fresh_noise == 1 or guess.noise == 0:
             return guess.noise**2
         left = guess.noise**-2 - prior.sigmas[first].item() ** -2
-        return 1 / left if left > 0 else math.inf
+        return 1 / left if left > 0.05 * guess.noise**-2 else math.inf  # timesteps miss a level by up to 1 %
 
     def _align_and_guide(
         self,
@@ -301,7 +301,7 @@ def _features(name: str) -> Callable[[Tensor], Tensor]:
 FAST: dict[str, Any] = {
     "start": "picture", "fresh_noise": 0.0, "steps": 6, "recurrences": 0, "again": 1, "guide_below": 1000, "step": "line search", "scale": 1.0,
     "clamp": 1.0, "width": 16, "psi_start": "exact", "companion": "none", "output": "consistent",
-    "perceptual": 0.0, "adversarial": 0.0, "fit_adversarial": 0.0, "fit_perceptual": 0.0, "brightness": 0.0, "colour": 0.0,
+    "perceptual": 0.0, "adversarial": 0.0, "fit_pixel": 0.0, "fit_adversarial": 0.0, "fit_perceptual": 0.0, "brightness": 0.0, "colour": 0.0,
 }  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
