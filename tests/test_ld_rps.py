@@ -281,8 +281,9 @@ def test_auto_sees_past_a_lamp_and_leaves_a_good_picture_alone(photo, embedded):
     assert first_guess(night, "auto").gain < 0.5
     guess = first_guess(photo, "auto")
     assert guess.gain == 1 and not guess.grey and guess.veil.max() == 0
-    kept = run(embedded, photo, LDRPS(**PRESETS["auto"]))[-1].result.image
-    assert metrics.psnr(kept, photo) > 40
+    last = run(embedded, photo, LDRPS(**PRESETS["auto"]))[-1]
+    assert metrics.psnr(last.result.image, photo) > 40 and last.note.startswith("found: ")
+    assert "too dark" in first_guess(night, "auto").describe() and "too dark" not in guess.describe()
 
 
 # gain in dB over the input on one real photograph, with a margin below what was measured
