@@ -176,6 +176,8 @@ class Alignment:
     def fit(self, pictures: Tensor, guided: bool) -> Mapping[str, float]:
         """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes the look of y. §1.9."""
         w = self.weights
+        if not (w.fit_pixel or w.fit_perceptual or w.fit_adversarial):
+            return {}  # nothing to learn; Adam would turn the weight decay alone into full steps
         with torch.no_grad():
             anchor = torch.einsum("ij,bjhw->bihw", self._anchor, pictures)
         with torch.enable_grad():

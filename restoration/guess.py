@@ -49,6 +49,16 @@ class Guess:
         """The damage as guessed, without the loss of colour: invert(forward(x)) = x for x (1,3,h,w) in [0,1]."""
         return self.gain * x.clamp(0, 1) ** (1 / self.power) * (1 - self.veil) + self.air * self.veil
 
+    def describe(self) -> str:
+        """In words what is wrong with the picture and how much."""
+        parts = {
+            f"too dark ({self.gain:.0%} of white)": self.gain < 1,
+            f"hazy ({self.veil.mean().item():.0%})": self.veil.max() > 0,
+            "no colour": self.grey,
+            f"noisy ({255 * self.noise:.0f}/255)": self.noise > 0,
+        }
+        return " · ".join(part for part, present in parts.items() if present) or "nothing amiss"
+
 
 def first_guess(y: Tensor, kind: str) -> Guess:
     """What kind (one of GUESSES) of damage y (1,3,h,w) in [0,1] has and how strong; "auto" looks for each of them."""

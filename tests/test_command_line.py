@@ -29,6 +29,21 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert len(lines) == 4 and all(line.startswith("error: ") for line in lines)
 
 
+def test_blind_solvers_need_no_task(tmp_path, photo, capsys):
+    (tmp_path / "clean").mkdir()
+    for path in ("in.png", "clean/a.png"):
+        recipe.save_png(photo[..., :48, :48], tmp_path / path, {})
+    assert main([str(tmp_path / "in.png"), "--solver", "ld-rps", "-o", str(tmp_path / "a.png")]) == 0
+    assert recipe.read_png(tmp_path / "a.png")["task"] == "blind"
+    blind = ["--clean", str(tmp_path / "clean"), "--solver", "ld-rps", "--preset", "denoise", "--task", "noise"]
+    assert benchmark(blind) == 0
+    out = capsys.readouterr().out
+    assert "| non-local means |" in out and "above the input's: 1 of 1" in out
+    assert main([str(tmp_path / "in.png"), "--task", "noise", "-o", str(tmp_path / "b.png")]) == 2
+    assert benchmark([*blind[:-1], "denoise"]) == 0 and benchmark(blind[:-2]) == 2
+    assert "must be told the degradation" in capsys.readouterr().err
+
+
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, restoration; assert not {'torch', 'diffusers', 'gradio', 'deepinv'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)

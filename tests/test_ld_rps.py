@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restoration import metrics
-from restoration.corruptions import CORRUPTIONS
+from restoration.corruptions import CORRUPTIONS, to_grey
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
 from restoration.fpam import FPAM, Alignment, Discriminator
 from restoration.guess import first_guess
@@ -273,6 +273,43 @@ def test_auto_finds_the_damage(photo):
     assert look("low-light").gain < 0.7 and look("haze").gain == 1 and look("haze").veil.mean() > 0.1
     assert look("grey").grey and not look("noise").grey
     assert look("noise").noise > 3 * first_guess(photo, "auto").noise
+
+
+def test_auto_sees_past_a_lamp_and_leaves_a_good_picture_alone(photo, embedded):
+    night = CORRUPTIONS["low-light"].degrade(photo, torch.Generator().manual_seed(0))
+    night[..., 40:44, 40:46] = 1.0
+    assert first_guess(night, "auto").gain < 0.5
+    guess = first_guess(photo, "auto")
+    assert guess.gain == 1 and not guess.grey and guess.veil.max() == 0
+    last = run(embedded, photo, LDRPS(**PRESETS["auto"]))[-1]
+    assert metrics.psnr(last.result.image, photo) > 40 and last.note.startswith("found: ")
+    assert "too dark" in first_guess(night, "auto").describe() and "too dark" not in guess.describe()
+
+
+# gain in dB over the input on one real photograph, with a margin below what was measured
+@pytest.mark.parametrize("form", ["its own", "auto"])
+@pytest.mark.parametrize(("damage", "preset", "gain"), [("noise", "denoise", 2), ("low-light", "low-light", 10), ("haze", "dehaze", 3)])
+def test_presets_restore(embedded, photo, damage, preset, gain, form):
+    y = CORRUPTIONS[damage].degrade(photo, torch.Generator().manual_seed(0))
+    scores = run(embedded, y, LDRPS(**PRESETS[preset if form == "its own" else "auto"]), reference=photo)[-1].result.scores
+    assert scores["PSNR"] > metrics.psnr(y, photo) + gain and scores["SSIM"] > metrics.ssim(y, photo)
+
+
+def test_colour_is_added_and_brightness_kept(embedded, photo):
+    y = CORRUPTIONS["grey"].degrade(photo, torch.Generator().manual_seed(0))
+    x = run(embedded, y, LDRPS(**PRESETS["colorize"]))[-1].result.image
+    assert (x.amax(1) - x.amin(1)).mean() > 2 / 255
+    assert metrics.psnr(to_grey(x), y) > 30
+
+
+def test_a_grey_noisy_picture_is_coloured_first_and_denoised_then(tiny_prior, photo):
+    y = CORRUPTIONS["grey+noise"].degrade(photo, torch.Generator().manual_seed(0))
+    solver, guess = LDRPS(**PRESETS["auto"]), first_guess(y, "auto")
+    colours, noise = solver.passes(tiny_prior, guess)
+    assert guess.grey and tiny_prior.sigmas[colours[0]] == pytest.approx(10, rel=0.05)
+    assert tiny_prior.sigmas[noise[0]] == pytest.approx(guess.noise, rel=0.05)
+    assert solver._doubt(tiny_prior, guess, colours[0]) == pytest.approx(guess.noise**2, rel=0.01)
+    assert solver._doubt(tiny_prior, guess, noise[0]) == float("inf")  # the start holds all that the picture says
 
 
 def test_the_passes_and_views_are_shown(tiny_prior):

@@ -99,11 +99,12 @@ class LDRPS(Checked):
         z = self._first_latent(prior, target, passes[0][0], seeds[0], generator)
         free = [free_run(prior, seed, tuple(z.shape), size, passes, self._wording(), self.clamp, self.renoise, self.fresh_noise) for seed in seeds]
         total, done, finished = sum(map(len, passes)), 0, {}
+        found = f"found: {guess.describe()}, " if self.guess == "auto" else ""
         for number, times in enumerate(passes):
             if number:  # recurrence: back to γT
                 z = _noise_again(prior, z, times[0], size, self.renoise, self.fresh_noise, generator)
+            doubt = self._doubt(prior, guess, times[0])
             for k, (t, t_next) in enumerate(zip(times, (*times[1:], 0), strict=True)):
-                doubt = self._doubt(prior, guess, times[0])
                 guided = t < self.guide_below and k % self.guide_every == 0 and doubt < math.inf
                 if self.start == "noise" and not number and t >= self.guide_below:
                     z0, eps, x = free[0][done]  # not yet guided: independent of y
@@ -119,28 +120,25 @@ class LDRPS(Checked):
                 if k == len(times) - 1:
                     finished[f"pass {number}"] = prior.preview(z, size)
                 image = self._finish(alignment, _decode(prior, z, size), guess) if done == total else None
-                yield Step(done, total, z0, f"pass {number}, timestep {t}", scalars, image, views | finished)
+                yield Step(done, total, z0, f"{found}pass {number}, timestep {t}", scalars, image, views | finished)
 
     def passes(self, prior: LatentPrior, guess: Guess) -> Passes:
         """The timesteps of the first pass and of every recurrence, falling."""
-        first, again, recurrences = self.first, self.again, self.recurrences
-        if self.start == "picture":
-            quiet = prior.timestep(guess.noise) if guess.noise else 0
-            first = max(1, prior.timestep(max(self.start_level / 255, COLOURLESS if guess.grey else 0.0, 1e-9)), quiet)
-            again = max(again, quiet)
-            recurrences += guess.grey and quiet > 0  # first the colours, which are pulled towards y with its noise, then the noise
-        stride = max(1, (first + 1) // self.steps)
-        times = tuple(range(first, 0, -stride))[: self.steps]
-        stride = max(1, (again + 1) // self.steps)
-        later = tuple(t for t in times if t <= self.again) if self.start == "noise" else tuple(range(again, 0, -stride))[: self.steps]
-        return (times, *[later or times[-1:]] * recurrences)
+        if self.start == "noise":
+            times = _falling(self.first, self.steps)
+            return (times, *[tuple(t for t in times if t <= self.again) or times[-1:]] * self.recurrences)
+        quiet = prior.timestep(guess.noise) if guess.noise else 0
+        first = prior.timestep(max(self.start_level / 255, COLOURLESS)) if guess.grey else prior.timestep(self.start_level / 255 + 1e-9)
+        # a grey and noisy picture: first the colours, while brightness is pulled towards y with its noise, then the noise
+        recurrences = self.recurrences + (guess.grey and quiet > 0)
+        return (_falling(max(first, quiet), self.steps), *[_falling(max(self.again, quiet), self.steps)] * recurrences)
 
     def _doubt(self, prior: LatentPrior, guess: Guess, first: int) -> float:
         """Variance of what y still says once a pass has begun: a start from it at σ, without fresh noise, holds a precision of 1/σ² (ours)."""
         if self.fresh_noise == 1 or guess.noise == 0:
             return guess.noise**2
         left = guess.noise**-2 - prior.sigmas[first].item() ** -2
-        return 1 / left if left > 0 else math.inf
+        return 1 / left if left > 0.05 * guess.noise**-2 else math.inf  # timesteps miss a level by up to 1 %
 
     def _align_and_guide(
         self,
@@ -291,6 +289,12 @@ def _noise_again(prior: LatentPrior, z: Tensor, t: int, size: tuple[int, int], f
     return add_noise(z, amount * randn(z.shape, generator, z.device), prior.alpha_bar[t])
 
 
+def _falling(first: int, steps: int) -> tuple[int, ...]:
+    """At most `steps` timesteps at equal distances from `first`, at least 1, down to above 0."""
+    first = max(1, first)
+    return tuple(range(first, 0, -max(1, (first + 1) // steps)))[:steps]
+
+
 def _brightness_only(x: Tensor) -> Tensor:
     """x, whose gradient is the same in all channels: along a luma's own gradient, its weights, a darker grey would turn magenta."""
     return x.detach() + (x - x.detach()).mean(1, keepdim=True)
@@ -304,7 +308,7 @@ def _features(name: str) -> Callable[[Tensor], Tensor]:
 FAST: dict[str, Any] = {
     "start": "picture", "fresh_noise": 0.0, "steps": 6, "recurrences": 0, "again": 1, "guide_below": 1000, "step": "line search", "scale": 1.0,
     "clamp": 1.0, "width": 16, "psi_start": "exact", "companion": "none", "output": "consistent",
-    "perceptual": 0.0, "adversarial": 0.0, "fit_adversarial": 0.0, "fit_perceptual": 0.0, "brightness": 0.0, "colour": 0.0,
+    "perceptual": 0.0, "adversarial": 0.0, "fit_pixel": 0.0, "fit_adversarial": 0.0, "fit_perceptual": 0.0, "brightness": 0.0, "colour": 0.0,
 }  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
