@@ -95,7 +95,8 @@ def train(
         usual = norm if step == start_step else usual
         if math.isfinite(norm) and norm < OUTLIER * usual:
             optimiser.step()
-            usual += 0.01 * (norm - usual)
+        # a step left out raises what is usual a little: otherwise a network that has drifted would be left there for ever
+        usual += 0.01 * (min(norm, OUTLIER * usual) - usual) if math.isfinite(norm) else 0.0
         step += 1
         bar.update()
         # a short average at first, so that it forgets the initialisation
