@@ -18,7 +18,7 @@ from restoration.inn import INNS, LiftingINN, Restorer, enlarge, load_inn, load_
 from restoration.metrics import psnr
 from restoration.training import inn as training
 
-SHAPES = [{"scale": 4}, {"scale": 2}, {"scale": 1}, {"scale": 1, "patch": 1, "offset": 0.0, "spread": (1.8, 0.5, 0.2, 0.05)}]
+SHAPES = [{"scale": 4}, {"scale": 2}, {"scale": 1}, {"scale": 1, "patch": 2, "offset": 0.0, "spread": (1.8, 0.5, 0.2, 0.05)}]
 
 
 def random_inn(std: float = 0.05, **options) -> LiftingINN:
@@ -26,8 +26,8 @@ def random_inn(std: float = 0.05, **options) -> LiftingINN:
     torch.manual_seed(0)
     inn = LiftingINN(width=16, pairs=2, embedding=8, **options)
     for lift in (*inn.predictors, *inn.updaters):
-        nn.init.normal_(lift.leave.weight, std=std)
-        nn.init.normal_(lift.cells[0].second.weight, std=std)
+        for layer in (lift.leave, lift.linear, lift.cells[0].second):
+            nn.init.normal_(layer.weight, std=std)
     return inn.requires_grad_(False)
 
 

@@ -103,3 +103,18 @@ def test_a_step_far_out_is_left_out(tmp_path):
     before = loss(model, 0).item()
     loop.train(model, loss, lambda _: {}, lambda _: None, args)
     assert loss(model, 0) < before and all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_gradients_that_stay_large_are_followed_again(tmp_path):
+    """Leaving out steps must not last for ever: it once left a network where a bad step had taken it."""
+    model = torch.nn.Linear(4, 1)
+    parser = loop.arguments("", steps=200, rate=1e-2)
+    args = parser.parse_args(["x", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu"])
+    values = []
+
+    def loss(model: torch.nn.Module, step: int) -> torch.Tensor:
+        values.append((model(torch.ones(2, 4)) - 1).square().mean())
+        return values[-1] * (1 if step < 10 else 1000)
+
+    loop.train(model, loss, lambda _: {}, lambda _: None, args)
+    assert values[-1] < 0.1 * values[10]

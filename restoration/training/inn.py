@@ -11,6 +11,7 @@ FOLDER is `restoration/weights/inn` for a network that `load_inn` and the page f
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from pathlib import Path
 
@@ -50,8 +51,8 @@ def new_model(args: argparse.Namespace, prior: LatentPrior | None, x: Tensor) ->
     if prior is None:
         return LiftingINN(scale=args.scale, **size)
     spread = tuple(prior.encode(x).std((0, 2, 3)).tolist())
-    # 2×2 latent pixels together: half the time of 1×1 at this width
-    return LiftingINN(scale=1, patch=2, offset=0.0, spread=spread, **size)
+    # 2×2 latent pixels together: half the time of 1×1 at this width; wide bounds, since updates must cancel heavy-tailed channels
+    return LiftingINN(scale=1, patch=2, offset=0.0, spread=spread, gain=8.0, **size)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -143,8 +144,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def save(model: nn.Module, folder: Path) -> None:
+    """In half precision, which changes what the network learned by a thousandth; `load_inn` makes it float32 again."""
     assert isinstance(model, ModelMixin)
-    model.save_pretrained(folder)
+    copy.deepcopy(model).half().save_pretrained(folder)
 
 
 if __name__ == "__main__":

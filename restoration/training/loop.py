@@ -105,7 +105,8 @@ def train(
         usual = norm if step == start_step else usual
         if math.isfinite(norm) and norm < OUTLIER * usual:
             optimiser.step()
-            usual += 0.01 * (norm - usual)
+        # a step left out raises what is usual a little: otherwise a network that has drifted would be left there for ever
+        usual += 0.01 * (min(norm, OUTLIER * usual) - usual) if math.isfinite(norm) else 0.0
         losses.append(value.item())
         step += 1
         bar.update()
