@@ -5,6 +5,7 @@ import sys
 
 from restoration import recipe
 from restoration.__main__ import main
+from restoration.benchmark import main as benchmark
 
 
 def test_a_picture_is_restored_and_repeats(tmp_path, photo, capsys):
