@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from restoration import images, metrics
@@ -19,8 +18,6 @@ from restoration.run import synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Step
 from restoration.solvers.latent_indigo import LatentINDIGO
-
-CAPTION = 20  # pixels of a contact sheet's captions
 
 
 @dataclass(frozen=True)
@@ -128,16 +125,3 @@ def score_table(cells: Sequence[Cell]) -> dict[str, list[str]]:
 
 def _cell(value: float | None, best: float | None) -> str:
     return "–" if value is None else f"{value:.3f}" + (" ★" if value == best else "")
-
-
-def contact_sheet(cells: Sequence[Cell], columns: int = 4) -> Image.Image:
-    """All pictures at their own size under their titles, in rows of `columns`."""
-    side = [max(cell.image.shape[axis] for cell in cells) for axis in (-1, -2)]
-    columns = min(columns, len(cells))
-    sheet = Image.new("RGB", (columns * side[0], -(-len(cells) // columns) * (side[1] + CAPTION)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for k, cell in enumerate(cells):
-        left, top = k % columns * side[0], k // columns * (side[1] + CAPTION)
-        draw.text((left + 4, top + 2), cell.title, fill="black", font=font)
-        sheet.paste(images.to_pil(cell.image), (left, top + CAPTION))
-    return sheet

@@ -168,7 +168,7 @@ def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float
                 None,
             )
         file = Path(tempfile.mkdtemp(dir=cache()), "comparison.png")
-        compare.contact_sheet(state.cells).save(file)
+        images.sheet([(cell.title, images.to_pil(cell.image)) for cell in state.cells], columns=4).save(file)
         yield state.note, gr.skip(), gr.skip(), str(file)
 
 

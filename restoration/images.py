@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 MIN_SIDE = 16
 MAX_SIDE = 8192
 MAX_PIXELS = 4_000_000
+HEADING = 18  # pixels of a title on a sheet of pictures
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 # of pictures in folders; HEIC so that it is refused by name rather than overlooked
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
@@ -93,6 +95,20 @@ def to_pil(x: Tensor) -> Image.Image:
 def lanczos(x: Tensor, height: int, width: int) -> Tensor:
     """x (1,3,H,W) in [0,1] at another size, in 8 bits: Pillow's Lanczos, anti-aliased."""
     return to_tensor(to_pil(x).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def sheet(pictures: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Image:
+    """Pictures at their own size under their titles, in rows of `columns`; every cell is as large as the largest picture."""
+    width, height = (max(picture.size[axis] for _, picture in pictures) for axis in (0, 1))
+    columns = min(columns, len(pictures))
+    drawn = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * (height + HEADING)), "white")
+    draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(HEADING - 6)
+    for k, (title, picture) in enumerate(pictures):
+        left, top = k % columns * width, k // columns * (height + HEADING)
+        drawn.paste(picture, (left, top + HEADING))
+        draw.rectangle((left, top, left + width, top + HEADING - 1), fill="white")  # a title too long ends at the next one's cell
+        draw.text((left + 4, top + 2), title, fill="black", font=font)
+    return drawn
 
 
 def quantise(x: Tensor) -> Tensor:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
 from restoration import images, metrics, recipe
 from restoration.published import Scores
 
 CELL, ROWS = 256, 24  # of the contact sheet: side of a cell in pixels, pictures at most
-HEADING = 16  # pixels
 RESULT = "result"
 
 
@@ -154,24 +153,19 @@ def contact_sheet(folder: Path, labels: Iterable[str], names: list[str]) -> Path
 
     A cell stays grey where the scores were known and no picture was made.
     """
-    labels, names = list(labels), names[:ROWS]
-    sheet = Image.new("RGB", (len(labels) * CELL, len(names) * (CELL + HEADING)))
-    for i, name in enumerate(names):
-        for j, label in enumerate(labels):
-            cell = _cell(_kept(folder, label, name), label if j else f"{label}: {name}")
-            sheet.paste(cell, (j * cell.width, i * cell.height))
+    labels = list(labels)
+    cells = [(label if j else f"{label}: {name}", _centre(_kept(folder, label, name))) for name in names[:ROWS] for j, label in enumerate(labels)]
     with recipe.whole_file(folder / "sheet.png") as file:
-        sheet.save(file, format="PNG")
+        images.sheet(cells, len(labels)).save(file, format="PNG")
     return folder / "sheet.png"
 
 
-def _cell(path: Path, heading: str) -> Image.Image:
-    """The centre of the picture at `path` under its heading."""
-    cell = Image.new("RGB", (CELL, HEADING + CELL), "grey")
-    ImageDraw.Draw(cell).text((2, 1), heading, fill="white")
+def _centre(path: Path) -> Image.Image:
+    """The CELL×CELL centre of the picture at `path`."""
+    cell = Image.new("RGB", (CELL, CELL), "grey")
     if path.exists():
         picture = images.to_pil(images.read_image(path))
         left, top = (picture.width - CELL) // 2, (picture.height - CELL) // 2
         box = (max(left, 0), max(top, 0), min(left + CELL, picture.width), min(top + CELL, picture.height))
-        cell.paste(picture.crop(box), (max(-left, 0), HEADING + max(-top, 0)))
+        cell.paste(picture.crop(box), (max(-left, 0), max(-top, 0)))
     return cell

@@ -34,13 +34,6 @@ def test_the_best_of_every_metric_is_starred():
     assert table["seconds ↓"] == ["–", "1.000"]
 
 
-def test_contact_sheet_holds_every_picture():
-    cells = [Cell(str(k), torch.full((1, 3, 16, 24), k / 4), {}) for k in range(5)]
-    sheet = compare.contact_sheet(cells, columns=2)
-    assert sheet.size == (48, 3 * (16 + compare.CAPTION))
-    assert sheet.getpixel((12, 2 * (16 + compare.CAPTION) + compare.CAPTION + 8)) == (255, 255, 255)
-
-
 def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
     states = list(compare.compare(photo[..., :64, :64], "noise", [("reld", "fast"), ("ld-rps", "denoise")], 2, tiny_prior, steps_of))
     titles = [cell.title for cell in states[-1].cells]

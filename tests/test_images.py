@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from restoration import images
 from restoration.images import edge_taper, lanczos, read_image
 
 
@@ -87,3 +88,10 @@ def test_lanczos_there_and_back(photo):
     large = lanczos(photo, 192, 192)
     assert large.shape == (1, 3, 192, 192) and large.max() <= 1
     assert (lanczos(large, 96, 96) - photo).abs().mean() < 0.01
+
+
+def test_a_sheet_holds_every_picture():
+    pictures = [(str(k), Image.new("RGB", (24, 16), (60 * k, 0, 0))) for k in range(5)]
+    sheet = images.sheet(pictures, columns=2)
+    assert sheet.size == (48, 3 * (16 + images.HEADING))
+    assert [sheet.getpixel((24 * (k % 2) + 12, (k // 2) * (16 + images.HEADING) + images.HEADING + 8))[0] for k in range(5)] == [0, 60, 120, 180, 240]
