@@ -31,7 +31,10 @@ and carries an example picture; a *result link* carries everything and expires w
 ### Limits
 Uploads: 20 MB and 4 megapixels. One run at a time, {limit:.0f} s at most. Photographs only; text and faces are not treated specially.
 ### Licences
-The page uses Gradio, diffusers, transformers, deepinv and lpips (Apache-2.0, BSD or MIT). The embedded prior is this project's own work."""
+The page uses Gradio, diffusers, transformers, deepinv and lpips (Apache-2.0, BSD or MIT). The embedded prior, the invertible networks and
+the statistics of NIQE are this project's own work. The captioners are Apache-2.0. Other priors are downloaded only when chosen:
+
+{priors}"""
 CSS = """.zoom { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 8px }
 .zoom figure { margin: 0; overflow: hidden } .zoom figcaption { font-size: 0.9em; position: relative; z-index: 1 }
 .zoom div { overflow: hidden }
@@ -327,7 +330,9 @@ def build() -> gr.Blocks:
             with gr.Tab("Repeat", id="repeat"):
                 repeat_tab()
             with gr.Tab("About", id="about"):
-                gr.Markdown(ABOUT.format(limit=handlers.TIME_LIMIT))
+                gr.Markdown(
+                    ABOUT.format(limit=handlers.TIME_LIMIT, priors="\n".join(f"- {name}: {prior.describe()}" for name, prior in PRIORS.items()))
+                )
         gr.DeepLinkButton("Result link: this page as it is, for at most a day", size="sm")
         programming_interface()
     return page

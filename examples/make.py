@@ -1,4 +1,4 @@
-"""python examples/make.py: compute the stored examples again with the committed weights and write their scores into examples.json."""
+"""python examples/make.py: compute the stored examples again with the committed weights, their scores in examples.json, and sheet.png."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from restoration import form, images, recipe  # noqa: E402
 from restoration.prior import load_prior  # noqa: E402
 from restoration.run import restore, score_rows  # noqa: E402
+from restoration.solvers import SOLVERS  # noqa: E402
 
 
 def make(row: dict) -> dict:
@@ -29,6 +32,15 @@ def make(row: dict) -> dict:
     return row | names | {"scores": {title: {k: round(v, 4) for k, v in scores.items()} for title, scores in rows.items()}}
 
 
+def sheet(rows: list[dict]) -> Image.Image:
+    """All damaged pictures and results, two pairs a row."""
+    titles = {"before": lambda row: row["title"], "result": lambda row: f"{SOLVERS[row['solver']].title}, {row['scores']['result']['PSNR']:.1f} dB"}
+    pictures = [(title(row), images.to_pil(images.read_image(HERE / row[key]))) for row in rows for key, title in titles.items()]
+    return images.sheet([(title, picture.resize((256, 256))) for title, picture in pictures], columns=4)
+
+
 if __name__ == "__main__":
     path = HERE / "examples.json"
-    path.write_text(json.dumps([make(row) for row in json.loads(path.read_text())], indent=1) + "\n")
+    rows = [make(row) for row in json.loads(path.read_text())]
+    path.write_text(json.dumps(rows, indent=1) + "\n")
+    sheet(rows).save(HERE / "sheet.png", optimize=True)

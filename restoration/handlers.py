@@ -209,8 +209,11 @@ def seconds_needed(method: str, values: Values) -> float:
 
 
 def forecast(method: str, values: Values) -> str:
-    """What the page says of a run's time before it."""
-    return f"About {max(1, seconds_needed(method, values)):.0f} s once the model is loaded." if values["photo"] else "&nbsp;"
+    """What the page says before a run: how the picture is read and how long it will take."""
+    if not values["photo"]:
+        return "&nbsp;"
+    time_needed = f"About {max(1, seconds_needed(method, values)):.0f} s once the model is loaded."
+    return f"{read}. {time_needed}" if (read := images.how_read(values["photo"])) else time_needed
 
 
 def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:

@@ -57,6 +57,26 @@ def read_image(source: str | Path | Image.Image) -> Tensor:
         raise ValueError(f"{Path(source).name} is damaged or cut off; a complete {ACCEPTED} file is needed.") from None
 
 
+def how_read(path: str | Path) -> str:
+    """What `read_image` does to this file beside decoding it, in one line for the user; "" where that is nothing or the file is no picture."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                turned = image.getexif().get(0x0112, 1)  # the EXIF tag of the orientation
+                words = {
+                    "turned upright as the camera says": turned != 1,
+                    "16 bits scaled to 8": image.mode in {"I", "F"} or image.mode.startswith("I;16"),
+                    f"{image.mode} converted to RGB": image.mode in {"CMYK", "LAB", "HSV", "YCbCr"},
+                    "colours converted to sRGB": bool(image.info.get("icc_profile")) and image.mode in {"RGB", "CMYK"},
+                    "laid over white where transparent": image.has_transparency_data,
+                    "first frame only": getattr(image, "n_frames", 1) > 1,
+                }
+                return ", ".join([f"{image.width}×{image.height} pixels", *(text for text, said in words.items() if said)])
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return ""
+
+
 def _is_heic(path: str | Path) -> bool:
     """Whether the file begins as an ISO image file, the form of HEIC and HEIF."""
     with open(path, "rb") as file:

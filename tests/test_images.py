@@ -95,3 +95,15 @@ def test_a_sheet_holds_every_picture():
     sheet = images.sheet(pictures, columns=2)
     assert sheet.size == (48, 3 * (16 + images.HEADING))
     assert [sheet.getpixel((24 * (k % 2) + 12, (k // 2) * (16 + images.HEADING) + images.HEADING + 8))[0] for k in range(5)] == [0, 60, 120, 180, 240]
+
+
+def test_what_is_done_to_a_file_is_said(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = save(tmp_path, Image.new("RGB", (40, 30)), "turned.jpg", exif=exif)
+    assert images.how_read(turned) == "40×30 pixels, turned upright as the camera says"
+    assert images.how_read(save(tmp_path, Image.new("RGBA", (40, 30)), "a.png")) == "40×30 pixels, laid over white where transparent"
+    assert images.how_read(save(tmp_path, Image.new("I;16", (40, 30)), "deep.png")) == "40×30 pixels, 16 bits scaled to 8"
+    assert images.how_read(save(tmp_path, Image.new("CMYK", (40, 30)), "c.jpg")) == "40×30 pixels, CMYK converted to RGB"
+    (tmp_path / "x.png").write_bytes(b"x")
+    assert images.how_read(tmp_path / "x.png") == ""
