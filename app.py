@@ -27,7 +27,7 @@ to your picture. *Prior's round trip* is what encoding and decoding the clean pi
 also works in pixels. *Consistency* is how well the result, damaged again, agrees with your picture (PSNR in dB).
 ### Privacy and links
 Pictures stay on this server for at most a day, then they are deleted; the history is kept in your browser alone. A *settings link* works for ever
-and carries an example picture; a *result link* carries everything and expires with the server's files, after a day at the latest.
+and repeats a run on an example picture; the link at the foot of the page carries your own picture too and expires after a day at the latest.
 ### Limits
 Uploads: 20 MB and 4 megapixels. One run at a time, {limit:.0f} s at most. Photographs only; text and faces are not treated specially.
 ### Licences
@@ -196,14 +196,15 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
 
     def open_page(request: gr.Request) -> dict[gr.components.Component, Any]:
         query = dict(request.query_params)
-        rows = form.stored_examples(method)
+        if "deep_link" in query:  # Gradio has filled in picture and settings already; its links do not carry what a generator showed
+            return {linked: False, outputs[1]: "Somebody sent you a picture and settings: press Restore to see the result."}
         if query.get("method") == method:
             try:
                 values = form.from_query(query)[1]
                 return {tabs: gr.update(selected=method), linked: True} | {parts[name]: value for name, value in values.items()}
             except ValueError as error:
                 gr.Warning(str(error))
-        return show_example(0) if rows else {linked: False}
+        return show_example(0) if form.stored_examples(method) else {linked: False}
 
     def run_if_linked(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
         if not values[linked]:
@@ -333,7 +334,7 @@ def build() -> gr.Blocks:
                 gr.Markdown(
                     ABOUT.format(limit=handlers.TIME_LIMIT, priors="\n".join(f"- {name}: {prior.describe()}" for name, prior in PRIORS.items()))
                 )
-        gr.DeepLinkButton("Result link: this page as it is, for at most a day", size="sm")
+        gr.DeepLinkButton("Link to this page with your picture and settings, for at most a day", size="sm")
         programming_interface()
     return page
 

@@ -283,7 +283,7 @@ def link(method: str, values: Values, request: gr.Request) -> str:
     """The address that repeats this run, or why there is none."""
     query = form.to_query(method, values)
     if not query:
-        return "Only a clean example picture, degraded here, fits into a settings link; share your own picture with a result link below."
+        return "Only a clean example picture, degraded here, fits into a settings link; share your own picture with the link at the foot of the page."
     return str(request.headers.get("origin") or request.base_url).rstrip("/") + "/" + query
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration import images
+from restoration import images, recipe
 from restoration.form import EXAMPLES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -166,3 +166,33 @@ def test_compare_runs_every_method(tab):
     tab.locator(".zoom").focus()
     tab.keyboard.press("+")
     assert tab.locator(".zoom").evaluate("e => e.style.getPropertyValue('--zoom')") == "1.25"
+
+
+def test_a_link_carries_an_own_picture(browser, address, tmp_path):
+    recipe.save_png(torch.rand(1, 3, 64, 64), tmp_path / "own.png", {})
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_default_timeout(180_000)
+    page.goto(address)
+    page.get_by_text("computed beforehand").first.wait_for()
+    page.get_by_role("button", name="Denoise", exact=True).click()
+    page.get_by_text("Denoise: computed beforehand").wait_for()
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "own.png")
+    visible(page, "button:has-text('Restore')").click()
+    page.get_by_text("64×64 pixels in").wait_for()
+    result = shown_result(page)
+    page.wait_for_timeout(1000)
+    page.get_by_role("button", name="Link to this page").click()
+    page.get_by_text("Link Copied").wait_for()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert "deep_link=" in link
+    other = browser.new_context().new_page()
+    other.set_default_timeout(60_000)
+    other.goto(link)
+    other.get_by_text("press Restore to see the result").first.wait_for()
+    visible(other, "button:has-text('Restore')").click()
+    other.get_by_text("64×64 pixels in").wait_for()
+    assert torch.equal(shown_result(other), result)
+    other.context.close()
+    context.close()
