@@ -315,6 +315,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "denoise": FAST,
     "colorize": FAST | {"guess": "grey"},
     "low-light+denoise": FAST | {"guess": "exposure"},
-    "colorize+denoise": FAST | {"guess": "grey"},
+    "colorize+denoise": FAST | {"guess": "grey+noise"},
     "paper": {},
 }
