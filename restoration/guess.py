@@ -14,7 +14,7 @@ from torch import Tensor
 
 from restoration.baselines import noise_level
 
-GUESSES = ("none", "exposure", "veil", "grey", "auto")
+GUESSES = ("none", "exposure", "veil", "grey", "grey+noise", "auto")
 # ours, chosen on 64 pictures of the training pack that the prior never saw (`python -m restoration.benchmark` repeats it)
 WHITE_QUANTILE = 0.995  # the share of pixels below white
 EXPOSURE_POWER = 0.9
@@ -65,12 +65,14 @@ def first_guess(y: Tensor, kind: str) -> Guess:
     strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
     white = strongest.flatten().quantile(WHITE_QUANTILE).clamp_min(1 / 255).item()
     exposed = min(white, max(LAMP * strongest.mean().item(), 1 / 255))
-    grey = kind == "grey" or (kind == "auto" and bool(spread.mean() < GREY_SPREAD))
+    grey = kind in {"grey", "grey+noise"} or (kind == "auto" and bool(spread.mean() < GREY_SPREAD))
     dark = kind == "exposure" or (kind == "auto" and exposed < DARK_WHITE)
     veil = _veil(y, white) if kind in {"veil", "auto"} else torch.zeros_like(y[:, :1])
     if kind == "auto" and (dark or grey or veil.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() < HAZY_VEIL):
         veil = torch.zeros_like(veil)
     guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
+    if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
+        return guess
     channels = 3**0.5 if grey else 1.0  # equal noise in all channels is as much in brightness as independent noise √3 times as strong
     noise = channels * NOISE_FACTOR * max(noise_level(guess.invert(y)) ** 2 - TEXTURE**2, 0.0) ** 0.5
     return dataclasses.replace(guess, noise=noise)

@@ -9,11 +9,50 @@ Written from a specification of the method and of its release, which tells apart
 - Clean estimate: the proper one of z_t; the official code takes it from the next latent with the wrong coefficients (≤ 1 %).
 - Networks and optimisers are fresh for each picture; the official ones keep Adam's moments, so its results depend on the order.
 - Times, clipping, loss weights of low-light, dehaze and denoise: official code. Colour and the mixtures were not released: ours.
-Ours, for the embedded prior on a CPU: the `guess`, the exact start of ψ, `start="picture"`, `step="line search"`, narrower networks.
 
 Exact economies, none of which changes a result: the companion and, up to the first guided step, the main trajectory depend on the
 seed and the prompt alone and are computed once per process; the companion has no graph; nothing is decoded or encoded in vain;
-features of y are computed once; an empty prompt needs one run of the denoiser instead of two.
+features of y are computed once; an empty prompt needs one run of the denoiser instead of two. Against the literal algorithm on Stable
+Diffusion at 512×512 they need 1.41 (low-light, R=2, text), 2.91 (denoise, R=1) and 3.82 (dehaze, R=3) times fewer FLOPs, counted by torch.
+
+The fast presets, for the embedded prior on a CPU, are ours:
+- A first guess of exposure, veil, grey and noise is undone (`guess`). ψ starts as the guess leaves it, exactly, and has nothing to learn;
+  the discriminators and the quality losses are off.
+- `start="picture"`: the sampler starts at the level of the picture's own noise, which stands for the diffusion's, without fresh noise.
+- Guidance takes the best step along the gradient and counts only what the start does not hold yet: nothing where the start is at the
+  noise's level (denoise, low-light), brightness where the start is far above it (colorize).
+- The last step, in pixels, brings back what the codec drops; a picture in which nothing is found wrong comes back unchanged, and
+  haze without noise is undone by the guess alone.
+
+python -m restoration.benchmark --clean CBSD24 --crop 256 --limit 6 --task TASK --solver ld-rps --preset PRESET (noise: --limit 8), seed 0,
+embedded prior after 8,000 steps; 1 to 4 s of one core's time a picture, the first preview within 1 s; PSNR in dB / SSIM:
+| task | preset | input | baseline | result | both up |
+|---|---|---|---|---|---|
+| noise | denoise | 25.00 / 0.636 | non-local means 28.95 / 0.820 | 30.48 / 0.884 | 8 of 8 |
+| haze | dehaze | 12.07 / 0.740 | dark channel prior 19.54 / 0.913 | 23.56 / 0.942 | 6 of 6 |
+| low-light | low-light | 10.28 / 0.340 | gamma + grey-world 17.15 / 0.669 | 28.78 / 0.946 | 6 of 6 |
+| low-light+noise | low-light+denoise | 9.82 / 0.256 | gamma + grey-world 16.49 / 0.488 | 27.13 / 0.853 | 6 of 6 |
+| grey+noise | colorize+denoise | 24.32 / 0.745 | non-local means 25.33 / 0.850 | 25.54 / 0.862 | 5 of 6 |
+| grey (--crop 128) | colorize | 26.40 / 0.981 | – | 27.39 / 0.979 | 2 of 6, lowest SSIM 0.99 of its input's | |
+`auto` on noise, haze, low-light at 192×192: 31.02, 22.94, 30.66 dB, 18 of 18 up. Colorize adds faint, mostly warm tints, not
+the true colours: so small a prior does not recognise objects. It does not reach the aim of 80 % of the pictures above their input.
+
+What each difference from the paper is worth: the same command on 4 development photographs, --crop 96 --task noise --preset denoise
+--set KEY=VALUE... (input 25.89 / 0.488; smooth pictures):
+| --set | result |
+|---|---|
+| – (denoise as it is) | 34.28 / 0.912 |
+| start=noise first=899 steps=30 fresh_noise=1 (from noise, as the paper) | 28.46 / 0.612 |
+| fresh_noise=1 (from the picture, noised anew) | 29.55 / 0.667 |
+| fresh_noise=1, ψ from a random start, learning, with the companion and the paper's losses, 6 steps | 15.21 / 0.379 |
+| output=decoded (no last step in pixels) | 34.69 / 0.927 |
+| clamp=0.995 (the paper's clipping) | 33.33 / 0.905 |
+| steps=1 | 34.54 / 0.921 |
+| recurrences=1, 2, 3 | 34.87 / 0.934, 34.45 / 0.927, 33.95 / 0.920 |
+One recurrence helps on these; on 12 whole development photographs reduced to 96×96 it cost 0.1 dB. The last step in pixels costs noisy
+pictures 0.0 to 0.4 dB, gained dark ones 0.2 dB, and is why a good picture comes back unchanged.
+Haze on the same 4 pictures (13.61 / 0.738): with the guess 19.68 / 0.876, with guess=none 13.61 / 0.738 (nothing to do: ψ is the identity).
+Not measured: ψ at width 64 and VGG features, 450 steps, text on a prior that reads it (its effect is tested on a tiny random one).
 """
 
 from __future__ import annotations
@@ -318,6 +357,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "denoise": FAST,
     "colorize": FAST | {"guess": "grey"},
     "low-light+denoise": FAST | {"guess": "exposure"},
-    "colorize+denoise": FAST | {"guess": "grey"},
+    "colorize+denoise": FAST | {"guess": "grey+noise"},
     "paper": {},
 }
