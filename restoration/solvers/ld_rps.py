@@ -166,8 +166,9 @@ class LDRPS(Checked):
         if self.start == "noise":
             times = _falling(self.first, self.steps)
             return (times, *[tuple(t for t in times if t <= self.again) or times[-1:]] * self.recurrences)
-        quiet = prior.timestep(guess.noise) if guess.noise else 0
-        first = prior.timestep(max(self.start_level / 255, COLOURLESS)) if guess.grey else prior.timestep(self.start_level / 255 + 1e-9)
+        quiet = prior.timestep(prior.gain * guess.noise) if guess.noise else 0
+        level = max(self.start_level / 255, COLOURLESS) if guess.grey else self.start_level / 255 + 1e-9
+        first = prior.timestep(prior.gain * level)
         # a grey and noisy picture: first the colours, while brightness is pulled towards y with its noise, then the noise
         recurrences = self.recurrences + (guess.grey and quiet > 0)
         return (_falling(max(first, quiet), self.steps), *[_falling(max(self.again, quiet), self.steps)] * recurrences)
