@@ -90,6 +90,15 @@ def visible(page, selector):
     return page.locator(f"{selector}:visible").first
 
 
+def denoise_own(page, file) -> None:
+    """Set the page to denoising and upload a picture."""
+    page.get_by_text("computed beforehand").first.wait_for()
+    page.get_by_role("button", name="Denoise", exact=True).click()
+    page.get_by_text("Denoise: computed beforehand").wait_for()
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    page.locator("input[type=file]").first.set_input_files(file)
+
+
 def shown_result(page) -> torch.Tensor:
     """The pixels of the result as the page shows it."""
     sources = page.locator('[role="tabpanel"]:visible .slider-wrap img, [role="tabpanel"]:visible [data-testid="imageslider-image"] img')
@@ -119,11 +128,7 @@ def test_two_visitors_do_not_see_each_others_pictures(browser, address):
         page = browser.new_context().new_page()
         page.set_default_timeout(180_000)
         page.goto(address)
-        page.get_by_text("computed beforehand").first.wait_for()
-        page.get_by_role("button", name="Denoise", exact=True).click()
-        page.get_by_text("Denoise: computed beforehand").wait_for()
-        page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
-        page.locator("input[type=file]").first.set_input_files(EXAMPLES / name)
+        denoise_own(page, EXAMPLES / name)
         pages.append((name, page))
     for _, page in pages:
         visible(page, "button:has-text('Restore')").click()
@@ -174,11 +179,7 @@ def test_a_link_carries_an_own_picture(browser, address, tmp_path):
     page = context.new_page()
     page.set_default_timeout(180_000)
     page.goto(address)
-    page.get_by_text("computed beforehand").first.wait_for()
-    page.get_by_role("button", name="Denoise", exact=True).click()
-    page.get_by_text("Denoise: computed beforehand").wait_for()
-    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
-    page.locator("input[type=file]").first.set_input_files(tmp_path / "own.png")
+    denoise_own(page, tmp_path / "own.png")
     visible(page, "button:has-text('Restore')").click()
     page.get_by_text("64×64 pixels in").wait_for()
     result = shown_result(page)
