@@ -9,10 +9,13 @@ Proposed here, not in the paper:
   - Haar split and outputs that begin at zero, so that the untrained network is the wavelet;
   - all lifting steps run at the resolution of the deepest level on all sub-bands at once (there: level by level with shared weights),
     five times fewer operations for the same filters;
-  - every predict and update output is bounded by tanh, so that no weights can make the transform explode;
+  - a linear path beside every predict and update network, and outputs bounded by tanh, so that no weights can make the transform explode;
+  - a swap computes the last update once: its inverse only takes back what the forward transform added;
   - scale 1 is undecimated: coarse and details both begin as x and are averaged at the end. inverse(forward(x)) is still x, but
-    forward(inverse(y, d)) is not (y, d), since the frame is redundant;
+    forward(inverse(y, d)) is not (y, d), since the frame is redundant. LatentINN is of this kind at every scale of the picture: its
+    "coarse part" is the latent of the enlarged y;
   - F is small, trained jointly, with a learned null vector in place of γ for training without it.
+What the committed networks achieve: weights/inn/README.md.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def final(prior, y, solver, **options):
 def test_the_latent_network_never_decodes_before_the_end(tiny_prior, latent_network, monkeypatch, guidance, refine):
     calls, decode = [], tiny_prior.decode
     monkeypatch.setattr(tiny_prior, "decode", lambda z, size: calls.append(size) or decode(z, size))
-    solver = LatentINDIGO(domain="latent", start="enlarged", steps=4, guidance=guidance, refine=refine)
+    solver = LatentINDIGO(domain="latent", steps=4, guidance=guidance, refine=refine)
     for step in restore(torch.rand(1, 3, 16, 16), solver, tiny_prior):
         assert bool(calls) == (step.index == step.total)
 

@@ -26,6 +26,7 @@ from restoration.prior import LatentPrior, load_prior
 from restoration.training import data, loop
 
 CONSISTENCY = 0.01  # weight of the crop consistency of γ
+VAGUE = 16  # side of the blocks whose means alone are left of some of the estimates; crops are multiples of it
 
 
 def cameras(x: Tensor, args: argparse.Namespace, generator: torch.Generator) -> list[realistic.Realistic]:
@@ -95,6 +96,9 @@ def main(argv: list[str] | None = None) -> None:
         # half the time all that is known at the start, y enlarged; else something between it and the truth, as on the way
         share = (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1).clamp_min(0).to(x)
         guess = enlarge(y, args.scale).lerp(x, share)
+        # a quarter without any detail, as an estimate from strong noise is
+        vague = F.interpolate(F.avg_pool2d(guess, VAGUE), scale_factor=VAGUE, mode="bilinear")
+        guess = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator).to(x) < 0.25, vague, guess)
         known = (torch.rand(len(x), 1, generator=generator) > 0.1).to(x)
         gamma = model.embed(y)
         left, right = y.chunk(2, -1)
