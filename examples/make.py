@@ -36,7 +36,8 @@ def sheet(rows: list[dict]) -> Image.Image:
     """All damaged pictures and results, two pairs a row."""
     titles = {"before": lambda row: row["title"], "result": lambda row: f"{SOLVERS[row['solver']].title}, {row['scores']['result']['PSNR']:.1f} dB"}
     pictures = [(title(row), images.to_pil(images.read_image(HERE / row[key]))) for row in rows for key, title in titles.items()]
-    return images.sheet([(title, picture.resize((256, 256))) for title, picture in pictures], columns=4)
+    # Pillow's own font has no multiplication sign
+    return images.sheet([(title.replace("×", "x"), picture.resize((256, 256))) for title, picture in pictures], columns=4)
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ class LatentINDIGO(Checked):
         """
         camera = _Camera(self, prior, y)  # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
         z = prior.encode(camera.first)
-        start = float(prior.sigmas[-1]) if self.start == "noise" else self.start_level / 255
-        times = [prior.timestep(level) for level in geometric_levels(start, min(self.end_level / 255, start), self.steps)]
+        start = float(prior.sigmas[-1]) / prior.gain if self.start == "noise" else self.start_level / 255
+        times = [prior.timestep(prior.gain * level) for level in geometric_levels(start, min(self.end_level / 255, start), self.steps)]
         z_t = add_noise(z, randn(z.shape, generator, z.device), prior.alpha_bar[times[0]])
         for k, t in enumerate(times, 1):
             last = k == self.steps
