@@ -41,7 +41,7 @@ class RELD(Checked):
     steps: int = knob(8, "Iterations", low=1, high=200)
     start_level: float = knob(49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0)
     end_level: float = knob(3.0, "Noise level of the denoiser at the last iteration, in 1/255", low=1.0, high=255.0)
-    penalty: float = knob(0.8, "Weight of the prior against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0)
+    penalty: float = knob(0.5, "Weight of the prior against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0)
     strength: float = knob(1.0, "Regularisation λ in units of σ²/s² (pixel and latent splitting only)", low=0.01, high=10.0)
     renoise: float = knob(0.0, "Fresh noise per iteration, in units of the level (annealed only)", low=0.0, high=1.0)
     output: str = knob("consistent", "consistent: agrees with the measurement · decoded: as the prior draws it", choices=("consistent", "decoded"))
