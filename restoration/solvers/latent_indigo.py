@@ -16,7 +16,7 @@ seed 0, two CPU cores; in brackets the bicubic enlargement. NIQE is our own fit;
 
 | set | settings | PSNR | SSIM | NIQE |
 |---|---|---|---|---|
-| CBSD24 (23 files), --task light --crop 256, ×4 | LatentINN | 22.02 (21.70) | 0.522 (0.506) | 5.10 (7.30) |
+| CBSD24 (23 files), --task camera-light --crop 256, ×4 | LatentINN | 22.02 (21.70) | 0.522 (0.506) | 5.10 (7.30) |
 | | domain=pixel | 22.03 (21.70) | 0.523 (0.506) | 5.17 (7.30) |
 | RealSR-dev, 10 camera pairs, ×4 | LatentINN | 24.05 (23.87) | 0.725 (0.715) | 5.34 (6.81) |
 | | refine=gamma: residual 7.71 -> 7.59 | 24.05 | 0.725 | 5.34 |

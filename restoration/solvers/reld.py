@@ -10,6 +10,21 @@ v + E(t) - E(D(v)) (reld.md eq. 17). Levels are those of noise in the picture, [
 
 Known from the paper: the splitting's shape (closed-form t, one gradient step in v), warm start by encoding, the tasks.
 Reconstructed: everything else. Differences from any official code: unknown, none was found.
+
+Why the defaults are what they are (reld.md §4.7): mean PSNR in dB of `python -m restoration.benchmark --crop 256 --task … --set …` on 4 to 7
+photographs that training held out, two CPU cores, embedded prior, seed 0; NIQE is our own fit.
+| --set | deblur | its NIQE | ×4 |
+|---|---|---|---|
+| annealed from 49/255 to 2/255, 8 steps, penalty=0.8 | 34.82 | 6.06 | 33.23 |
+| output=decoded | 34.84 | 6.24 | 33.02 |
+| renoise=1 (the denoiser's input as reld.md eq. 14) | 34.21 | 5.09 | 32.79 |
+| start_level=12 end_level=12 (a fixed level) | 32.13 | 5.85 | 33.15 |
+| penalty=0.23 | 34.45 | 5.41 | 33.33 |
+| --preset faithful (pixel splitting, 100 steps at 12/255, Cauchy step) | 32.15 | 6.32 | – |
+On others of them penalty=0.5 gained 0.08 dB over 0.8 in deblurring and 0.01 in ×2, and end_level=3 cost 0.07 there and gained 0.05 here: the
+defaults. So at one level 100 gradient steps through the decoder end where 8 encode-based ones do, and falling levels gain 2.7 dB; the
+consistent output gains where the codec's loss counts. Not measured: the codec at twice the size, a fixed step length (the Cauchy
+rule is the only one here), and the latent splitting over 100 steps. e(s) is the last column of the prior's card.
 """
 
 from __future__ import annotations
