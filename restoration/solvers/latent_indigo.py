@@ -16,11 +16,7 @@ seed 0, two CPU cores; in brackets the bicubic enlargement. NIQE is our own fit;
 
 | set | settings | PSNR | SSIM | NIQE |
 |---|---|---|---|---|
-<<<<<<< HEAD
-| CBSD24 (23 files), --task camera-light --crop 256, ×4 | LatentINN | 22.02 (21.70) | 0.522 (0.506) | 5.10 (7.30) |
-=======
-| CBSD24 (23 files), --task light --crop 256, ×4 | LatentINN | 22.02 (21.70) | 0.522 (0.506) | 5.13 (7.30) |
->>>>>>> indigo
+| CBSD24 (23 files), --task camera-light --crop 256, ×4 | LatentINN | 22.02 (21.70) | 0.522 (0.506) | 5.13 (7.30) |
 | | domain=pixel | 22.03 (21.70) | 0.523 (0.506) | 5.17 (7.30) |
 | RealSR-dev, 10 camera pairs, ×4 | LatentINN | 24.06 (23.87) | 0.726 (0.715) | 5.35 (6.81) |
 | | refine=gamma: residual 7.85 -> 7.75 | 24.06 | 0.726 | 5.35 |
