@@ -13,9 +13,9 @@ import gradio as gr
 from restoration import form, handlers
 from restoration.caption import CAPTIONERS
 from restoration.checkpoints import PRIORS
-from restoration.corruptions import CAMERAS, CORRUPTIONS
+from restoration.corruptions import titles
 from restoration.degradations import FILES, TASKS
-from restoration.form import CLEAN, DAMAGES, DEGRADED, EXAMPLES, Values
+from restoration.form import CLEAN, DAMAGES, DEGRADED, EXAMPLES
 from restoration.prior import load_prior
 from restoration.solvers import PRESETS, SOLVERS
 
@@ -65,6 +65,7 @@ LAUNCH: dict[str, Any] = {
     "max_file_size": "20mb", "mcp_server": True, "enable_monitoring": False, "show_error": False, "run_history": False,
     "footer_links": ["api", "settings"], "head": HEAD, "css": CSS,
 }  # fmt: skip
+UNKNOWN_SECONDS = 20.0  # asked of ZeroGPU where nothing better is known of a run; never tried on one
 PRIVATE: Any = {"api_visibility": "private"}
 ON_DEVICE: Any = {"concurrency_id": "device", "concurrency_limit": 1}
 Parts = dict[Any, gr.components.Component]
@@ -132,7 +133,7 @@ def picture_column(method: str) -> Inputs:
     parts["mode"] = gr.Radio([CLEAN, DEGRADED], value=CLEAN, label="My picture is")
     parts["reference"] = picture(label="Clean reference (optional, for scores)", visible=False, height=160, alt_text="The clean reference")
     label, told = ("Damage", "What the demo does to a clean picture first") if blind else ("Task", "What was, or is first, done to the picture")
-    parts["task"] = gr.Dropdown(list(DAMAGES[method]), value=DAMAGES[method][0], label=label, info=told)
+    parts["task"] = gr.Dropdown([(titles()[name], name) for name in DAMAGES[method]], value=DAMAGES[method][0], label=label, info=told)
     groups = {}
     for name in DAMAGES[method]:
         if name in TASKS:
@@ -185,11 +186,15 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
                 allow_preview=False,
                 interactive=False,
             )
-    knobs = [parts[method, field.name] for field in form.knobs(SOLVERS[method])]
+    # a preset leaves the prompt alone: it belongs to the picture
+    own_knobs = {key: part for key, part in parts.items() if isinstance(key, tuple) and key[0] == method and key[1] != "prompt"}
     decisive = [parts[name] for name in ("photo", "mode", "task", "preset")]
 
     def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
         return {name: values[part] for name, part in parts.items()}
+
+    def needed(values: dict[gr.components.Component, Any]) -> float:
+        return handlers.seconds_needed(method, named(values))
 
     def handler(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
         yield from handlers.run(method, named(values))
@@ -217,6 +222,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         filled = {parts[name]: value for name, value in form.example_values(row).items()}
         return filled | dict(zip(outputs, handlers.example_outputs(row), strict=True))
 
+    def apply_preset(name: str) -> dict[gr.components.Component, Any]:
+        return {part: form.preset_values(method, name)[key] for key, part in own_knobs.items()}
+
     def keep(values: dict[gr.components.Component, Any], request: gr.Request) -> tuple[Any, ...]:
         own = named(values)
         entries = handlers.remember(values[history], method, own, *(values[outputs[k]] for k in (0, 1, 2, 5)))
@@ -229,9 +237,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     everything = [*parts.values(), *outputs]
     # the place in the queue is shown over the status line
     running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True} | ON_DEVICE | PRIVATE
-    event = start.click(on_gpu(handler, method, named), set(parts.values()), outputs, **running)
+    event = start.click(on_gpu(handler, needed), set(parts.values()), outputs, **running)
     opened = page.load(open_page, None, [*everything, linked, tabs], show_progress="hidden", **PRIVATE)
-    repeated = opened.then(on_gpu(run_if_linked, method, named), {*parts.values(), linked}, outputs, **running | {"scroll_to_output": False})
+    repeated = opened.then(on_gpu(run_if_linked, needed), {*parts.values(), linked}, outputs, **running | {"scroll_to_output": False})
     # with two events to cancel, Gradio does not call the function of the same listener
     stop.click(None, cancels=[event, repeated], **PRIVATE)
     stop.click(lambda: "Stopped: the picture shows the last step.", None, outputs[1], **PRIVATE)
@@ -239,7 +247,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     gr.on([page.load, history.change], handlers.thumbnails, history, past, show_progress="hidden", **PRIVATE)
     past.select(bring_back, history, everything, show_progress="hidden", **PRIVATE)
     examples.click(show_example, examples, everything, show_progress="hidden", **PRIVATE)
-    parts["preset"].input(lambda name: list(form.preset_values(method, name).values())[1:], parts["preset"], knobs, **PRIVATE)  # type: ignore[attr-defined]
+    parts["preset"].input(apply_preset, parts["preset"], list(own_knobs.values()), show_progress="hidden", **PRIVATE)  # type: ignore[attr-defined]
     parts["mode"].change(lambda mode: gr.update(visible=mode == DEGRADED), parts["mode"], parts["reference"], **PRIVATE)  # type: ignore[attr-defined]
     parts["task"].change(lambda task: [gr.update(visible=n == task) for n in groups], parts["task"], list(groups.values()), **PRIVATE)  # type: ignore[attr-defined]
     gr.on(
@@ -258,7 +266,7 @@ def caption_row(prompt: gr.components.Component, photo: gr.components.Component,
         captioner = gr.Dropdown(list(CAPTIONERS)[1:], label="Describe the picture with", info="Downloads the model at the first use", scale=2)
         ask = gr.Button("Describe", scale=1)
     note = gr.Markdown()
-    ask.click(handlers.describe, [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
+    ask.click(on_gpu(handlers.describe), [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
     return prompt
 
 
@@ -271,7 +279,9 @@ def compare_tab() -> None:
             photo = picture(value=str(EXAMPLES / "chelsea.png"), label="A clean picture", height=240, alt_text="The picture to compare methods on")
             with gr.Row():
                 start, stop = gr.Button("Compare", variant="primary"), gr.Button("Stop")
-            damage = gr.Dropdown([*TASKS, *CORRUPTIONS, *CAMERAS], value="denoise", label="What is done to it first")
+            damage = gr.Dropdown(
+                [(title, name) for name, title in titles().items() if name != "kernel-deblur"], value="denoise", label="What is done to it first"
+            )
             methods = gr.CheckboxGroup(choices, value=first, label="Methods and presets")
             seeds = gr.Slider(1, 8, value=1, step=1, label="Seeds", info="With several: their mean, and where they differ")
         with gr.Column(scale=2, min_width=320):
@@ -280,7 +290,7 @@ def compare_tab() -> None:
             scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)
             file = gr.File(label="Contact sheet", height=80, interactive=False)
     event = start.click(
-        handlers.compare_all,
+        on_gpu(handlers.compare_all, lambda photo, damage, choices, seeds: UNKNOWN_SECONDS * len(choices) * seeds),
         [photo, damage, methods, seeds],
         [status, pictures, scores, file],
         show_progress="minimal",
@@ -305,17 +315,25 @@ def repeat_tab() -> None:
             outputs[1].value = "Drop a picture that carries its recipe and press Repeat."  # type: ignore[attr-defined]
 
     file.change(handlers.read_recipe, file, text, show_progress="hidden", **PRIVATE)
-    event = start.click(handlers.repeat, file, outputs, show_progress="minimal", show_progress_on=outputs[1], **ON_DEVICE, **PRIVATE)
+    event = start.click(
+        on_gpu(handlers.repeat),
+        file,
+        outputs,
+        show_progress="minimal",
+        show_progress_on=outputs[1],
+        **ON_DEVICE,
+        **PRIVATE,
+    )
     stop.click(lambda: "Stopped.", None, outputs[1], cancels=[event], **PRIVATE)
 
 
-def on_gpu(handler: Callable[..., Any], method: str, named: Callable[..., Values]) -> Callable[..., Any]:
-    """On ZeroGPU: the handler on a GPU for the time that the page estimates; elsewhere the handler itself."""
+def on_gpu(handler: Callable[..., Any], seconds: Callable[..., float] = lambda *_: UNKNOWN_SECONDS) -> Callable[..., Any]:
+    """On ZeroGPU: the handler on a GPU for what `seconds` of its arguments estimates; elsewhere the handler itself."""
     if not handlers.ZERO_GPU:
         return handler
     import spaces
 
-    return spaces.GPU(duration=lambda values: math.ceil(1.5 * handlers.seconds_needed(method, named(values))) + 10)(handler)
+    return spaces.GPU(duration=lambda *values: math.ceil(1.5 * seconds(*values)) + 10)(handler)
 
 
 def build() -> gr.Blocks:
@@ -347,11 +365,23 @@ def programming_interface() -> None:
         auto, damage = gr.Textbox("auto", label="preset"), gr.Textbox("denoise", label="damage")
         settings, seed, facts = gr.Textbox("{}", label="settings"), gr.Number(0, label="seed", precision=0), gr.Textbox(label="JSON")
         describer, button = gr.Textbox(list(CAPTIONERS)[1], label="captioner"), gr.Button()
-    button.click(handlers.restore_reld, [photo, task, preset, settings, seed], [out, facts], api_name="restore_reld", **ON_DEVICE)
-    button.click(handlers.restore_latentindigo, [photo, preset, settings, seed], [out, facts], api_name="restore_latentindigo", **ON_DEVICE)
-    button.click(handlers.restore_ldrps, [photo, auto, settings, seed], [out, facts], api_name="restore_ldrps", **ON_DEVICE)
+    button.click(
+        on_gpu(handlers.restore_reld),
+        [photo, task, preset, settings, seed],
+        [out, facts],
+        api_name="restore_reld",
+        **ON_DEVICE,
+    )
+    button.click(
+        on_gpu(handlers.restore_latentindigo),
+        [photo, preset, settings, seed],
+        [out, facts],
+        api_name="restore_latentindigo",
+        **ON_DEVICE,
+    )
+    button.click(on_gpu(handlers.restore_ldrps), [photo, auto, settings, seed], [out, facts], api_name="restore_ldrps", **ON_DEVICE)
     button.click(handlers.degrade, [photo, damage, settings, seed], out, api_name="degrade")
-    button.click(handlers.caption, [photo, describer], facts, api_name="caption", **ON_DEVICE)
+    button.click(on_gpu(handlers.caption), [photo, describer], facts, api_name="caption", **ON_DEVICE)
     button.click(handlers.measure, [photo, reference], facts, api_name="metrics")
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from restoration import cli, images, metrics, recipe
 from restoration.baselines import BASELINES
+from restoration.corruptions import Damage
 from restoration.degradations import Denoise, LinearDegradation, SuperResolution, _Blur
 from restoration.inn import enlarge
 from restoration.prior import load_prior
@@ -110,7 +111,7 @@ def partners(targets: list[Path], folder: str) -> dict[Path, Path]:
     return {path: found[path.stem][0] for path in targets}
 
 
-def pairs(args: argparse.Namespace, task: cli.Task | None, factor: int) -> list[tuple[str, Tensor, Tensor]]:
+def pairs(args: argparse.Namespace, task: Damage | None, factor: int) -> list[tuple[str, Tensor, Tensor]]:
     """(name, observation, clean) of every picture, matched by file name; `factor` is the clean side over the observation's."""
     if bool(args.clean) == bool(args.input and args.target):
         raise ValueError("Give either --clean DIR, or --input DIR and --target DIR.")
@@ -187,7 +188,7 @@ def name_of(solver: Solver, args: argparse.Namespace) -> str:
     return " ".join([*words, *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []), *([f"on {args.prior}"] if args.prior != "embedded" else [])])
 
 
-def damage(task: cli.Task | None, args: argparse.Namespace) -> dict[str, object]:
+def damage(task: Damage | None, args: argparse.Namespace) -> dict[str, object]:
     """What all pictures of a table have in common."""
     knobs = dataclasses.asdict(task) if isinstance(task, LinearDegradation | Camera) else {}
     return {"degraded here by": {"task": args.task} | knobs if args.clean else "nobody: pairs", "crop": args.crop}

@@ -8,14 +8,13 @@ import json
 from typing import Any, NamedTuple
 
 from restoration import recipe
-from restoration.corruptions import CORRUPTIONS, Corruption
+from restoration.corruptions import CORRUPTIONS, Damage, make_damage
 from restoration.degradations import FILES, TASKS, LinearDegradation
-from restoration.realistic import CAMERAS, Camera
+from restoration.realistic import CAMERAS
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
 
 BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
-Task = LinearDegradation | Corruption | Camera
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +52,7 @@ def preset_of(args: argparse.Namespace) -> str:
     return args.preset or next(iter(PRESETS[args.solver]))
 
 
-def build(args: argparse.Namespace) -> tuple[Solver, Task | None]:
+def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     """(solver, task) of the parsed options. ValueError names an unknown preset or setting, or a task that the solver cannot do."""
     solver_class: Any = SOLVERS[args.solver]
     presets, preset = PRESETS[args.solver], preset_of(args)
@@ -69,11 +68,10 @@ def build(args: argparse.Namespace) -> tuple[Solver, Task | None]:
     if unknown:
         raise ValueError(f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}.")
     solver = solver_class(**presets[preset] | {k: v for k, v in settings.items() if k in names[solver_class]})
-    if task_class:
-        return solver, task_class(**{k: v for k, v in settings.items() if k in names[task_class]})
-    if args.task in CORRUPTIONS:
-        return solver, CORRUPTIONS[args.task]
-    return solver, Camera(CAMERAS[args.task], solver.factor(None)) if args.task else None
+    if not args.task:
+        return solver, None
+    own = {k: v for k, v in settings.items() if task_class and k in names[task_class]}
+    return solver, make_damage(args.task, own, solver.factor(None) if solver.blind else 1)
 
 
 class Plan(NamedTuple):
@@ -103,4 +101,4 @@ def read_plan(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Plan
     if given or files.keys() - FILES:
         raise ValueError(f"--recipe says all settings; leave out {', '.join([*given, *files.keys() - FILES])}.")
     said = recipe.read(args.recipe)
-    return Plan(*recipe.parts(said, **files), said["prior"], said["seed"], said.get("periodic", False))
+    return Plan(*recipe.parts(said, **files), said["prior"], said["seed"], said["periodic"])

@@ -6,15 +6,16 @@ The ranges are ours; each comment says what they imitate.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration.degradations import TASKS
+from restoration.degradations import TASKS, LinearDegradation
 from restoration.diffusion import randn
 from restoration.images import quantise
 from restoration.realistic import CAMERAS, Camera
@@ -87,20 +88,25 @@ CORRUPTIONS: dict[str, Corruption] = {
 }
 
 
-class Damage(Protocol):
-    """Anything that makes a degraded picture of a clean one."""
-
-    def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """x (1,3,H,W) in [0,1] -> y (1,3,h,w)."""
-        ...
+Damage = LinearDegradation | Camera | Corruption  # what makes a degraded picture of a clean one: degrade(x (1,3,H,W), generator) -> y (1,3,h,w)
 
 
 def make_damage(name: str, settings: Mapping[str, Any], scale: int) -> Damage:
-    """The damage of a name in TASKS (with settings), CAMERAS (which reduce `scale` times) or CORRUPTIONS. ValueError for any other."""
+    """The damage of a name in TASKS (with settings), CAMERAS (which reduce `scale` times) or CORRUPTIONS.
+
+    ValueError for any other name, and for settings that it does not have.
+    """
+    if name not in titles():
+        raise ValueError(f"There is no damage {name!r}; there are {', '.join(titles())}.")
+    own = {field.name for field in dataclasses.fields(TASKS[name])} if name in TASKS else set()
+    if unknown := settings.keys() - own:
+        raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {', '.join(sorted(own)) or 'none'}.")
     if name in TASKS:
         return TASKS[name](**settings)
-    if name in CAMERAS:
-        return Camera(CAMERAS[name], scale)
-    if name in CORRUPTIONS:
-        return CORRUPTIONS[name]
-    raise ValueError(f"There is no damage {name!r}; there are {', '.join([*TASKS, *CAMERAS, *CORRUPTIONS])}.")
+    return Camera(CAMERAS[name], scale) if name in CAMERAS else CORRUPTIONS[name]
+
+
+def titles() -> dict[str, str]:
+    """Every damage's name -> what the page calls it."""
+    cameras = {name: Camera(strength, 1).title for name, strength in CAMERAS.items()}
+    return {name: name for name in TASKS} | cameras | {name: corruption.title for name, corruption in CORRUPTIONS.items()}

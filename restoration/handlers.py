@@ -86,14 +86,20 @@ def show(job: form.Job, prior: LatentPrior) -> Iterator[tuple[Any, ...]]:
     before = job.before()
     began, shown, curve = time.monotonic(), 0.0, []
     for step in steps_of(job, prior):
-        curve.append({"step": step.index, "residual": step.scalars["residual"]})
+        if "residual" in step.scalars:  # a step without guidance measures nothing
+            curve.append({"step": step.index, "residual": step.scalars["residual"]})
         if step.result is not None:
             yield finished(step, before, job, prior, curve)
         elif time.monotonic() - shown > PREVIEW_EVERY:
             preview = prior.preview(step.latent, (before.shape[-2], before.shape[-1]))
             pair = (images.to_pil(before), images.to_pil(preview))
-            yield pair, progress(step, began), None, pd.DataFrame(curve), gallery(step, job.reference), None
+            yield pair, progress(step, began), None, course(curve), gallery(step, job.reference), None
             shown = time.monotonic()
+
+
+def course(curve: list[dict[str, float]]) -> pd.DataFrame | None:
+    """The curve as Gradio draws it; None where nothing was measured."""
+    return pd.DataFrame(curve) if curve else None
 
 
 def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: list[dict[str, float]]) -> tuple[Any, ...]:
@@ -104,7 +110,7 @@ def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: 
     status += f" · {html.escape(note)}" if (note := prior.placement.note) else ""
     table = score_table(score_rows(before, result, prior, job.reference))
     pair = (images.to_pil(before), images.to_pil(result.image))
-    return pair, status, table, pd.DataFrame(curve), gallery(step, job.reference), stored_file(result, job)
+    return pair, status, table, course(curve), gallery(step, job.reference), stored_file(result, job)
 
 
 def stored_file(result: Result, job: form.Job) -> str:
@@ -146,7 +152,7 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
     with one_sentence():
         said, y = recipe.read(file), recipe.read_input(file)
-        job = form.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"])
+        job = form.Job(y, *recipe.parts(said), None, int(said["seed"]), bool(said["periodic"]))
         yield from show(job, load_prior(form.known_prior(said["prior"]), DEVICE))
 
 
@@ -167,6 +173,8 @@ def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float
                 pd.DataFrame(compare.score_table(state.cells)) if state.new else gr.skip(),
                 None,
             )
+        if not state.cells:
+            raise ValueError(state.note)
         file = Path(tempfile.mkdtemp(dir=cache()), "comparison.png")
         images.sheet([(cell.title, images.to_pil(cell.image)) for cell in state.cells], columns=4).save(file)
         yield state.note, gr.skip(), gr.skip(), str(file)
@@ -290,14 +298,21 @@ def link(method: str, values: Values, request: gr.Request) -> str:
 # ---- named endpoints for gradio_client and MCP, where their docstrings are read
 
 
+def given(photo: str | None) -> str:
+    """The path itself. ValueError where a program sent none."""
+    if not photo:
+        raise ValueError("A photo is needed.")
+    return photo
+
+
 def restored(method: str, photo: str | None, task: str, preset: str, settings: str, seed: int) -> tuple[str, str]:
     """(PNG, JSON with scores, seconds and recipe) of one run on an already degraded picture."""
     if preset not in PRESETS[method] or task not in DAMAGES[method]:
         raise gr.Error(f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {', '.join(DAMAGES[method])}.", print_exception=False)
-    if not photo:
-        raise gr.Error("A photo is needed.", print_exception=False)
     with one_sentence():
-        values = form.opening_values(method) | form.preset_values(method, preset) | {"photo": photo, "mode": DEGRADED, "task": task, "seed": seed}
+        values = (
+            form.opening_values(method) | form.preset_values(method, preset) | {"photo": given(photo), "mode": DEGRADED, "task": task, "seed": seed}
+        )
         values |= form.settings_values(method, task, settings)
         job, prior = form.job(method, values), load_prior("embedded", DEVICE)
         *_, last = steps_of(job, prior)
@@ -309,7 +324,7 @@ def restored(method: str, photo: str | None, task: str, preset: str, settings: s
 def restore_reld(photo: str, task: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
     """Restore a damaged photograph when it is known how it was damaged (RELD).
 
-    photo: the damaged picture. task: denoise, deblur, motion-deblur, super-resolution or inpaint. preset: fast or faithful.
+    photo: the damaged picture. task: denoise, deblur, motion-deblur, super-resolution or inpaint. preset: fast, few-step or faithful.
     settings: JSON object of numbers, for instance {"noise_std": 25} (in 1/255) or {"scale": 2}. seed: a whole number.
     Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
     """
@@ -319,7 +334,7 @@ def restore_reld(photo: str, task: str, preset: str, settings: str, seed: float)
 def restore_latentindigo(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
     """Restore and enlarge a photograph whose damage nobody can write down: a camera's blur, noise and compression (LatentINDIGO).
 
-    photo: the damaged picture. preset: fast, pixel or "from noise". settings: JSON object, for instance {"scale": 4}. seed: a whole number.
+    photo: the damaged picture. preset: fast, pixel, bold or "from noise". settings: JSON object, for instance {"scale": 4}. seed: a whole number.
     Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
     """
     return restored("latent-indigo", photo, DAMAGES["latent-indigo"][0], preset, settings, int(seed))
@@ -343,7 +358,7 @@ def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
     with one_sentence():
         made = make_damage(damage, form.parse_settings(settings), 1)
         factor = getattr(made, "factor", 1)
-        y, _ = synthesise(images.read_image(photo), made, factor, int(seed))
+        y, _ = synthesise(images.read_image(given(photo)), made, factor, int(seed))
         file = Path(tempfile.mkdtemp(dir=cache()), "degraded.png")
         images.to_pil(y).save(file)
         return str(file)
@@ -354,11 +369,11 @@ def caption(photo: str, captioner: str) -> str:
     with one_sentence():
         if captioner not in CAPTIONERS:
             raise ValueError(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
-        words = CAPTIONERS[captioner](images.read_image(photo))
+        words = CAPTIONERS[captioner](images.read_image(given(photo)))
         return words.text or words.note
 
 
 def measure(photo: str, reference: str | None) -> str:
     """Quality of a photograph as JSON: PSNR, SSIM and others against the clean reference where one is given, NIQE always."""
     with one_sentence():
-        return json.dumps(metrics.score(images.read_image(photo), images.read_image(reference) if reference else None))
+        return json.dumps(metrics.score(images.read_image(given(photo)), images.read_image(reference) if reference else None))

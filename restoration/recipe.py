@@ -32,7 +32,7 @@ SCORES = "restoration-scores"  # the PNG text chunk with the scores of the pictu
 INPUT = "restoration-input"  # the PNG text chunk with the picture that was restored, as base64 of a PNG
 BLIND = "blind"  # the task of a run that was told none
 UNFINISHED = ".restoring"  # suffix of a file that is being written
-KEYS = {"solver", "settings", "task", "degradation", "prior", "seed"}
+KEYS = {"solver", "settings", "task", "degradation", "periodic", "prior", "seed"}
 
 
 def of(y: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def restore(
 
 
 _pace: dict[str, float] = {}  # seconds per iteration and megapixel, from the last run of each method in this process
-USUAL_PACE = 4.0  # the same on two CPU cores with the embedded prior, until a run has been timed
+USUAL_PACE = 1.6  # the same on two CPU cores with the embedded prior, until a run has been timed
 
 
 def estimate_seconds(solver: Solver, degradation: LinearDegradation | None, height: int, width: int) -> float:

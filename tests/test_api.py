@@ -51,6 +51,21 @@ def test_a_wrong_setting_is_one_sentence(client):
         client.predict(photo=handle_file(PHOTO), preset="x", settings="{}", seed=0, api_name="/restore_ldrps")
 
 
+def test_degrade_knows_its_settings(client):
+    for damage, settings, sentence in (
+        ("x", "{}", "There is no damage 'x'"),
+        ("denoise", '{"nose": 1}', "has no setting nose"),
+        ("haze", '{"a": 1}', "none"),
+    ):
+        with pytest.raises(AppError, match=sentence):
+            client.predict(photo=handle_file(PHOTO), damage=damage, settings=settings, seed=0, api_name="/degrade")
+
+
+def test_a_missing_photo_is_one_sentence(client):
+    with pytest.raises(AppError, match="A photo is needed"):
+        client.predict(photo=None, reference=None, api_name="/metrics")
+
+
 def test_no_file_of_the_server_is_read(client):
     for path in ("/etc/hostname", str(Path(__file__).parent.parent / "app.py")):
         with pytest.raises(AppError):

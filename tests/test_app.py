@@ -43,6 +43,11 @@ def test_an_already_degraded_picture_has_no_reference(picture):
     assert list(scores["metric"]) == ["NIQE (own fit) ↓", "consistency ↑"]
 
 
+def test_a_run_without_guidance_has_no_curve(picture):
+    values = filled(picture, "camera-light", "latent-indigo") | {("latent-indigo", "guidance"): "none"}
+    assert press(values, "latent-indigo")[-1][3] is None
+
+
 def test_zero_noise_is_zero_noise(picture):
     values = filled(picture, mode=DEGRADED)
     press(values | {("denoise", "noise_std"): 0})

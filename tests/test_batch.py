@@ -6,13 +6,13 @@ import csv
 import errno
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -210,11 +210,6 @@ def launch(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*launcher, "-m", "restoration.batch", *arguments], stdout=file, stderr=file, env=environment)
 
 
-def workers(launcher: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()]
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the processes in /proc")
 def test_a_lost_process_costs_nothing_but_a_second_start(prior, tmp_path):
     for number in range(30):
         picture(tmp_path / "in" / f"{number % 3}" / f"{number:02}.png", number, side=48)
@@ -227,7 +222,7 @@ def test_a_lost_process_costs_nothing_but_a_second_start(prior, tmp_path):
     deadline = time.monotonic() + 300
     while len(list(out.rglob("*.png"))) < 6 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(workers(process.pid)[1], signal.SIGKILL)
+    psutil.Process(process.pid).children()[1].kill()  # SIGKILL
     assert process.wait(300) != 0, log.read_text()
     done = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
     assert 6 <= len(done) < 30

@@ -76,7 +76,7 @@ def test_a_recipe_of_another_version_is_one_sentence(wrong):
 
 
 def test_recipes_are_read_from_pictures_and_json(tmp_path):
-    said = {"solver": "reld", "settings": {}, "task": "denoise", "degradation": {}, "prior": "embedded", "seed": 0}
+    said = {"solver": "reld", "settings": {}, "task": "denoise", "degradation": {}, "periodic": False, "prior": "embedded", "seed": 0}
     recipe.save_png(torch.rand(1, 3, 16, 16), tmp_path / "a.png", said, {"PSNR": 30.0})
     (tmp_path / "a.json").write_text(json.dumps(said))
     assert recipe.read(tmp_path / "a.png") == recipe.read(tmp_path / "a.json") == said

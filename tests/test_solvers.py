@@ -77,21 +77,9 @@ def test_contract_of_blind_solvers(tiny_prior, networks, solver):
         run(tiny_prior, y, solver, TASKS["denoise"]())
 
 
-@pytest.mark.parametrize("solver", BLIND, ids=lambda s: f"{s.domain}-{s.guidance}-x{s.scale}")
-def test_blind_steps_on_other_threads_and_closing_half_way(tiny_prior, networks, solver):
-    steps = restore(torch.rand(1, 3, 24, 24), solver, tiny_prior)
-    seen = []
-    for _ in range(2):
-        thread = threading.Thread(target=lambda: seen.append((next(steps), torch.is_grad_enabled())))
-        thread.start()
-        thread.join()
-    steps.close()
-    assert [s.index for s, _ in seen] == [1, 2] and all(grad for _, grad in seen) and torch.is_grad_enabled()
-
-
-@pytest.mark.parametrize("solver", FORMS, ids=lambda s: s.splitting)
-def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, solver):
-    steps = restore(torch.rand(1, 3, 64, 64), solver, tiny_prior, TASKS["deblur"]())
+@pytest.mark.parametrize("solver", [*FORMS, *BLIND], ids=repr)
+def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, networks, solver):
+    steps = restore(torch.rand(1, 3, 64, 64), solver, tiny_prior, None if solver.blind else TASKS["deblur"]())
     seen = []
     for _ in range(2):
         thread = threading.Thread(target=lambda: seen.append((next(steps), torch.is_grad_enabled())))
