@@ -33,11 +33,19 @@ class Sample(BaseOutput):
     sample: Tensor
 
 
-class Residual(nn.Module):
-    """x + conv(silu(conv(x) (1+scale) + shift)); the second convolution begins at zero, so the block begins as identity."""
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of every pixel of (B,C,H,W)."""
 
-    def __init__(self, channels: int, embedding: int = 0):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Residual(nn.Module):
+    """x + conv(silu(conv(norm(x)) (1+scale) + shift)); the second convolution begins at zero, so the block begins as identity."""
+
+    def __init__(self, channels: int, embedding: int = 0, norm: bool = False):
         super().__init__()
+        self.norm = ChannelNorm(channels) if norm else nn.Identity()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * channels) if embedding else None
@@ -45,7 +53,7 @@ class Residual(nn.Module):
         nn.init.zeros_(self.second.bias)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        h = self.first(x)
+        h = self.first(self.norm(x))
         if self.modulation is not None:
             scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, 1)
             h = h * (1 + scale) + shift

@@ -8,6 +8,7 @@ kernels have 30 % there); all pictures of a batch share one draw.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ STRENGTHS = {
 }
 
 
+# gratings, in periods per 24 reduced pixels (horizontal, vertical): four finenesses up to just below the finest that pixels can hold
+WAVES = tuple(wave for fine, oblique in ((3, 2), (6, 4), (9, 6), (11, 8)) for wave in ((fine, 0), (oblique, oblique), (0, fine), (-oblique, oblique)))
+PROBE = 96  # side of the picture of gratings
+
+
 CAMERAS = {f"camera-{strength}": strength for strength in STRENGTHS}  # the names of the tasks
 
 
@@ -76,6 +82,13 @@ class Realistic:
     def forward(self, x: Tensor) -> Tensor:
         """The deterministic part: blurs and resizing, without noise and JPEG. Differentiable."""
         return self._apply(x, None)
+
+    def transfer(self) -> Tensor:
+        """(16,): what `forward` leaves of the contrast of WAVES, by sending all of them through it at once; 1: all of it."""
+        reduced, amplitude = PROBE // self.scale, 0.45 / len(WAVES)
+        scene = 0.5 + amplitude * _gratings(PROBE, reduced).sum(0)
+        seen = (self.forward(scene[None, None])[0, 0] - 0.5) / amplitude
+        return 2 * (seen * _gratings(reduced, reduced)).mean((1, 2))
 
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """y, rounded to 8 bits; noise from the (CPU) generator."""
@@ -153,6 +166,15 @@ def _draw_kernel(ranges: Ranges, generator: torch.Generator) -> Tensor:
     size = (ranges.kernel, ranges.kernel)
     gaussian = GaussianBlurGenerator(size, *ranges.blur, isotropic=_chance(0.65, generator), rng=generator)
     return gaussian.step(1)["filter"][0, 0]
+
+
+@functools.cache
+def _gratings(side: int, reduced: int) -> Tensor:
+    """(16,side,side): cosines of the WAVES of a scene that is reduced to `reduced`, drawn at `side`."""
+    periods = torch.tensor(WAVES) * (reduced / 24)
+    pixels = (torch.arange(side) + 0.5) / side
+    phases = 2 * math.pi * (periods[:, :1, None] * pixels + periods[:, 1:, None] * pixels[:, None])
+    return torch.cos(phases + 2.4 * torch.arange(len(WAVES))[:, None, None])  # shifted, lest all be high at one place
 
 
 def _sinc(cutoff: float, size: int = 21) -> Tensor:

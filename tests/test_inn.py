@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import math
 import tarfile
 
 import pytest
@@ -25,9 +27,9 @@ def random_inn(std: float = 0.05, **options) -> LiftingINN:
     """With random instead of zero outputs."""
     torch.manual_seed(0)
     inn = LiftingINN(width=16, pairs=2, embedding=8, **options)
-    for lift in (*inn.predictors, *inn.updaters):
-        for layer in (lift.leave, lift.linear, lift.cells[0].second):
-            nn.init.normal_(layer.weight, std=std)
+    for name, weight in inn.named_parameters():
+        if name.endswith(("leave.weight", "linear.weight", "second.weight")):
+            nn.init.normal_(weight, std=std)
     return inn.requires_grad_(False)
 
 
@@ -92,9 +94,9 @@ def test_pictures_of_a_batch_do_not_mix():
 def test_every_parameter_learns():
     inn = random_inn().requires_grad_()
     x, y = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 8)
-    gamma = inn.embed(y) + inn.null
+    gamma = inn.embed(y)
     swapped, measured = inn.swap(x, y, gamma)
-    (swapped.square().mean() + measured.square().mean()).backward()
+    (swapped.square().mean() + measured.square().mean() + inn.transfer(gamma).square().mean()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in inn.parameters())
 
 
@@ -133,6 +135,21 @@ def test_cameras(strength, scale):
         assert y.shape == camera.forward(x).shape == (1, 3, -(-41 // scale), -(-30 // scale))
         assert y.min() >= 0 and y.max() <= 1
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_what_a_camera_does_to_gratings(scale):
+    plain = realistic.Stage(None, 1.0, "area", False, 0.0, False, 100)
+    assert (realistic.Realistic(1, (plain, plain), None, True).transfer() - 1).abs().max() < 1e-4
+    # a Gaussian's transfer is exp(-2π²σ²f²), f in periods per pixel: σ is 2 pixels before the reduction
+    generator = torch.Generator().manual_seed(0)
+    kernel = torch.outer(*[torch.exp(-((torch.arange(21) - 10) ** 2) / (2 * 2.0**2))] * 2)
+    blurred = realistic.Realistic(scale, (dataclasses.replace(plain, kernel=kernel / kernel.sum()), plain), None, True).transfer()
+    coarse = torch.tensor(realistic.WAVES).square().sum(1) < 10
+    expected = torch.exp(-2 * math.pi**2 * (2 / scale) ** 2 * torch.tensor(realistic.WAVES).square().sum(1) / 24**2)
+    assert (blurred - expected)[coarse].abs().max() < 0.05
+    drawn = torch.stack([realistic.draw("light", scale, generator).transfer() for _ in range(8)])
+    assert drawn.abs().max() < 1.3 and drawn[:, 0].mean() > drawn[:, 8].mean()
 
 
 def test_the_noise_is_around_the_deterministic_part(photo):

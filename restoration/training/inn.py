@@ -3,7 +3,7 @@
 Losses (latentindigo.md): the forward model (8), (9) against the noise-free part of y, whose expectation it is, and the swap loss of
 §2.4, ‖g⁻¹(y, d(x̃), γ) - x‖, with x̃ between the enlarged y and x: it trains the very operation that the solver uses. A decimated
 network must return the y it is given, noise and all, so it is trained with the noise-free one; a redundant one may clean it.
-γ is dropped for a tenth of the pictures; F should give both halves of one picture the same γ.
+F learns from the transfer loss, |T(γ) - what the drawn degradation does to gratings|, with a linear T.
 `--domain first` trains the restorer that makes the first estimate, |Rest(y) - x|, one per scale for all priors.
 FOLDER is `restoration/weights/inn` for a network that `load_inn` and the page find.
 """
@@ -25,7 +25,6 @@ from restoration.inn import DOMAINS, LiftingINN, Restorer, enlarge, folder_name
 from restoration.prior import LatentPrior, load_prior
 from restoration.training import data, loop
 
-CONSISTENCY = 0.01  # weight of the crop consistency of γ
 VAGUE = 16  # side of the blocks whose means alone are left of some of the estimates; crops are multiples of it
 
 
@@ -89,26 +88,23 @@ def main(argv: list[str] | None = None) -> None:
             drawn = cameras(x, args, generator)
             y = degraded(x, drawn, generator)
             if isinstance(model, LiftingINN):
-                return invertible_loss(model, x, y, noise_free(x, drawn), generator)
+                return invertible_loss(model, x, y, drawn, generator)
         return (model(y) - x).abs().mean()
 
-    def invertible_loss(model: LiftingINN, x: Tensor, y: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def invertible_loss(model: LiftingINN, x: Tensor, y: Tensor, drawn: list[realistic.Realistic], generator: torch.Generator) -> Tensor:
         # half the time all that is known at the start, y enlarged; else something between it and the truth, as on the way
         share = (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1).clamp_min(0).to(x)
         guess = enlarge(y, args.scale).lerp(x, share)
         # a quarter without any detail, as an estimate from strong noise is
         vague = F.interpolate(F.avg_pool2d(guess, VAGUE), scale_factor=VAGUE, mode="bilinear")
         guess = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator).to(x) < 0.25, vague, guess)
-        known = (torch.rand(len(x), 1, generator=generator) > 0.1).to(x)
         gamma = model.embed(y)
-        left, right = y.chunk(2, -1)
-        consistency = F.mse_loss(model.embed(left), model.embed(right))
-        gamma = torch.where(known > 0, gamma, model.null)
-        truth, target = represent(x, clean)
+        transfer = (model.transfer(gamma) - torch.stack([camera.transfer() for camera in drawn]).to(x)).abs().mean()
+        truth, target = represent(x, noise_free(x, drawn))
         start, observed = represent(guess, y)
         forward = (model.measure(truth, gamma) - target).abs().mean()
         restored, _ = model.swap(start, target if model.config.scale > 1 else observed, gamma)
-        return forward + args.swap * (restored - truth).abs().mean() + CONSISTENCY * consistency
+        return forward + args.swap * (restored - truth).abs().mean() + transfer
 
     def compared(model: nn.Module, x: Tensor, y: Tensor, clean: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """What is to be near to what, by name: the networks' results, and what they must beat."""
