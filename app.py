@@ -29,7 +29,8 @@ also works in pixels. *Consistency* is how well the result, damaged again, agree
 Pictures stay on this server for at most a day, then they are deleted; the history is kept in your browser alone. A *settings link* works for ever
 and repeats a run on an example picture; the link at the foot of the page carries your own picture too and expires after a day at the latest.
 ### Limits
-Uploads: 20 MB and 4 megapixels. One run at a time, {limit:.0f} s at most. Photographs only; text and faces are not treated specially.
+Uploads: 20 MB; large pictures are reduced so far that the result has at most 4 megapixels. One run at a time, {limit:.0f} s at most.
+Photographs only; text and faces are not treated specially.
 ### Licences
 The page uses Gradio, diffusers, transformers, deepinv and lpips (Apache-2.0, BSD or MIT). The embedded prior, the invertible networks and
 the statistics of NIQE are this project's own work. The captioners are Apache-2.0. Other priors are downloaded only when chosen:
@@ -188,7 +189,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
             )
     # a preset leaves the prompt alone: it belongs to the picture
     own_knobs = {key: part for key, part in parts.items() if isinstance(key, tuple) and key[0] == method and key[1] != "prompt"}
+    # what the line before a run depends on
     decisive = [parts[name] for name in ("photo", "mode", "task", "preset")]
+    decisive += [part for key, part in parts.items() if isinstance(key, tuple) and key[1] in {"scale", "steps"}]
 
     def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
         return {name: values[part] for name, part in parts.items()}

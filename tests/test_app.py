@@ -9,7 +9,7 @@ from PIL import Image
 
 import app
 from restoration import form, handlers, images, metrics, recipe
-from restoration.form import DEGRADED
+from restoration.form import CLEAN, DEGRADED
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Step
 
@@ -41,6 +41,16 @@ def test_a_click_gives_picture_scores_and_file(picture, task):
 def test_an_already_degraded_picture_has_no_reference(picture):
     scores = press(filled(picture, "super-resolution", mode=DEGRADED))[-1][2]
     assert list(scores["metric"]) == ["NIQE (own fit) ↓", "consistency ↑"]
+
+
+def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 3000)
+    for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
+        values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
+        assert handlers.forecast("reld", values).startswith(f"96×96 pixels, reduced to {side}×{side}. About 1 s")
+        assert press(values)[-1][0][1].size == (side * factor, side * factor)
+    *_, (said, _, _, _) = handlers.compare_all(picture, "denoise", ["reld · fast"], 1)
+    assert said == "Done. The picture: 96×96 pixels, reduced to 54×54."
 
 
 def test_a_run_without_guidance_has_no_curve(picture):
