@@ -96,6 +96,16 @@ class LatentPrior:
         placement.release()
         return True
 
+    def save_range(self) -> bool:
+        """From now on compute in float32; False unless it was float16: bfloat16 has float32's range already."""
+        if self.placement.dtype != torch.float16:
+            return False
+        self.placement = dataclasses.replace(self.placement, dtype=torch.float32, reason="numbers left the range of float16")
+        for network in self._networks:
+            network.float()
+        self.__dict__.pop("_no_text", None)  # it was read in float16
+        return True
+
     @property
     def sigmas(self) -> Tensor:
         """(T,) rising noise levels sqrt((1-ᾱ)/ᾱ), on the host."""

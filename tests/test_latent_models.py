@@ -240,6 +240,42 @@ def test_memory_that_runs_out_twice_is_one_sentence(folders, tiny_prior, photo):
             list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
 
 
+def overflowing(folder: Path, factor: float) -> LatentPrior:
+    """A prior in float16 whose first layer's values grow by the factor; the normalisation behind it takes it back where there is range."""
+    prior = load(folder, torch.float16)
+    prior._unet.conv_in.weight *= factor
+    return prior
+
+
+def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo):
+    prior, wide, task, y = overflowing(folders["sd1"], 2e5), overflowing(folders["sd1"], 2e5), TASKS["inpaint"](), photo[..., :16, :19]
+    text = prior.embed("red door")
+    assert torch.isfinite(text).all() and prior.denoise(torch.randn(1, 4, 8, 8), 500).z0.isnan().all()
+    state = torch.random.get_rng_state()
+    steps = list(restore(y, RELD(), prior, task, seed=5))
+    assert [s.index for s in steps[-RELD().steps :]] == list(range(1, RELD().steps + 1))
+    assert "begun again in float32" in steps[-1].note and "float16" in prior.placement.note and prior._unet.dtype == torch.float32
+    assert all(torch.isfinite(s.latent).all() for s in steps)
+    assert wide.save_range() and not wide.save_range()
+    again = list(restore(y, RELD(), wide, task, seed=5))
+    assert torch.equal(steps[-1].result.image, again[-1].result.image) and "again" not in again[-1].note
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_numbers_that_leave_float32_are_one_sentence(folders, photo):
+    prior = load(folders["sd1"], torch.float16)
+    prior._unet.conv_out.bias += float("nan")
+    with pytest.raises(ValueError, match=r"left the range of float32: .* sd1's weights are damaged"):
+        list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+
+
+def test_short_range_and_short_memory_in_one_run(folders, photo):
+    prior = overflowing(folders["sd1"], 2e5)
+    breaking(prior, 1)
+    steps = list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+    assert prior.placement.tiled and prior.placement.dtype == torch.float32 and torch.isfinite(steps[-1].result.image).all()
+
+
 def test_other_errors_are_not_hidden(folders, photo):
     prior = load(folders["sd1"])
     prior.denoise = lambda *args: (_ for _ in ()).throw(RuntimeError("a bug"))
