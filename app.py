@@ -33,7 +33,8 @@ Uploads: 20 MB; large pictures are reduced so far that the result has at most 4 
 Photographs only; text and faces are not treated specially.
 ### Licences
 The page uses Gradio, diffusers, transformers, deepinv and lpips (Apache-2.0, BSD or MIT). The embedded prior, the invertible networks and
-the statistics of NIQE are this project's own work. The captioners are Apache-2.0. Other priors are downloaded only when chosen:
+the statistics of NIQE are this project's own work. The captioners are Apache-2.0, the small decoders for previews
+of the large priors (TAESD) MIT. Other priors are downloaded only when chosen:
 
 {priors}"""
 CSS = """.zoom { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 8px }

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration import placement
-from restoration.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch
+from restoration.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch, fetch_preview
 from restoration.placement import Placement
 
 __all__ = ["EMBEDDED", "PRIORS", "Denoised", "LatentPrior", "load_prior"]
@@ -129,9 +129,29 @@ class LatentPrior:
         return (x[..., : size[0], : size[1]] + 1) / 2
 
     @torch.no_grad()
-    def preview(self, z: Tensor, size: tuple[int, int]) -> Tensor:
-        """A picture of a latent for the eye, clamped to [0,1]."""
+    def picture(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """`decode` without gradient, clamped to [0,1]."""
         return self.decode(z, size).clamp(0, 1)
+
+    @torch.no_grad()
+    def preview(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """About `picture`, for the eye alone: by a small decoder where this prior has one and it can be had."""
+        decoder = self._small_decoder
+        if decoder is None:
+            return self.picture(z, size)
+        decoder.use_tiling = self.placement.tiled
+        # it takes latents scaled as the U-Net does: its own scaling factor is 1
+        x = decoder.decode(z / decoder.config.scaling_factor + decoder.config.shift_factor).sample
+        return ((x[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1)
+
+    @functools.cached_property
+    def _small_decoder(self) -> Any:
+        folder = fetch_preview(self.name)
+        if folder is None:
+            return None
+        from diffusers import AutoencoderTiny
+
+        return AutoencoderTiny.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False).to(self.device)
 
     @torch.no_grad()
     def embed(self, prompt: str, negative: str = "") -> Tensor | None:

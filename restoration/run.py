@@ -112,6 +112,6 @@ def score_rows(before: Tensor, result: Result, prior: LatentPrior, reference: Te
     """Scores by picture: the input (enlarged to the result's size), the result, and the prior's round trip as its ceiling."""
     rows = {"input": metrics.score(before, reference), "result": dict(result.scores)}
     if reference is not None:
-        ceiling = prior.preview(prior.encode(reference.to(prior.device)), (reference.shape[-2], reference.shape[-1])).cpu()
+        ceiling = prior.picture(prior.encode(reference.to(prior.device)), (reference.shape[-2], reference.shape[-1])).cpu()
         rows["prior's round trip"] = metrics.score(images.quantise(ceiling), reference)
     return rows

@@ -105,6 +105,19 @@ def test_an_interrupted_download_goes_on(server):
     assert Hub.served - before == {"unet/diffusion_pytorch_model.safetensors": 1}
 
 
+def test_the_preview_decoder_is_downloaded_once_and_never_missed(server, monkeypatch):
+    monkeypatch.setitem(PRIORS, "model", checkpoints.Entry("some/model", "", 512, 1.0, 1.0, 1.0, preview="some/model"))
+    assert checkpoints.fetch_preview("model") is None  # the repository holds none
+    Hub.files = {"config.json": b"{}", "diffusion_pytorch_model.safetensors": Hub.files["vae/diffusion_pytorch_model.safetensors"], "a.bin": b"x"}
+    folder = checkpoints.fetch_preview("model")
+    assert sorted(file.name for file in folder.iterdir()) == sorted(checkpoints.PREVIEW)
+    server.shutdown()  # from here on there is no network
+    server.server_close()
+    assert checkpoints.fetch_preview("model") == folder
+    (folder / checkpoints.PREVIEW[1]).unlink()
+    assert checkpoints.fetch_preview("model") is None and checkpoints.fetch_preview("embedded") is None
+
+
 @pytest.mark.parametrize(("name", "words"), [("gated", "is gated: accept"), ("missing", "There is no public model"), ("broken", "status 500")])
 def test_refusals_of_the_hub_are_one_sentence(server, name, words):
     with pytest.raises(OSError, match=words) as error:
