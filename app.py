@@ -337,7 +337,7 @@ def on_gpu(handler: Callable[..., Any], seconds: Callable[..., float] = lambda *
         return handler
     import spaces
 
-    return spaces.GPU(duration=lambda *values: math.ceil(1.5 * seconds(*values)) + 10)(handler)
+    return spaces.GPU(duration=lambda *values: handlers.gpu_seconds(seconds(*values)))(handler)
 
 
 def build() -> gr.Blocks:

@@ -106,6 +106,11 @@ class Checkpoint(NamedTuple):
     side: int
     empty_is_zero: bool
 
+    @property
+    def commit(self) -> str:
+        """The revision of a Hub repository in its cache, "" of another folder."""
+        return self.folder.name if self.folder.parent.name == "snapshots" else ""
+
 
 def fetch(name: str) -> Checkpoint:
     """The checked folder of a prior: a name in PRIORS, a local diffusers folder or, where OPEN is set, any Hub id. Downloads at first use.

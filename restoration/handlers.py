@@ -7,6 +7,7 @@ import contextlib
 import html
 import io
 import json
+import math
 import os
 import tempfile
 import time
@@ -114,10 +115,10 @@ def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: 
 
 
 def stored_file(result: Result, job: form.Job) -> str:
-    """The result as a PNG with recipe and input, in Gradio's cache, which deletes it."""
+    """The result as a PNG with recipe, scores and input, in Gradio's cache, which deletes it."""
     folder = tempfile.mkdtemp(dir=cache())
     file = Path(folder, "restored.png")
-    recipe.save_png(result.image, file, result.recipe, y=job.y)
+    recipe.save_png(result.image, file, result.recipe, result.scores, y=job.y)
     return str(file)
 
 
@@ -216,12 +217,20 @@ def seconds_needed(method: str, values: Values) -> float:
         return 60.0
 
 
+def gpu_seconds(estimate: float) -> int:
+    """What is asked of ZeroGPU, which ends a run that takes longer and counts this against the visitor's quota; never tried on one."""
+    return math.ceil(1.5 * estimate) + 10
+
+
 def forecast(method: str, values: Values) -> str:
     """What the page says before a run: how the picture is read and how long it will take."""
     if not values["photo"]:
         return "&nbsp;"
-    time_needed = f"About {max(1, seconds_needed(method, values)):.0f} s once the model is loaded."
-    return f"{read}. {time_needed}" if (read := how_read(method, values)) else time_needed
+    seconds = max(1, seconds_needed(method, values))
+    words = f"About {seconds:.0f} s once the model is loaded"
+    words += f", {gpu_seconds(seconds)} s of your GPU quota" if ZERO_GPU else ""
+    words += f", but a run is stopped after {TIME_LIMIT:.0f} s: use fewer steps or a smaller picture" if seconds > TIME_LIMIT else ""
+    return f"{read}. {words}." if (read := how_read(method, values)) else f"{words}."
 
 
 def how_read(method: str, values: Values) -> str:
@@ -334,7 +343,7 @@ def restore_reld(photo: str, task: str, preset: str, settings: str, seed: float)
 
     photo: the damaged picture. task: denoise, deblur, motion-deblur, super-resolution or inpaint. preset: fast, few-step or faithful.
     settings: JSON object of numbers, for instance {"noise_std": 25} (in 1/255) or {"scale": 2}. seed: a whole number.
-    Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
+    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
     return restored("reld", photo, task, preset, settings, int(seed))
 
@@ -343,7 +352,7 @@ def restore_latentindigo(photo: str, preset: str, settings: str, seed: float) ->
     """Restore and enlarge a photograph whose damage nobody can write down: a camera's blur, noise and compression (LatentINDIGO).
 
     photo: the damaged picture. preset: fast, pixel, bold or "from noise". settings: JSON object, for instance {"scale": 4}. seed: a whole number.
-    Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
+    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
     return restored("latent-indigo", photo, DAMAGES["latent-indigo"][0], preset, settings, int(seed))
 
@@ -352,7 +361,8 @@ def restore_ldrps(photo: str, preset: str, settings: str, seed: float) -> tuple[
     """Restore a photograph that is too dark, hazy, noisy or without colour (LD-RPS).
 
     photo: the damaged picture. preset: auto, low-light, dehaze, denoise or colorize. settings: JSON object, for instance
-    {"prompt": "a red boat on a lake"}. seed: a whole number. Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
+    {"prompt": "a red boat on a lake"}. seed: a whole number.
+    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
     return restored("ld-rps", photo, DAMAGES["ld-rps"][0], preset, settings, int(seed))
 

@@ -47,9 +47,10 @@ class LatentPrior:
         text_encoder_2: Any = None,
         placement: Placement | None = None,
         empty_is_zero: bool = False,
+        commit: str = "",
     ):
-        """empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained."""
-        self.name = name
+        """empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained. commit: of the Hub, where it is from there."""
+        self.name, self.commit = name, commit
         self.device = device
         self.placement = placement or Placement(str(device))
         self._readers = [(t, e) for t, e in ((tokenizer, text_encoder), (tokenizer_2, text_encoder_2)) if e is not None]
@@ -300,7 +301,8 @@ def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior
 def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
     """The prior of a checked folder in the given place."""
     parts = {part: _load_component(checkpoint, part, where.dtype) for part in checkpoint.parts}
-    return LatentPrior(name, device=torch.device(where.device), placement=where, empty_is_zero=checkpoint.empty_is_zero, **parts)
+    device, zero = torch.device(where.device), checkpoint.empty_is_zero
+    return LatentPrior(name, device=device, placement=where, empty_is_zero=zero, commit=checkpoint.commit, **parts)
 
 
 def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
