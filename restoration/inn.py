@@ -76,8 +76,7 @@ class Lift(nn.Module):
 class DegradationEncoder(nn.Module):
     """F: degraded image (B,3,h,w) in [0,1], any size -> γ (B,embedding), from mean and log variance of its features over the image.
 
-    With variances, blur is a ratio of them, which their logarithms make a difference: without the logarithm nothing was learned
-    for 1,500 steps, with it for 200.
+    Blur shows as a ratio of variances, which logarithms make a difference: without them learning stood still for long.
     """
 
     def __init__(self, embedding: int, width: int = 32):
