@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -34,28 +35,66 @@ def restore(
     reference: the clean picture, for scores; ValueError when its size is not the result's.
     Where memory runs out the run begins once more, saving memory, and its steps' notes say so; ValueError when that fails too.
     """
+    for step, results in _run(y, solver, prior, degradation, [reference], seed, periodic):
+        yield dataclasses.replace(step, result=results[0]) if results else step
+
+
+def restore_together(
+    ys: Sequence[Tensor],
+    solver: Solver,
+    prior: LatentPrior,
+    degradation: LinearDegradation | None = None,
+    *,
+    references: Sequence[Tensor | None],
+    seed: int = 0,
+    periodic: bool = False,
+) -> list[Result]:
+    """The results that `restore` gives each of ys, all (1,3,h,w), computed at once by one of solvers.BATCHING; the arguments are its.
+
+    They agree but for the rounding of sums, whatever the other pictures are: with the embedded prior on a CPU to 6e-7 before the results'
+    rounding to 8 bits, after which at most 2 of 100,000 values differ by 1/255 (8 photographs in threes and fours, RELD on four tasks).
+    Where one cannot be restored, or memory runs out, the error is raised for all: restore them in smaller groups.
+    """
+    return collections.deque(_run(torch.cat([*ys]), solver, prior, degradation, references, seed, periodic), maxlen=1).pop()[1]
+
+
+def _run(
+    y: Tensor,
+    solver: Solver,
+    prior: LatentPrior,
+    degradation: LinearDegradation | None,
+    references: Sequence[Tensor | None],
+    seed: int,
+    periodic: bool,
+) -> Iterator[tuple[Step, list[Result]]]:
+    """Each step on y (B,3,h,w), the last one with the result of every row, whose seconds are its share."""
     if (degradation is None) != solver.blind:
         raise ValueError(f"{solver.title} {'estimates the degradation itself' if solver.blind else 'must be told the degradation'}.")
     height, width = (side * solver.factor(degradation) for side in y.shape[-2:])
     images.check_size(width, height)
-    if reference is not None and reference.shape[-2:] != (height, width):
-        raise ValueError(f"The reference is {reference.shape[-1]}×{reference.shape[-2]} but the result will be {width}×{height}; they must be equal.")
-    ingredients = recipe.of(y, solver, prior, degradation, seed, periodic)
+    for reference in references:
+        if reference is not None and reference.shape[-2:] != (height, width):
+            raise ValueError(
+                f"The reference is {reference.shape[-1]}×{reference.shape[-2]} but the result will be {width}×{height}; they must be equal."
+            )
+    ingredients = [recipe.of(row, solver, prior, degradation, seed, periodic) for row in y.split(1)]
     began = time.perf_counter()
     margin = 0 if periodic else 2 * getattr(degradation, "margin", 0)
     measured = y.to(prior.device)
     for step in _twice_if_short(solver, prior, images.edge_taper(measured, margin) if margin else measured, degradation, seed):
+        results = []
         if step.image is not None:
-            image = images.quantise(step.image[..., margin : margin + height, margin : margin + width]).cpu()
-            seconds = time.perf_counter() - began
+            restored = images.quantise(step.image[..., margin : margin + height, margin : margin + width]).cpu()
+            seconds = (time.perf_counter() - began) / len(y)
             _pace[solver.title] = seconds / step.total / (height * width / 1e6)
-            scores = metrics.score(image, reference)
-            if degradation is not None and not margin:
-                scores["consistency"] = metrics.psnr(degradation.forward(image), y)
-            if not torch.isfinite(image).all():
-                raise ValueError("The restoration did not converge; more iterations or a larger penalty may help.")
-            step = dataclasses.replace(step, result=Result(image, scores, seconds, ingredients))
-        yield step
+            for row, image, reference, said in zip(y.split(1), restored.split(1), references, ingredients, strict=True):
+                scores = metrics.score(image, reference)
+                if degradation is not None and not margin:
+                    scores["consistency"] = metrics.psnr(degradation.forward(image), row)
+                if not torch.isfinite(image).all():
+                    raise ValueError("The restoration did not converge; more iterations or a larger penalty may help.")
+                results.append(Result(image, scores, seconds, said))
+        yield step, results
 
 
 _pace: dict[str, float] = {}  # seconds per iteration and megapixel, from the last run of each method in this process
@@ -78,7 +117,7 @@ def _twice_if_short(solver: Solver, prior: LatentPrior, y: Tensor, degradation: 
                 yield dataclasses.replace(step, note=step.note + note)
             return
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not out_of_memory(error) or len(y) > 1:  # several pictures: fewer at once save more than this would
                 raise
         # not in the except block: there the error still holds the frames, and so the memory, of the first attempt
         if note or not prior.save_memory():
