@@ -48,7 +48,7 @@ def name_results(pictures: list[str]) -> Names:
     return names
 
 
-def prepare(source: Path, output: Path, settings: Mapping[str, Any]) -> tuple[Names, list[str]]:
+def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]]:
     """(all pictures with their results, those still to be made) after making OUTPUT ready.
 
     Raises ValueError when there is nothing to do, or OUTPUT holds something that this run would not have written.
@@ -66,24 +66,23 @@ def prepare(source: Path, output: Path, settings: Mapping[str, Any]) -> tuple[Na
         folder.mkdir(parents=True, exist_ok=True)
     for leftover in output.rglob(f".*{recipe.UNFINISHED}"):
         leftover.unlink(missing_ok=True)
-    todo = []
-    for name, result in names.items():
-        if (output / result).exists():
-            check_result(output / result, settings)
-        else:
-            todo.append(name)
+    todo = [name for name, result in names.items() if not (output / result).exists()]
+    if len(todo) < len(names):
+        settings = job.settings
+        for name in names.keys() - set(todo):
+            check_result(output / names[name], settings)
     return names, todo
 
 
 def check_result(path: Path, settings: Mapping[str, Any]) -> None:
-    """ValueError unless the file is a result with these settings."""
+    """ValueError unless the file is a result with these settings; those of earlier versions do not say their weights."""
     try:
         found = recipe.read_png(path)
     except (ValueError, OSError):
         raise ValueError(f"{path} was not written by this command; choose another OUTPUT.") from None
-    other = [key for key, value in settings.items() if found.get(key) != value]
+    other = [key for key, value in settings.items() if found.get(key, value if key == "weights" else None) != value]
     if other:
-        way = "" if "versions" in other else f", or go on with --recipe {path}"
+        way = "" if {"versions", "weights"} & set(other) else f", or go on with --recipe {path}"
         raise ValueError(f"{path} was made with other {', '.join(other)}; choose another OUTPUT{way}.")
 
 
@@ -188,7 +187,9 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: Partia
     plan: list[Any] = [None, ""]
     if state.is_main_process:
         try:
-            plan[0] = prepare(Path(args.input), output, job.settings)
+            plan[0] = prepare(Path(args.input), output, job)
+            if job.said and (note := recipe.other_weights(job.said, job.settings["weights"])):
+                print(note, file=sys.stderr)
         except (ValueError, OSError) as error:
             plan[1] = str(error)
     broadcast_object_list(plan)  # one list for all: the folder is changing by the time the slowest process looks

@@ -47,9 +47,14 @@ class LatentPrior:
         text_encoder_2: Any = None,
         placement: Placement | None = None,
         empty_is_zero: bool = False,
+        weights: str = "",
     ):
-        """empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained."""
+        """empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained.
+
+        weights: the digest of the files it was loaded from, for recipes; empty where there are none.
+        """
         self.name = name
+        self.weights = weights
         self.device = device
         self.placement = placement or Placement(str(device))
         self._readers = [(t, e) for t, e in ((tokenizer, text_encoder), (tokenizer_2, text_encoder_2)) if e is not None]
@@ -270,7 +275,8 @@ def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior
 def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
     """The prior of a checked folder in the given place."""
     parts = {part: _load_component(checkpoint, part, where.dtype) for part in checkpoint.parts}
-    return LatentPrior(name, device=torch.device(where.device), placement=where, empty_is_zero=checkpoint.empty_is_zero, **parts)
+    more: dict[str, Any] = {"empty_is_zero": checkpoint.empty_is_zero, "weights": checkpoint.weights}
+    return LatentPrior(name, device=torch.device(where.device), placement=where, **more, **parts)
 
 
 def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:

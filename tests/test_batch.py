@@ -18,6 +18,7 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from restoration import batch, recipe
 from restoration.degradations import Denoise
@@ -257,9 +258,31 @@ def test_an_output_of_other_settings_is_left_alone(folder, prior, tmp_path, caps
     assert contents(out) == before
 
 
+def test_other_weights_are_told_and_never_mixed(folder, prior, tmp_path, capsys):
+    own, out = tmp_path / "prior", tmp_path / "out"
+    shutil.copytree(prior, own)
+    options = ["--prior", str(own), *TASK]
+    assert batch.main([str(folder), str(out), *options]) == 0
+    weights = own / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor + 0.01 for name, tensor in tensors.items()}, weights)
+    picture(folder / "new.png")
+    assert batch.main([str(folder), str(out), *options]) == 2
+    assert "was made with other weights; choose another OUTPUT." in capsys.readouterr().err
+    assert batch.main([str(folder), str(tmp_path / "again"), "--recipe", str(out / "a.png")]) == 0
+    assert "The weights of prior are not those that the recipe was written with" in capsys.readouterr().err
+    (tmp_path / "old").mkdir()
+    said = recipe.read(tmp_path / "again" / "a.png")
+    del said["weights"]  # as before recipes knew them
+    (tmp_path / "old.json").write_text(json.dumps(said))
+    recipe.save_png(torch.rand(1, 3, 32, 32), tmp_path / "old" / "a.png", said, {})
+    assert batch.main([str(folder), str(tmp_path / "old"), "--recipe", str(tmp_path / "old.json")]) == 0
+    assert "weights" not in capsys.readouterr().err
+
+
 def test_the_parts_of_a_recipe():
     solver, degradation = RELD(steps=4), Denoise(noise_std=7)
-    assert recipe.parts(json.loads(json.dumps(recipe.settings(solver, "embedded", degradation, 0, False)))) == (solver, degradation)
+    assert recipe.parts(json.loads(json.dumps(recipe.settings(solver, "embedded", "", degradation, 0, False)))) == (solver, degradation)
     with pytest.raises(ValueError, match="not of this version"):
         recipe.parts({"solver": "reld", "settings": {"nonsense": 1}, "task": "denoise", "degradation": {}})
 
