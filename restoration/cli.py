@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from restoration import recipe
-from restoration.checkpoints import fetch
+from restoration.checkpoints import PRIORS, fetch
 from restoration.corruptions import CORRUPTIONS, Damage, make_damage
 from restoration.degradations import FILES, TASKS, LinearDegradation
 from restoration.realistic import CAMERAS
@@ -21,11 +21,13 @@ BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--solver, --task, --preset, --prior, --seed, --set."""
-    parser.add_argument("--solver", default="reld", choices=SOLVERS)
-    parser.add_argument("--task", choices=(*TASKS, *BLIND_TASKS), help=f"needed but for blind solvers; {', '.join(BLIND_TASKS)} only for these")
+    blind = ", ".join(name for name, solver in SOLVERS.items() if solver.blind)
+    parser.add_argument("--solver", default="reld", choices=SOLVERS, help=f"the method, reld by default; {blind} are blind: told no task")
+    also = f"{', '.join(BLIND_TASKS)} only to damage pictures for blind solvers, in the benchmark"
+    parser.add_argument("--task", choices=(*TASKS, *BLIND_TASKS), help=f"how the picture was damaged; {also}")
     parser.add_argument("--preset", help="settings of the solver by name; its first preset where none is given")
-    parser.add_argument("--prior", default="embedded", help="one of restoration.prior.PRIORS, downloaded at first use, or a local diffusers folder")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prior", default="embedded", help=f"{', '.join(PRIORS)}, downloaded at first use, or a local diffusers folder")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random, 0 by default")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
 
 
