@@ -29,10 +29,12 @@ also works in pixels. *Consistency* is how well the result, damaged again, agree
 Pictures stay on this server for at most a day, then they are deleted; the history is kept in your browser alone. A *settings link* works for ever
 and repeats a run on an example picture; the link at the foot of the page carries your own picture too and expires after a day at the latest.
 ### Limits
-Uploads: 20 MB and 4 megapixels. One run at a time, {limit:.0f} s at most. Photographs only; text and faces are not treated specially.
+Uploads: 20 MB; large pictures are reduced so far that the result has at most 4 megapixels. One run at a time, {limit:.0f} s at most.
+Photographs only; text and faces are not treated specially.
 ### Licences
 The page uses Gradio, diffusers, transformers, deepinv and lpips (Apache-2.0, BSD or MIT). The embedded prior, the invertible networks and
-the statistics of NIQE are this project's own work. The captioners are Apache-2.0. Other priors are downloaded only when chosen:
+the statistics of NIQE are this project's own work. The captioners are Apache-2.0, the small decoders for previews
+of the large priors (TAESD) MIT. Other priors are downloaded only when chosen:
 
 {priors}"""
 CSS = """.zoom { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 8px }
@@ -188,7 +190,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
             )
     # a preset leaves the prompt alone: it belongs to the picture
     own_knobs = {key: part for key, part in parts.items() if isinstance(key, tuple) and key[0] == method and key[1] != "prompt"}
+    # what the line before a run depends on
     decisive = [parts[name] for name in ("photo", "mode", "task", "preset")]
+    decisive += [part for key, part in parts.items() if isinstance(key, tuple) and key[1] in {"scale", "steps"}]
 
     def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
         return {name: values[part] for name, part in parts.items()}
@@ -333,7 +337,7 @@ def on_gpu(handler: Callable[..., Any], seconds: Callable[..., float] = lambda *
         return handler
     import spaces
 
-    return spaces.GPU(duration=lambda *values: math.ceil(1.5 * seconds(*values)) + 10)(handler)
+    return spaces.GPU(duration=lambda *values: handlers.gpu_seconds(seconds(*values)))(handler)
 
 
 def build() -> gr.Blocks:

@@ -171,7 +171,7 @@ def solved(solver: Solver, degradation: LinearDegradation | None, args: argparse
         for step in restore(large, solver, prior, degradation, seed=args.seed, periodic=bool(args.clean)):
             result, scalars = step.result, dict(step.scalars)
         assert result is not None  # the solver protocol: the last step carries it
-        round_trip = prior.preview(prior.encode(target.to(prior.device)), (target.shape[-2], target.shape[-1])).cpu()
+        round_trip = prior.picture(prior.encode(target.to(prior.device)), (target.shape[-2], target.shape[-1])).cpu()
         image, ceiling = (images.quantise(x) if args.enlarge == 1 else images.lanczos(x, *size) for x in (result.image, round_trip))
         extra = {"seconds": result.seconds, "ceiling": metrics.psnr(ceiling, clean)}
         return Outcome(image, dict(result.scores) | metrics.score(image, clean) | extra, scalars)

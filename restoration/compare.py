@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restoration import images, metrics
+from restoration.baselines import BASELINES
 from restoration.corruptions import make_damage
 from restoration.degradations import TASKS
 from restoration.form import Job
@@ -49,9 +50,10 @@ def compare(
 ) -> Iterator[State]:
     """Damage the clean picture (1,3,H,W) once, with seed 0, and restore it with every (method, preset) and seed 0..seeds-1.
 
-    The last state's note names the methods that could not take part and why.
+    Before them stand the clean picture, the input (bicubic where the damage reduced) and, where BASELINES has one, a classical restoration.
+    The last state's note names the methods that could not take part and why, and what the codec alone would score.
     """
-    cells, left_out, total = list[Cell](), list[str](), len(runs) * seeds
+    cells, remarks, total = list[Cell](), list[str](), len(runs) * seeds
     for number, (method, preset) in enumerate(runs):
         pictures = list[Tensor]()
         title = f"{method} · {preset}"
@@ -61,6 +63,10 @@ def compare(
                 assert job.reference is not None
                 if not cells:
                     cells = [Cell("clean", job.reference, {}), Cell("input", job.before(), metrics.score(job.before(), job.reference))]
+                    if damage in BASELINES:
+                        name, function = BASELINES[damage]
+                        classical = images.quantise(function(job.y))
+                        cells.append(Cell(f"classical: {name}", classical, metrics.score(classical, job.reference)))
                 for step in steps_of(job, prior):
                     share = (number * seeds + seed + step.index / step.total) / total
                     if step.result is None:
@@ -71,12 +77,16 @@ def compare(
                     pictures.append(step.result.image)
                     yield State(share, f"{title}, seed {seed}", cells, True)
         except ValueError as error:
-            left_out.append(f"{title} took no part: {error}")
+            remarks.append(f"{title} took no part: {error}")
         if len(pictures) > 1:
             mean, heat, top = spread(pictures)
             cells.append(Cell(f"{title} · mean of seeds", mean, metrics.score(images.quantise(mean), cells[0].image)))
             cells.append(Cell(f"{title} · where seeds differ, at most {255 * top:.1f}/255", heat, {}))
-    yield State(1.0, " ".join(["Done.", *left_out]), cells, True)
+    if cells:
+        clean = cells[0].image
+        ceiling = metrics.psnr(images.quantise(prior.picture(prior.encode(clean.to(prior.device)), (clean.shape[-2], clean.shape[-1]))).cpu(), clean)
+        remarks.append(f"The prior's round trip of the clean picture: {ceiling:.2f} dB.")
+    yield State(1.0, " ".join(["Done.", *remarks]), cells, True)
 
 
 def _job(method: str, preset: str, damage: str, clean: Tensor, seed: int) -> Job:

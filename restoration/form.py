@@ -71,18 +71,24 @@ def preset_values(method: str, preset: str) -> dict[Any, Any]:
     return {"preset": preset} | {(method, f.name): getattr(solver, f.name) for f in knobs(SOLVERS[method])}
 
 
+def asked_for(method: str, values: Values) -> tuple[Solver, LinearDegradation | None, int]:
+    """(solver, what it is told, how many times as large a side the result is as the uploaded picture). ValueError names a knob out of bounds."""
+    solver: Solver = build_from(SOLVERS[method], method, values)
+    degradation = None if solver.blind else build_from(TASKS[values["task"]], values["task"], values)
+    return solver, degradation, 1 if values["mode"] == CLEAN else solver.factor(degradation)
+
+
 def job(method: str, values: Values) -> Job:
     """The run that the values describe, its picture read and, where it is clean, degraded. ValueError for bad input."""
-    solver: Solver = build_from(SOLVERS[method], method, values)
-    task, seed = values["task"], int(values["seed"] or 0)
-    degradation = None if solver.blind else build_from(TASKS[task], task, values)
-    y, reference = images.read_image(values["photo"]), None
+    solver, degradation, enlarged = asked_for(method, values)
+    seed = int(values["seed"] or 0)
+    y, reference = images.read_image(values["photo"], enlarged), None
     synthetic = values["mode"] == CLEAN
     if synthetic:
         factor = solver.factor(degradation)
-        y, reference = synthesise(y, degradation or make_damage(task, {}, factor), factor, seed)
+        y, reference = synthesise(y, degradation or make_damage(values["task"], {}, factor), factor, seed)
     elif values["reference"]:
-        reference = images.read_image(values["reference"])
+        reference = images.read_image(values["reference"], 1)
     return Job(y, solver, degradation, reference, seed, synthetic)
 
 

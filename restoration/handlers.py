@@ -7,6 +7,7 @@ import contextlib
 import html
 import io
 import json
+import math
 import os
 import tempfile
 import time
@@ -23,11 +24,11 @@ from restoration import compare, form, images, metrics, recipe
 from restoration.caption import CAPTIONERS
 from restoration.checkpoints import PRIORS, downloaded
 from restoration.corruptions import make_damage
-from restoration.degradations import FILES, TASKS
-from restoration.form import CLEAN, DAMAGES, DEGRADED, EXAMPLES, Values
+from restoration.degradations import FILES
+from restoration.form import DAMAGES, DEGRADED, EXAMPLES, Values
 from restoration.prior import LatentPrior, load_prior
 from restoration.run import estimate_seconds, restore, score_rows, synthesise
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS
 from restoration.solvers.base import Result, Step
 
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))  # a Space whose GPU is there while a decorated handler runs
@@ -114,10 +115,10 @@ def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: 
 
 
 def stored_file(result: Result, job: form.Job) -> str:
-    """The result as a PNG with recipe and input, in Gradio's cache, which deletes it."""
+    """The result as a PNG with recipe, scores and input, in Gradio's cache, which deletes it."""
     folder = tempfile.mkdtemp(dir=cache())
     file = Path(folder, "restored.png")
-    recipe.save_png(result.image, file, result.recipe, y=job.y)
+    recipe.save_png(result.image, file, result.recipe, result.scores, y=job.y)
     return str(file)
 
 
@@ -163,9 +164,10 @@ def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float
     """Degrade the clean picture once, restore it with every choice and seed; yield (status, grid, table, file)."""
     if not photo or not choices:
         raise gr.Error("Choose a picture and at least one method.", print_exception=False)
-    yield "Getting ready…", None, None, None
+    read = images.how_read(photo)
+    yield f"{read}. Getting ready…", None, None, None
     with one_sentence():
-        clean, prior, began = images.read_image(photo), load_prior("embedded", DEVICE), time.monotonic()
+        clean, prior, began = images.read_image(photo, 1), load_prior("embedded", DEVICE), time.monotonic()
         runs = [tuple(choice.split(SEPARATOR)) for choice in choices]
         for state in compare.compare(clean, damage, runs, int(seeds), prior, steps_of):  # type: ignore[arg-type]
             left = (time.monotonic() - began) / max(state.share, 1e-3) * (1 - state.share)
@@ -180,7 +182,7 @@ def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float
             raise ValueError(state.note)
         file = Path(tempfile.mkdtemp(dir=cache()), "comparison.png")
         images.sheet([(cell.title, images.to_pil(cell.image)) for cell in state.cells], columns=4).save(file)
-        yield state.note, gr.skip(), gr.skip(), str(file)
+        yield f"{state.note} The picture: {read}.", gr.skip(), gr.skip(), str(file)
 
 
 def grid(cells: Sequence[compare.Cell]) -> str:
@@ -209,22 +211,37 @@ def example_outputs(row: Mapping[str, Any]) -> tuple[Any, ...]:
 def seconds_needed(method: str, values: Values) -> float:
     """The estimate for the values of a tab; of a minute where they describe no run yet."""
     try:
-        solver = form.build_from(SOLVERS[method], method, values)
-        degradation = None if solver.blind else form.build_from(TASKS[values["task"]], values["task"], values)
+        solver, degradation, enlarged = form.asked_for(method, values)
         with Image.open(values["photo"]) as photo:
-            width, height = photo.size
-        shrink = solver.factor(degradation) if values["mode"] == CLEAN else 1
+            width, height = images.fitted(*photo.size, enlarged)
+        shrink = solver.factor(degradation) // enlarged
         return estimate_seconds(solver, degradation, height // shrink, width // shrink)
     except (ValueError, OSError, AttributeError, TypeError):
         return 60.0
+
+
+def gpu_seconds(estimate: float) -> int:
+    """What is asked of ZeroGPU, which ends a run that takes longer and counts this against the visitor's quota; never tried on one."""
+    return math.ceil(1.5 * estimate) + 10
 
 
 def forecast(method: str, values: Values) -> str:
     """What the page says before a run: how the picture is read and how long it will take."""
     if not values["photo"]:
         return "&nbsp;"
-    time_needed = f"About {max(1, seconds_needed(method, values)):.0f} s once the model is loaded."
-    return f"{read}. {time_needed}" if (read := images.how_read(values["photo"])) else time_needed
+    seconds = max(1, seconds_needed(method, values))
+    words = f"About {seconds:.0f} s once the model is loaded"
+    words += f", {gpu_seconds(seconds)} s of your GPU quota" if ZERO_GPU else ""
+    words += f", but a run is stopped after {TIME_LIMIT:.0f} s: use fewer steps or a smaller picture" if seconds > TIME_LIMIT else ""
+    return f"{read}. {words}." if (read := how_read(method, values)) else f"{words}."
+
+
+def how_read(method: str, values: Values) -> str:
+    """What happens to the picture before its run; "" where the values describe none."""
+    try:
+        return images.how_read(values["photo"], form.asked_for(method, values)[2])
+    except (ValueError, TypeError):
+        return ""
 
 
 def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
@@ -232,7 +249,7 @@ def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
     if not photo:
         raise gr.Error("Choose a picture first.", print_exception=False)
     with one_sentence():
-        words = CAPTIONERS[name](images.read_image(photo))
+        words = CAPTIONERS[name](images.read_image(photo, 1))
     silent = not PRIORS[form.known_prior(prior)].text
     return words.text, words.note or (f"The prior {prior} reads no text: the caption is shown but does not guide." if silent else "")
 
@@ -309,7 +326,7 @@ def given(photo: str | None) -> str:
 
 
 def restored(method: str, photo: str | None, task: str, preset: str, settings: str, seed: int) -> tuple[str, str]:
-    """(PNG, JSON with scores, seconds and recipe) of one run on an already degraded picture."""
+    """(PNG, JSON with scores, seconds, recipe and how the photo was read) of one run on an already degraded picture."""
     if preset not in PRESETS[method] or task not in DAMAGES[method]:
         raise gr.Error(f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {', '.join(DAMAGES[method])}.", print_exception=False)
     with one_sentence():
@@ -320,7 +337,7 @@ def restored(method: str, photo: str | None, task: str, preset: str, settings: s
         job, prior = form.job(method, values), load_prior("embedded", DEVICE)
         *_, last = steps_of(job, prior)
         assert last.result is not None
-        facts = {"scores": dict(last.result.scores), "seconds": last.result.seconds, "recipe": last.result.recipe}
+        facts = {"scores": dict(last.result.scores), "seconds": last.result.seconds, "recipe": last.result.recipe, "read": how_read(method, values)}
         return stored_file(last.result, job), json.dumps(facts)
 
 
@@ -329,7 +346,7 @@ def restore_reld(photo: str, task: str, preset: str, settings: str, seed: float)
 
     photo: the damaged picture. task: denoise, deblur, motion-deblur, super-resolution or inpaint. preset: fast, few-step or faithful.
     settings: JSON object of numbers, for instance {"noise_std": 25} (in 1/255) or {"scale": 2}. seed: a whole number.
-    Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
+    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
     return restored("reld", photo, task, preset, settings, int(seed))
 
@@ -338,7 +355,7 @@ def restore_latentindigo(photo: str, preset: str, settings: str, seed: float) ->
     """Restore and enlarge a photograph whose damage nobody can write down: a camera's blur, noise and compression (LatentINDIGO).
 
     photo: the damaged picture. preset: fast, pixel, bold or "from noise". settings: JSON object, for instance {"scale": 4}. seed: a whole number.
-    Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
+    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
     return restored("latent-indigo", photo, DAMAGES["latent-indigo"][0], preset, settings, int(seed))
 
@@ -347,7 +364,8 @@ def restore_ldrps(photo: str, preset: str, settings: str, seed: float) -> tuple[
     """Restore a photograph that is too dark, hazy, noisy or without colour (LD-RPS).
 
     photo: the damaged picture. preset: auto, low-light, dehaze, denoise or colorize. settings: JSON object, for instance
-    {"prompt": "a red boat on a lake"}. seed: a whole number. Returns the restored picture as PNG and JSON with scores, seconds and the recipe.
+    {"prompt": "a red boat on a lake"}. seed: a whole number.
+    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
     return restored("ld-rps", photo, DAMAGES["ld-rps"][0], preset, settings, int(seed))
 
@@ -372,7 +390,7 @@ def caption(photo: str, captioner: str) -> str:
     with one_sentence():
         if captioner not in CAPTIONERS:
             raise ValueError(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
-        words = CAPTIONERS[captioner](images.read_image(given(photo)))
+        words = CAPTIONERS[captioner](images.read_image(given(photo), 1))
         return words.text or words.note
 
 

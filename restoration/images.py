@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 MIN_SIDE = 16
 MAX_SIDE = 8192
 MAX_PIXELS = 4_000_000
+MAX_DECODED = 2**26  # pixels of a picture that is read to be reduced: phones have 50 megapixels; takes up to 5 s and 1 GB meanwhile
 HEADING = 18  # pixels of a title on a sheet of pictures
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 # of pictures in folders; HEIC so that it is refused by name rather than overlooked
@@ -30,23 +32,29 @@ def check_size(width: int, height: int) -> None:
         raise ValueError(f"The picture is {width}×{height}; at most {MAX_PIXELS / 1e6:g} megapixels and {MAX_SIDE} pixels a side are accepted.")
 
 
-def read_image(source: str | Path | Image.Image) -> Tensor:
+def fitted(width: int, height: int, enlarged: int = 1) -> tuple[int, int]:
+    """The picture's own sides, or the largest in their ratio whose result, `enlarged` times as large a side, is within MAX_PIXELS and MAX_SIDE."""
+    shrink = min(1.0, math.sqrt(MAX_PIXELS / (width * height)) / enlarged, MAX_SIDE / max(width, height) / enlarged)
+    return int(width * shrink), int(height * shrink)
+
+
+def read_image(source: str | Path | Image.Image, enlarged: int | None = None) -> Tensor:
     """A picture as (1,3,H,W) float32 in [0,1]: rotated as its EXIF says, in sRGB, over white where transparent, 16 bits scaled.
 
+    enlarged: of a restoration so many times as large a side; a picture too large for it is reduced as `fitted` says. None: it is refused.
     The size is checked in the header, before any pixel is decoded. Of an animation the first frame is taken.
     Raises ValueError, one sentence that says what is wrong and what is accepted.
     """
     if isinstance(source, Image.Image):
-        check_size(*source.size)
-        return to_tensor(_flatten(source))
+        return to_tensor(_reduced(source, enlarged))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # check_size is stricter
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limits are stricter
             with Image.open(source) as image:
-                check_size(*image.size)
-                return to_tensor(_flatten(image))
+                return to_tensor(_reduced(image, enlarged))
     except Image.DecompressionBombError:
-        raise ValueError(f"The picture has far more than the {MAX_PIXELS / 1e6:g} megapixels that are accepted.") from None
+        limit = MAX_PIXELS if enlarged is None else MAX_DECODED
+        raise ValueError(f"The picture has far more than the {limit / 1e6:.0f} megapixels that are accepted.") from None
     except UnidentifiedImageError:
         if _is_heic(source):
             raise ValueError(f"{Path(source).name} is a HEIC picture, which cannot be read here; save it as JPEG or PNG first.") from None
@@ -57,20 +65,54 @@ def read_image(source: str | Path | Image.Image) -> Tensor:
         raise ValueError(f"{Path(source).name} is damaged or cut off; a complete {ACCEPTED} file is needed.") from None
 
 
-def how_read(path: str | Path) -> str:
-    """What `read_image` does to this file beside decoding it, in one line for the user; "" where that is nothing or the file is no picture."""
+def _reduced(image: Image.Image, enlarged: int | None) -> Image.Image:
+    """`_flatten`, at the size that read_image says."""
+    if enlarged is None:
+        check_size(*image.size)
+        return _flatten(image)
+    size = _checked_size(image, enlarged)
+    if size == image.size:
+        return _flatten(image)
+    upright = size[::-1] if _sideways(image) else size
+    image.draft(None, size)  # a JPEG is decoded at the half, quarter or eighth that is just large enough
+    return _flatten(image).resize(upright, Image.Resampling.LANCZOS)
+
+
+def _checked_size(image: Image.Image, enlarged: int) -> tuple[int, int]:
+    """`fitted` of the picture; ValueError where it is too large to be decoded or too narrow to be reduced."""
+    width, height = image.size
+    if width * height > MAX_DECODED:
+        raise ValueError(f"The picture is {width}×{height}; at most {MAX_DECODED / 1e6:.0f} megapixels can be read and reduced.")
+    size = fitted(width, height, enlarged)
+    check_size(*size)
+    return size
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 is upright, 5 to 8 are sideways."""
+    return image.getexif().get(0x0112, 1)  # the EXIF tag of the orientation
+
+
+def _sideways(image: Image.Image) -> bool:
+    return 5 <= _orientation(image) <= 8
+
+
+def how_read(path: str | Path, enlarged: int = 1) -> str:
+    """What `read_image` does to this file beside decoding it, in one line for the user; "" where it refuses the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                turned = image.getexif().get(0x0112, 1)  # the EXIF tag of the orientation
+                size = _checked_size(image, enlarged)
+                width, height = size[::-1] if _sideways(image) else size
                 words = {
-                    "turned upright as the camera says": turned != 1,
-                    "16 bits scaled to 8": image.mode in {"I", "F"} or image.mode.startswith("I;16"),
+                    "turned upright as the camera says": _orientation(image) != 1,
+                    "16 bits scaled to 8": _is_deep(image),
                     f"{image.mode} converted to RGB": image.mode in {"CMYK", "LAB", "HSV", "YCbCr"},
-                    "colours converted to sRGB": bool(image.info.get("icc_profile")) and image.mode in {"RGB", "CMYK"},
+                    "colours converted to sRGB": _foreign_profile(image) is not None and not _is_deep(image),
                     "laid over white where transparent": image.has_transparency_data,
                     "first frame only": getattr(image, "n_frames", 1) > 1,
+                    f"reduced to {width}×{height}": size != image.size,
                 }
                 return ", ".join([f"{image.width}×{image.height} pixels", *(text for text, said in words.items() if said)])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
@@ -83,21 +125,35 @@ def _is_heic(path: str | Path) -> bool:
         return file.read(12)[4:] in {b"ftyp" + brand for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")}
 
 
+def _is_deep(image: Image.Image) -> bool:
+    """More than 8 bits a value, which Pillow knows of grey pictures only: colour comes in 8 bits from its decoders."""
+    return image.mode in {"I", "F"} or image.mode.startswith("I;16")
+
+
+def _foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """The picture's colour profile; None where it has none, a broken one or sRGB itself: the numbers are then taken as sRGB, as browsers do."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
+    except (KeyError, OSError, TypeError, ImageCms.PyCMSError):
+        return None
+
+
 def _flatten(image: Image.Image) -> Image.Image:
     """Upright 8-bit sRGB without alpha."""
     image = ImageOps.exif_transpose(image) or image
-    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if values.max() <= 255 else 65535.0
-        return Image.fromarray((values / top * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
-    profile = image.info.get("icc_profile")
-    if profile and image.mode in {"RGB", "CMYK"}:
-        # with a broken profile the numbers are taken as sRGB, as browsers do
-        with contextlib.suppress(ImageCms.PyCMSError, OSError):
-            image = ImageCms.profileToProfile(image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB") or image
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
+    if _is_deep(image):
+        values = np.asarray(image, dtype=np.float32)
+        whole = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if image.mode in {"I", "F"} and values.max() <= 255 else 65535.0
+        return Image.fromarray((values / whole * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    profile, see_through = _foreign_profile(image), image.has_transparency_data
+    if see_through or image.mode == "P":
+        image = image.convert("RGBA" if see_through else "RGB")
+    if profile:
+        with contextlib.suppress(ImageCms.PyCMSError):  # of another number of channels than the picture has
+            image = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGBA" if see_through else "RGB") or image
+    if see_through:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 

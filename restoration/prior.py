@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration import placement
-from restoration.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch
+from restoration.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch, fetch_preview
 from restoration.placement import Placement
 
 __all__ = ["EMBEDDED", "PRIORS", "Denoised", "LatentPrior", "load_prior"]
@@ -47,14 +47,14 @@ class LatentPrior:
         text_encoder_2: Any = None,
         placement: Placement | None = None,
         empty_is_zero: bool = False,
+        commit: str = "",
         weights: str = "",
     ):
         """empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained.
 
-        weights: the digest of the files it was loaded from, for recipes; empty where there are none.
+        commit: of the Hub, where it is from there; weights: the digest of the files it was loaded from, empty where there are none.
         """
-        self.name = name
-        self.weights = weights
+        self.name, self.commit, self.weights = name, commit, weights
         self.device = device
         self.placement = placement or Placement(str(device))
         self._readers = [(t, e) for t, e in ((tokenizer, text_encoder), (tokenizer_2, text_encoder_2)) if e is not None]
@@ -101,6 +101,16 @@ class LatentPrior:
         placement.release()
         return True
 
+    def save_range(self) -> bool:
+        """From now on compute in float32; False unless it was float16: bfloat16 has float32's range already."""
+        if self.placement.dtype != torch.float16:
+            return False
+        self.placement = dataclasses.replace(self.placement, dtype=torch.float32, reason="numbers left the range of float16")
+        for network in self._networks:
+            network.float()
+        self.__dict__.pop("_no_text", None)  # it was read in float16
+        return True
+
     @property
     def sigmas(self) -> Tensor:
         """(T,) rising noise levels sqrt((1-ᾱ)/ᾱ), on the host."""
@@ -124,9 +134,29 @@ class LatentPrior:
         return (x[..., : size[0], : size[1]] + 1) / 2
 
     @torch.no_grad()
-    def preview(self, z: Tensor, size: tuple[int, int]) -> Tensor:
-        """A picture of a latent for the eye, clamped to [0,1]."""
+    def picture(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """`decode` without gradient, clamped to [0,1]."""
         return self.decode(z, size).clamp(0, 1)
+
+    @torch.no_grad()
+    def preview(self, z: Tensor, size: tuple[int, int]) -> Tensor:
+        """About `picture`, for the eye alone: by a small decoder where this prior has one and it can be had."""
+        decoder = self._small_decoder
+        if decoder is None:
+            return self.picture(z, size)
+        decoder.use_tiling = self.placement.tiled
+        # it takes latents scaled as the U-Net does: its own scaling factor is 1
+        x = decoder.decode(z / decoder.config.scaling_factor + decoder.config.shift_factor).sample
+        return ((x[..., : size[0], : size[1]] + 1) / 2).clamp(0, 1)
+
+    @functools.cached_property
+    def _small_decoder(self) -> Any:
+        folder = fetch_preview(self.name)
+        if folder is None:
+            return None
+        from diffusers import AutoencoderTiny
+
+        return AutoencoderTiny.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False).to(self.device)
 
     @torch.no_grad()
     def embed(self, prompt: str, negative: str = "") -> Tensor | None:
@@ -275,7 +305,7 @@ def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior
 def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
     """The prior of a checked folder in the given place."""
     parts = {part: _load_component(checkpoint, part, where.dtype) for part in checkpoint.parts}
-    more: dict[str, Any] = {"empty_is_zero": checkpoint.empty_is_zero, "weights": checkpoint.weights}
+    more: dict[str, Any] = {"empty_is_zero": checkpoint.empty_is_zero, "commit": checkpoint.commit, "weights": checkpoint.weights}
     return LatentPrior(name, device=torch.device(where.device), placement=where, **more, **parts)
 
 

@@ -51,6 +51,7 @@ STRENGTHS = {
 
 # gratings, in periods per 24 reduced pixels (horizontal, vertical): four finenesses up to just below the finest that pixels can hold
 WAVES = tuple(wave for fine, oblique in ((3, 2), (6, 4), (9, 6), (11, 8)) for wave in ((fine, 0), (oblique, oblique), (0, fine), (-oblique, oblique)))
+STRIPES = slice(4, 8)  # those of WAVES with a period of 4 reduced pixels
 PROBE = 96  # side of the picture of gratings
 
 

@@ -38,8 +38,9 @@ KEYS = {"solver", "settings", "task", "degradation", "periodic", "prior", "seed"
 
 
 def of(y: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
-    """The recipe of one run: JSON-ready; the input as the hash of its 8-bit pixels."""
-    return {"input_sha256": fingerprint(y)} | settings(solver, prior.name, prior.weights, degradation, seed, periodic)
+    """The recipe of one run: JSON-ready; the input as the hash of its 8-bit pixels, a prior of the Hub with the commit it was read at."""
+    where = {"prior_commit": prior.commit} if prior.commit else {}
+    return {"input_sha256": fingerprint(y)} | where | settings(solver, prior.name, prior.weights, degradation, seed, periodic)
 
 
 def fingerprint(x: Tensor) -> str:

@@ -33,7 +33,8 @@ def restore(
     degradation: what is known of how y was made; None for a blind solver, ValueError when the solver needs it.
     `periodic` says that y was made by our own circular blur; otherwise its borders are tapered before the FFT steps.
     reference: the clean picture, for scores; ValueError when its size is not the result's.
-    Where memory runs out the run begins once more, saving memory, and its steps' notes say so; ValueError when that fails too.
+    Where memory runs out, or numbers leave the range of float16, the run begins once more, saving memory or in float32, and its steps'
+    notes say so; ValueError when that fails too.
     """
     for step, results in _run(y, solver, prior, degradation, [reference], seed, periodic):
         yield dataclasses.replace(step, result=results[0]) if results else step
@@ -81,7 +82,9 @@ def _run(
     began = time.perf_counter()
     margin = 0 if periodic else 2 * getattr(degradation, "margin", 0)
     measured = y.to(prior.device)
-    for step in _twice_if_short(solver, prior, images.edge_taper(measured, margin) if margin else measured, degradation, seed):
+    edge = margin // 2  # within the blur's reach of a border, what lies outside the picture would count
+    inside = (..., slice(edge, y.shape[-2] - edge), slice(edge, y.shape[-1] - edge))
+    for step in _again_if_broken(solver, prior, images.edge_taper(measured, margin) if margin else measured, degradation, seed):
         results = []
         if step.image is not None:
             restored = images.quantise(step.image[..., margin : margin + height, margin : margin + width]).cpu()
@@ -89,10 +92,8 @@ def _run(
             _pace[solver.title] = seconds / step.total / (height * width / 1e6)
             for row, image, reference, said in zip(y.split(1), restored.split(1), references, ingredients, strict=True):
                 scores = metrics.score(image, reference)
-                if degradation is not None and not margin:
-                    scores["consistency"] = metrics.psnr(degradation.forward(image), row)
-                if not torch.isfinite(image).all():
-                    raise ValueError("The restoration did not converge; more iterations or a larger penalty may help.")
+                if degradation is not None and min(y.shape[-2:]) > 2 * edge:
+                    scores["consistency"] = metrics.psnr(degradation.forward(image)[inside], row[inside])
                 results.append(Result(image, scores, seconds, said))
         yield step, results
 
@@ -107,23 +108,41 @@ def estimate_seconds(solver: Solver, degradation: LinearDegradation | None, heig
     return solver.iterations(degradation) * pixels / 1e6 * _pace.get(solver.title, USUAL_PACE)
 
 
-def _twice_if_short(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
-    """The solver's steps; where memory runs out, from the first one again in the prior's saving form. ValueError when that is not enough."""
+def _again_if_broken(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
+    """The solver's steps; where memory runs out or a step is not finite, from the first one again with the prior changed against it.
+
+    ValueError when it can be changed no further.
+    """
     note = ""
     while True:
-        generator = torch.Generator().manual_seed(seed)
+        generator, finite = torch.Generator().manual_seed(seed), True
         try:
             for step in solver.restore(prior, y, degradation, generator=generator):
+                if not (finite := _finite(step)):
+                    break
                 yield dataclasses.replace(step, note=step.note + note)
-            return
+            else:
+                return
         except RuntimeError as error:
             if not out_of_memory(error) or len(y) > 1:  # several pictures: fewer at once save more than this would
                 raise
         # not in the except block: there the error still holds the frames, and so the memory, of the first attempt
-        if note or not prior.save_memory():
+        if not finite and len(y) > 1:
+            raise ValueError("One of several pictures left the range of numbers; restored alone it is tried in float32.")
+        if not finite and not prior.save_range():
+            dtype = str(prior.placement.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"The restoration left the range of {dtype}: more iterations or a larger penalty may help, unless {prior.name}'s weights are damaged."
+            )
+        if finite and not prior.save_memory():
             size = f"{y.shape[-1]}×{y.shape[-2]}"
             raise ValueError(f"Memory ran out on {prior.device} at {size} pixels and there is nothing left to save; take a smaller picture.")
-        note = " · begun again with less memory: " + prior.placement.note
+        note = f" · begun again {'with less memory' if finite else 'in float32'}: {prior.placement.note}"
+
+
+def _finite(step: Step) -> bool:
+    """Whether what the networks made is finite: one number that is not spreads over all of a picture within a step."""
+    return all(bool(torch.isfinite(part).all()) for part in (step.latent, step.image) if part is not None)
 
 
 def synthesise(clean: Tensor, degradation: Damage, factor: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -136,6 +155,6 @@ def score_rows(before: Tensor, result: Result, prior: LatentPrior, reference: Te
     """Scores by picture: the input (enlarged to the result's size), the result, and the prior's round trip as its ceiling."""
     rows = {"input": metrics.score(before, reference), "result": dict(result.scores)}
     if reference is not None:
-        ceiling = prior.preview(prior.encode(reference.to(prior.device)), (reference.shape[-2], reference.shape[-1])).cpu()
+        ceiling = prior.picture(prior.encode(reference.to(prior.device)), (reference.shape[-2], reference.shape[-1])).cpu()
         rows["prior's round trip"] = metrics.score(images.quantise(ceiling), reference)
     return rows

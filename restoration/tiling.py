@@ -1,8 +1,7 @@
 """Any output size: overlapping latent tiles, merged with Gaussian weights at every step, so that all of them share one latent.
 
 Weights and merging are StableSR's (latentindigo.md §3.6); the overlap, a quarter of a tile, is ours: half a tile doubles the cost.
-A photograph of 256×384 restored ×4 and one of 1024×1536 restored ×1 take 1.4 and 1.6 GB; mean differences between neighbouring pixels are
-not larger across the borders of the tiles than elsewhere (0.91 to 1.00 of the mean).
+Against a run without tiles, at a noise level of 51/255, the result differs by less than 0.2/255 (tests/test_tiling.py).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from PIL import Image
 
 import app
 from restoration import form, handlers, images, metrics, recipe
-from restoration.form import DEGRADED
+from restoration.form import CLEAN, DEGRADED
 from restoration.prior import load_prior
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Step
@@ -36,12 +36,41 @@ def test_a_click_gives_picture_scores_and_file(picture, task):
     assert before.size == after.size == (96, 96) and "pixels in" in status
     assert list(scores.columns) == ["metric", "input", "result", "prior's round trip"]
     assert torch.equal(images.read_image(file), images.to_tensor(after))
+    assert f"{recipe.read_png(file, recipe.SCORES)['PSNR']:.3f}" == scores["result"][0]
     assert len(curve) >= 1
 
 
 def test_an_already_degraded_picture_has_no_reference(picture):
     scores = press(filled(picture, "super-resolution", mode=DEGRADED))[-1][2]
     assert list(scores["metric"]) == ["NIQE (own fit) ↓", "consistency ↑"]
+
+
+def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 3000)
+    for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
+        values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
+        assert handlers.forecast("reld", values).startswith(f"96×96 pixels, reduced to {side}×{side}. About 1 s")
+        assert press(values)[-1][0][1].size == (side * factor, side * factor)
+    *_, (said, _, _, _) = handlers.compare_all(picture, "denoise", ["reld · fast"], 1)
+    assert said.startswith("Done. ") and said.endswith(" dB. The picture: 96×96 pixels, reduced to 54×54.")
+
+
+def test_where_a_photograph_was_taken_stays_with_its_owner(tmp_path, photo):
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[2] = (47.0, 22.0, 8.0)  # GPS latitude
+    images.to_pil(photo).save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(press(filled(str(tmp_path / "a.jpg")))[-1][5]) as result:
+        assert not result.getexif() and result.info.keys() == {recipe.KEY, recipe.SCORES, recipe.INPUT}
+
+
+def test_what_a_run_costs_is_said_before_it(picture, monkeypatch):
+    values = filled(picture, "super-resolution")
+    monkeypatch.setattr(handlers, "seconds_needed", lambda *_: 700.0)
+    assert handlers.forecast("reld", values).endswith("About 700 s once the model is loaded, but a run is stopped after 600 s: "
+                                                      "use fewer steps or a smaller picture.")  # fmt: skip
+    monkeypatch.setattr(handlers, "seconds_needed", lambda *_: 14.0)
+    monkeypatch.setattr(handlers, "ZERO_GPU", True)
+    assert handlers.forecast("reld", values).endswith("About 14 s once the model is loaded, 31 s of your GPU quota.")
 
 
 def test_a_run_without_guidance_has_no_curve(picture):

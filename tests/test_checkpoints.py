@@ -18,8 +18,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from restoration import checkpoints
+from restoration import checkpoints, recipe
 from restoration.prior import PRIORS, load_prior
+from restoration.solvers.reld import RELD
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ERRORS = {"some/gated": (403, "GatedRepo"), "some/missing": (404, "RepoNotFound"), "some/broken": (500, "")}
@@ -88,7 +89,11 @@ def test_a_download_is_what_is_needed_once(server, text_folder):
     z = torch.randn(1, 4, 8, 8)
     assert not checkpoints.downloaded("model")
     first = load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0
-    assert torch.equal(first, load_prior.__wrapped__(text_folder, "cpu").denoise(z, 300).z0)
+    local = load_prior.__wrapped__(text_folder, "cpu")
+    assert torch.equal(first, local.denoise(z, 300).z0)
+    solver, y = RELD(), torch.zeros(1, 3, 16, 16)
+    assert recipe.of(y, solver, load_prior.__wrapped__("model", "cpu"), None, 0, False)["prior_commit"] == COMMIT
+    assert "prior_commit" not in recipe.of(y, solver, local, None, 0, False)
     assert set(Hub.served.values()) == {1} and not any("ckpt" in name or ".bin" in name or "non_ema" in name for name in Hub.served)
     server.shutdown()  # from here on there is no network
     server.server_close()
@@ -103,6 +108,19 @@ def test_an_interrupted_download_goes_on(server):
     weights.unlink()
     assert checkpoints.fetch("model").folder == folder
     assert Hub.served - before == {"unet/diffusion_pytorch_model.safetensors": 1}
+
+
+def test_the_preview_decoder_is_downloaded_once_and_never_missed(server, monkeypatch):
+    monkeypatch.setitem(PRIORS, "model", checkpoints.Entry("some/model", "", 512, 1.0, 1.0, 1.0, preview="some/model"))
+    assert checkpoints.fetch_preview("model") is None  # the repository holds none
+    Hub.files = {"config.json": b"{}", "diffusion_pytorch_model.safetensors": Hub.files["vae/diffusion_pytorch_model.safetensors"], "a.bin": b"x"}
+    folder = checkpoints.fetch_preview("model")
+    assert sorted(file.name for file in folder.iterdir()) == sorted(checkpoints.PREVIEW)
+    server.shutdown()  # from here on there is no network
+    server.server_close()
+    assert checkpoints.fetch_preview("model") == folder
+    (folder / checkpoints.PREVIEW[1]).unlink()
+    assert checkpoints.fetch_preview("model") is None and checkpoints.fetch_preview("embedded") is None
 
 
 @pytest.mark.parametrize(("name", "words"), [("gated", "is gated: accept"), ("missing", "There is no public model"), ("broken", "status 500")])

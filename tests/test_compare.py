@@ -37,8 +37,11 @@ def test_the_best_of_every_metric_is_starred():
 def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
     states = list(compare.compare(photo[..., :64, :64], "noise", [("reld", "fast"), ("ld-rps", "denoise")], 2, tiny_prior, steps_of))
     titles = [cell.title for cell in states[-1].cells]
-    assert titles[:4] == ["clean", "input", "ld-rps · denoise · seed 0", "ld-rps · denoise · seed 1"] and len(titles) == 6
-    assert "RELD must be told the damage" in states[-1].note
+    assert (
+        titles[:5] == ["clean", "input", "classical: non-local means", "ld-rps · denoise · seed 0", "ld-rps · denoise · seed 1"] and len(titles) == 7
+    )
+    assert states[-1].cells[2].scores["PSNR"] > states[-1].cells[1].scores["PSNR"]
+    assert "RELD must be told the damage" in states[-1].note and "round trip of the clean picture: " in states[-1].note
     shares = [state.share for state in states]
     assert shares == sorted(shares) and shares[-1] == 1.0
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import io
+import time
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from restoration import images
 from restoration.images import edge_taper, lanczos, read_image
@@ -71,6 +72,73 @@ def test_modes(tmp_path, mode):
     assert read_image(save(tmp_path, Image.new("RGB", (16, 17), "red").convert(mode), name)).shape == (1, 3, 17, 16)
 
 
+def picture_with_profile(mode: str) -> Image.Image:
+    """Red as (0,255,0) of a colour space that names its channels the other way round."""
+    image = Image.new("RGB", (16, 16), (0, 255, 0)).convert(mode)
+    image.info["icc_profile"] = swapped_profile()
+    return image
+
+
+def swapped_profile() -> bytes:
+    """sRGB's profile with the primaries of red and green exchanged, under another name."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for k in range(128 + 4, 128 + 4 + 12 * int.from_bytes(profile[128:132]), 12):
+        profile[k : k + 4] = {b"rXYZ": b"gXYZ", b"gXYZ": b"rXYZ"}.get(bytes(profile[k : k + 4]), bytes(profile[k : k + 4]))
+    return bytes(profile.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_colours_become_srgb(tmp_path, mode):
+    image = picture_with_profile(mode)
+    x = read_image(save(tmp_path, image, "a.png", icc_profile=image.info["icc_profile"]))
+    assert x[0, 0].min() > 0.98 and x[0, 1].max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("size", "enlarged"), [((4032, 3024), 1), ((4032, 3024), 4), ((2000, 2000), 1), ((2001, 2000), 1), ((16000, 100), 1), ((640, 480), 3)]
+)
+def test_the_largest_size_of_the_same_shape(size, enlarged):
+    width, height = images.fitted(*size, enlarged)
+    images.check_size(width * enlarged, height * enlarged)
+    assert abs(width / size[0] - height / size[1]) < 1 / min(size)
+    if (width, height) != size:
+        grown = ((width + 2) * enlarged, (height + 2) * enlarged)
+        assert grown[0] * grown[1] > images.MAX_PIXELS or max(grown) > images.MAX_SIDE
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_phones_picture_is_reduced(tmp_path, photo, monkeypatch, suffix):
+    """As Lanczos of the whole picture reduces it, although a JPEG is decoded smaller; turned upright, and the rest of the sides is kept."""
+    monkeypatch.setattr(images, "MAX_PIXELS", 3000)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    large = images.to_pil(lanczos(photo, 300, 400))
+    path = save(tmp_path, large, f"a.{suffix}", exif=exif, quality=95)
+    x = read_image(path, enlarged=1)
+    assert x.shape[-2:] == (63, 47)
+    plain = images.to_tensor(large.resize((63, 47), Image.Resampling.LANCZOS).transpose(Image.Transpose.ROTATE_270))
+    assert (x - plain).abs().mean() < 0.01
+    assert read_image(path, enlarged=2).shape[-2:] == (31, 23)
+    with pytest.raises(ValueError, match="400×300; at most"):
+        read_image(path)
+
+
+def test_what_fits_is_not_touched(tmp_path, photo):
+    path = save(tmp_path, images.to_pil(photo), "a.jpg", quality=90)
+    assert torch.equal(read_image(path), read_image(path, enlarged=4))
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [((12000, 12000), "12000×12000; at most 67 megapixels"), ((20000, 20000), "far more than the 67"), ((60000, 20), "16")]
+)
+def test_absurd_sizes_are_refused_at_once(tmp_path, size, words):
+    path = save(tmp_path, Image.new("1", size), "bomb.png")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=words):
+        read_image(path, enlarged=1)
+    assert time.monotonic() - began < 0.5 and images.how_read(path) == ""
+
+
 def test_animation_gives_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     x = read_image(save(tmp_path, frames[0], "a.gif", save_all=True, append_images=frames[1:]))
@@ -102,6 +170,14 @@ def test_what_is_done_to_a_file_is_said(tmp_path):
     exif[0x0112] = 6
     turned = save(tmp_path, Image.new("RGB", (40, 30)), "turned.jpg", exif=exif)
     assert images.how_read(turned) == "40×30 pixels, turned upright as the camera says"
+    large = save(tmp_path, Image.new("RGB", (4032, 3024)), "large.jpg", exif=exif)
+    assert images.how_read(large) == "4032×3024 pixels, turned upright as the camera says, reduced to 1732×2309"
+    assert images.how_read(turned, enlarged=100) == "40×30 pixels, turned upright as the camera says, reduced to 17×23"
+    assert images.how_read(save(tmp_path, picture_with_profile("RGBA"), "p3.png")).endswith(
+        "colours converted to sRGB, laid over white where transparent"
+    )
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert images.how_read(save(tmp_path, Image.new("RGB", (40, 30)), "srgb.png", icc_profile=srgb)) == "40×30 pixels"
     assert images.how_read(save(tmp_path, Image.new("RGBA", (40, 30)), "a.png")) == "40×30 pixels, laid over white where transparent"
     assert images.how_read(save(tmp_path, Image.new("I;16", (40, 30)), "deep.png")) == "40×30 pixels, 16 bits scaled to 8"
     assert images.how_read(save(tmp_path, Image.new("CMYK", (40, 30)), "c.jpg")) == "40×30 pixels, CMYK converted to RGB"

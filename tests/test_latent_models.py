@@ -240,6 +240,83 @@ def test_memory_that_runs_out_twice_is_one_sentence(folders, tiny_prior, photo):
             list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
 
 
+def with_preview(folder: Path, small: Path, blocks: int, monkeypatch, **more: bool) -> LatentPrior:
+    """A prior whose table names a small decoder, random too, that enlarges by 2 a block but the first."""
+    from diffusers import AutoencoderTiny
+
+    sides, depths = ("encoder_block_out_channels", "decoder_block_out_channels"), ("num_encoder_blocks", "num_decoder_blocks")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        AutoencoderTiny(**dict.fromkeys(sides, (8,) * blocks), **dict.fromkeys(depths, (1,) * blocks)).save_pretrained(small)
+    monkeypatch.setitem(checkpoints.PRIORS, folder.name, checkpoints.Entry(str(folder), "", 16, 1.0, 1.0, 1.0, preview=str(small)))
+    return load(folder, **more)
+
+
+def test_previews_are_what_a_pipeline_with_the_small_decoder_shows(folders, kind, tmp_path, monkeypatch):
+    from diffusers import AutoencoderTiny
+
+    prior, pipeline = with_preview(folders[kind], tmp_path, 2, monkeypatch), pipeline_of(folders[kind])
+    pipeline.vae = AutoencoderTiny.from_pretrained(tmp_path)
+    options = {"height": 24, "width": 16, "num_inference_steps": 1, "latents": torch.randn(1, 4, 12, 8)}
+    z = pipeline("red door", output_type="latent", **options).images
+    theirs = pipeline("red door", output_type="pt", **options).images
+    assert torch.allclose(prior.preview(z, (24, 16)), theirs, atol=1e-5)
+    assert prior.preview(z, (23, 15)).shape == (1, 3, 23, 15)
+    assert torch.equal(prior.picture(z, (24, 16)), load(folders[kind]).decode(z, (24, 16)).clamp(0, 1))
+
+
+def test_previews_are_made_of_tiles_where_the_pictures_are(folders, tmp_path, monkeypatch):
+    whole, tiled = (with_preview(folders["sd1"], tmp_path, 4, monkeypatch, tiled=short) for short in (False, True))
+    z = torch.linspace(-1, 1, 80).expand(1, 4, 70, 80)
+    a, b = (prior.preview(z, (560, 640)) for prior in (whole, tiled))
+    assert a.shape == b.shape == (1, 3, 560, 640) and not a.requires_grad
+    assert 0 < (a - b).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("preview", ["", "some/missing"])
+def test_without_a_small_decoder_the_preview_is_the_picture(folders, monkeypatch, preview):
+    monkeypatch.setattr("restoration.checkpoints.reachable", lambda: False)
+    monkeypatch.setitem(checkpoints.PRIORS, "sd1", checkpoints.Entry(str(folders["sd1"]), "", 16, 1.0, 1.0, 1.0, preview=preview))
+    prior, z = load(folders["sd1"]), torch.randn(1, 4, 8, 8)
+    assert torch.equal(prior.preview(z, (16, 16)), prior.picture(z, (16, 16)))
+
+
+def overflowing(folder: Path, factor: float) -> LatentPrior:
+    """A prior in float16 whose first layer's values grow by the factor; the normalisation behind it takes it back where there is range."""
+    prior = load(folder, torch.float16)
+    prior._unet.conv_in.weight *= factor
+    return prior
+
+
+def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo):
+    prior, wide, task, y = overflowing(folders["sd1"], 2e5), overflowing(folders["sd1"], 2e5), TASKS["inpaint"](), photo[..., :16, :19]
+    text = prior.embed("red door")
+    assert torch.isfinite(text).all() and prior.denoise(torch.randn(1, 4, 8, 8), 500).z0.isnan().all()
+    state = torch.random.get_rng_state()
+    steps = list(restore(y, RELD(), prior, task, seed=5))
+    assert [s.index for s in steps[-RELD().steps :]] == list(range(1, RELD().steps + 1))
+    assert "begun again in float32" in steps[-1].note and "float16" in prior.placement.note and prior._unet.dtype == torch.float32
+    assert all(torch.isfinite(s.latent).all() for s in steps)
+    assert wide.save_range() and not wide.save_range()
+    again = list(restore(y, RELD(), wide, task, seed=5))
+    assert torch.equal(steps[-1].result.image, again[-1].result.image) and "again" not in again[-1].note
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_numbers_that_leave_float32_are_one_sentence(folders, photo):
+    prior = load(folders["sd1"], torch.float16)
+    prior._unet.conv_out.bias += float("nan")
+    with pytest.raises(ValueError, match=r"left the range of float32: .* sd1's weights are damaged"):
+        list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+
+
+def test_short_range_and_short_memory_in_one_run(folders, photo):
+    prior = overflowing(folders["sd1"], 2e5)
+    breaking(prior, 1)
+    steps = list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+    assert prior.placement.tiled and prior.placement.dtype == torch.float32 and torch.isfinite(steps[-1].result.image).all()
+
+
 def test_other_errors_are_not_hidden(folders, photo):
     prior = load(folders["sd1"])
     prior.denoise = lambda *args: (_ for _ in ()).throw(RuntimeError("a bug"))

@@ -177,7 +177,7 @@ class Counting:
         self.with_graph += len(z) if z.requires_grad else 0
         return torch.nn.functional.interpolate(z[:, :3], size)
 
-    def preview(self, z, size):  # the picture at the end of a pass, not a step's
+    def picture(self, z, size):  # the picture at the end of a pass, not a step's
         return torch.zeros(1, 3, *size)
 
 

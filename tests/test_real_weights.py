@@ -38,7 +38,7 @@ def clean() -> torch.Tensor:
 
 def test_the_codec_is_a_codec(prior, clean):
     """Model cards say 23 to 25 dB at 256×256 (reld.md §4.5)."""
-    picture = prior.preview(prior.encode(clean.to(prior.device)), (256, 256)).cpu()
+    picture = prior.picture(prior.encode(clean.to(prior.device)), (256, 256)).cpu()
     assert metrics.psnr(picture, clean) > 20
     assert 0.3 < prior.encode(clean.to(prior.device)).std() < 3 and 0.2 < prior.gain < 10
 

@@ -137,3 +137,16 @@ def test_quality(embedded, photo, task, gain):
     y = degradation.degrade(photo, torch.Generator().manual_seed(0))
     result = run(embedded, y, RELD(), degradation, reference=photo, periodic=True)[-1].result
     assert result.scores["PSNR"] > metrics.psnr(degradation.start(y).clamp(0, 1), photo) + gain
+
+
+def test_a_real_blur_is_judged_where_its_border_does_not_reach(embedded, photo):
+    """The centre of a larger blurred picture: its border shows what lies outside, and only the inside can agree."""
+    degradation = TASKS["deblur"](noise_std=0.0)
+    blurred = degradation.forward(photo)[..., 16:-16, 16:-16]
+    result = run(embedded, blurred, RELD(), degradation)[-1].result
+    edge = degradation.margin
+    inside = (degradation.forward(result.image) - blurred)[..., edge:-edge, edge:-edge]
+    assert result.scores["consistency"] == pytest.approx(-10 * inside.square().mean().log10().item(), abs=1e-3)
+    assert result.scores["consistency"] > metrics.psnr(degradation.forward(result.image), blurred)
+    tiny = run(embedded, blurred[..., :16, :16], RELD(steps=1), degradation)[-1].result
+    assert ("consistency" in tiny.scores) == (2 * edge < 16)

@@ -31,16 +31,17 @@ def test_gradients_pass(embedded):
     assert (gradient - whole).norm() < 0.05 * whole.norm()
 
 
-def test_no_seams(embedded, photo):
-    """The jump across the tiles' borders is not larger than elsewhere, and tiles change little."""
-    z = embedded.encode(F.interpolate(photo, (192, 288), mode="bicubic"))
+@pytest.mark.parametrize("picture", ["ramp", "photo"])
+def test_no_seams(embedded, photo, picture):
+    """The largest jump across the tiles' borders is not above that elsewhere; colours stay, and tiles change next to nothing."""
+    ramp = torch.linspace(0.2, 0.8, 288).expand(1, 3, 192, 288) * torch.tensor([1.0, 0.8, 0.6])[:, None, None]
+    z = embedded.encode(ramp if picture == "ramp" else F.interpolate(photo, (192, 288), mode="bicubic"))
     t = embedded.timestep(0.2)
     z_t = (z + 0.2 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))) * embedded.alpha_bar[t].sqrt().float()
     tiled = tiling.decode(embedded, tiling.denoise(embedded, z_t, t, 32), (190, 287), 32)
     whole = embedded.decode(embedded.denoise(z_t, t).z0, (190, 287))
-    assert tiled.shape == whole.shape
-    difference = tiled - whole
-    assert difference.square().mean().sqrt() < 0.02
-    jumps = difference.diff(dim=-1).abs().mean((0, 1, 2))
-    borders = [4 * edge - 1 for first in tiling.starts(72, 32) for edge in (first, first + 32) if 0 < edge < 72]
-    assert jumps[borders].max() <= jumps.max() and jumps[borders].mean() < 3 * jumps.mean() + 1e-4
+    jumps = tiled.diff(dim=-1).abs().mean((0, 1, 2))
+    borders = torch.zeros(len(jumps), dtype=torch.bool)
+    borders[[4 * edge - 1 for first in tiling.starts(72, 32) for edge in (first, first + 32) if 0 < edge < 72]] = True
+    assert jumps[borders].max() <= jumps[~borders].max() and jumps[borders].mean() < 1.05 * whole.diff(dim=-1).abs().mean((0, 1, 2))[borders].mean()
+    assert (tiled - whole).mean().abs() < 0.1 / 255 and (tiled - whole).square().mean().sqrt() < 0.2 / 255

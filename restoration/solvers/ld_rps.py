@@ -157,7 +157,7 @@ class LDRPS(Checked):
                 z = ddim_step(z0, eps, prior.alpha_bar[t_next]) - factor * pull
                 done += 1
                 if k == len(times) - 1:
-                    finished[f"pass {number}"] = prior.preview(z, size)
+                    finished[f"pass {number}"] = prior.picture(z, size)
                 image = self._finish(alignment, _decode(prior, z, size), guess) if done == total else None
                 yield Step(done, total, z0, f"{found}pass {number}, timestep {t}", scalars, image, views | finished)
 

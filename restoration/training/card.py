@@ -39,7 +39,7 @@ def levels(prior: LatentPrior, x: Tensor) -> list[tuple[int, float, float, float
         sigma = level / 255
         s = z + sigma * randn(z.shape, torch.Generator().manual_seed(0), z.device)
         z0 = torch.cat([prior.denoise_at(part, sigma) for part in s.split(8)])
-        decoded = torch.cat([prior.preview(part, (x.shape[-2], x.shape[-1])) for part in z0.split(8)])
+        decoded = torch.cat([prior.picture(part, (x.shape[-2], x.shape[-1])) for part in z0.split(8)])
         wiener = power / (power + sigma**2) * s
         rows.append((level, psnr((wiener - z) * per_pixel), psnr((z0 - z) * per_pixel), psnr(decoded - x)))
     return rows
@@ -54,7 +54,7 @@ def samples(prior: LatentPrior, count: int, size: int, steps: int, seed: int) ->
     for t, following in zip(times, [*times[1:], None], strict=True):
         estimate = prior.denoise(z_t, t)
         z_t = estimate.z0 if following is None else ddim_step(estimate.z0, estimate.eps, prior.alpha_bar[following])
-    return prior.preview(z_t, (size, size))
+    return prior.picture(z_t, (size, size))
 
 
 def main(argv: list[str] | None = None) -> None:
