@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
         reference = images.read_image(args.reference) if args.reference else None
         result = None
         prior = load_prior(plan.prior)
+        if note := recipe.other_weights(plan.said, recipe.weights(plan.solver, prior.name, prior.weights)):
+            print(note, file=sys.stderr)
         steps = restore(y, plan.solver, prior, plan.degradation, reference=reference, seed=plan.seed, periodic=plan.periodic)
         with tqdm(desc=plan.solver.title, unit="step") as bar:
             for step in steps:

@@ -11,20 +11,24 @@ import collections
 import csv
 import errno
 import io
+import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
+from torch import Tensor
 from tqdm import tqdm
 
 from restoration import cli, images, metrics, recipe
 from restoration.prior import LatentPrior, load_prior
-from restoration.run import restore
+from restoration.run import restore, restore_together
+from restoration.solvers import BATCHING
+from restoration.solvers.base import Result
 
 TABLE = "scores.csv"
 PATIENCE = timedelta(days=365)  # the processes wait for the slowest at the end, longer than torch's default of minutes
@@ -44,7 +48,7 @@ def name_results(pictures: list[str]) -> Names:
     return names
 
 
-def prepare(source: Path, output: Path, settings: Mapping[str, Any]) -> tuple[Names, list[str]]:
+def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]]:
     """(all pictures with their results, those still to be made) after making OUTPUT ready.
 
     Raises ValueError when there is nothing to do, or OUTPUT holds something that this run would not have written.
@@ -62,24 +66,23 @@ def prepare(source: Path, output: Path, settings: Mapping[str, Any]) -> tuple[Na
         folder.mkdir(parents=True, exist_ok=True)
     for leftover in output.rglob(f".*{recipe.UNFINISHED}"):
         leftover.unlink(missing_ok=True)
-    todo = []
-    for name, result in names.items():
-        if (output / result).exists():
-            check_result(output / result, settings)
-        else:
-            todo.append(name)
+    todo = [name for name, result in names.items() if not (output / result).exists()]
+    if len(todo) < len(names):
+        settings = job.settings
+        for name in names.keys() - set(todo):
+            check_result(output / names[name], settings)
     return names, todo
 
 
 def check_result(path: Path, settings: Mapping[str, Any]) -> None:
-    """ValueError unless the file is a result with these settings."""
+    """ValueError unless the file is a result with these settings; those of earlier versions do not say their weights."""
     try:
         found = recipe.read_png(path)
     except (ValueError, OSError):
         raise ValueError(f"{path} was not written by this command; choose another OUTPUT.") from None
-    other = [key for key, value in settings.items() if found.get(key) != value]
+    other = [key for key, value in settings.items() if found.get(key, value if key == "weights" else None) != value]
     if other:
-        way = "" if "versions" in other else f", or go on with --recipe {path}"
+        way = "" if {"versions", "weights"} & set(other) else f", or go on with --recipe {path}"
         raise ValueError(f"{path} was made with other {', '.join(other)}; choose another OUTPUT{way}.")
 
 
@@ -91,10 +94,12 @@ def restore_share(job: cli.Plan, args: argparse.Namespace, names: Names, todo: l
     # every n-th, not a block: neighbours in a folder are often of one size, and all processes should end together
     share = todo[state.process_index :: state.num_processes]
     with tqdm(total=len(todo), unit="picture", disable=not state.is_main_process) as bar:
-        for name in share:
+        for name, made in restored(job, prior, args, share):
             try:
-                reference = Path(args.reference, name) if args.reference else None
-                restore_file(job, prior, Path(args.input, name), reference, Path(args.output, names[name]))
+                if isinstance(made, str):
+                    failures.append((name, made))
+                else:
+                    recipe.save_png(made.image, Path(args.output, names[name]), made.recipe, made.scores)
             except Exception as error:  # one picture must not cost the others, whatever is wrong with it
                 failures.append((name, reason(error)))
                 if isinstance(error, OSError) and error.errno in DISK_FULL:
@@ -103,13 +108,49 @@ def restore_share(job: cli.Plan, args: argparse.Namespace, names: Names, todo: l
     return failures
 
 
-def restore_file(job: cli.Plan, prior: LatentPrior, picture: Path, reference: Path | None, result: Path) -> None:
-    """Read, restore, write one picture; its scores are against the clean picture `reference`."""
-    clean = images.read_image(reference) if reference else None
-    steps = restore(images.read_image(picture), job.solver, prior, job.degradation, reference=clean, seed=job.seed, periodic=job.periodic)
-    last = collections.deque(steps, maxlen=1).pop().result
-    assert last is not None  # the solver protocol: the last step carries it
-    recipe.save_png(last.image, result, last.recipe, last.scores)
+class Opened(NamedTuple):
+    """A picture, y (1,3,h,w) in [0,1] or why it cannot be read, and the clean one that its result is scored against."""
+
+    name: str
+    y: Tensor | str
+    reference: Tensor | None = None
+
+
+def restored(job: cli.Plan, prior: LatentPrior, args: argparse.Namespace, share: list[str]) -> Iterator[tuple[str, Result | str]]:
+    """Each picture of the share with its result or why there is none; neighbours of equal size are restored together, args.batch at most."""
+    opened = (open_picture(args, name) for name in share)
+    for size, alike in itertools.groupby(opened, lambda picture: None if isinstance(picture.y, str) else picture.y.shape):
+        while group := list(itertools.islice(alike, args.batch)):
+            made = [picture.y for picture in group] if size is None else restore_group(job, prior, group)
+            yield from zip((picture.name for picture in group), made, strict=True)
+
+
+def open_picture(args: argparse.Namespace, name: str) -> Opened:
+    """Read one picture, and its clean version from args.reference."""
+    try:
+        y = images.read_image(Path(args.input, name))
+        return Opened(name, y, images.read_image(Path(args.reference, name)) if args.reference else None)
+    except Exception as error:
+        return Opened(name, reason(error))
+
+
+def restore_group(job: cli.Plan, prior: LatentPrior, group: list[Opened]) -> list[Result | str]:
+    """The result of every picture or why there is none; a group that fails is halved until the reason is one picture's own."""
+    ys, references = [picture.y for picture in group], [picture.reference for picture in group]
+    options: dict[str, Any] = {"seed": job.seed, "periodic": job.periodic}
+    try:
+        if len(group) > 1:
+            return [*restore_together(ys, job.solver, prior, job.degradation, references=references, **options)]
+        steps = restore(ys[0], job.solver, prior, job.degradation, reference=references[0], **options)
+        result = collections.deque(steps, maxlen=1).pop().result
+        assert result is not None  # the solver protocol: the last step carries it
+        return [result]
+    except Exception as error:
+        why = reason(error)  # not the error: that holds the frames, and so the memory, of the attempt
+    if len(group) == 1:
+        return [why]
+    half = len(group) // 2
+    return restore_group(job, prior, group[:half]) + restore_group(job, prior, group[half:])
 
 
 def reason(error: Exception) -> str:
@@ -139,10 +180,16 @@ def write_table(output: Path, names: Names, failures: Mapping[str, str]) -> None
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: PartialState) -> int:
     """0 when every picture has a result, 1 when some have none. ValueError for bad arguments, in every process alike."""
     job, output = cli.read_plan(args, parser), Path(args.output)
+    if args.batch < 1:
+        raise ValueError(f"--batch is {args.batch}; it must be at least 1.")
+    if args.batch > 1 and not isinstance(job.solver, BATCHING):
+        raise ValueError(f"{job.solver.title} restores one picture at a time; leave out --batch {args.batch}.")
     plan: list[Any] = [None, ""]
     if state.is_main_process:
         try:
-            plan[0] = prepare(Path(args.input), output, job.settings)
+            plan[0] = prepare(Path(args.input), output, job)
+            if job.said and (note := recipe.other_weights(job.said, job.settings["weights"])):
+                print(note, file=sys.stderr)
         except (ValueError, OSError) as error:
             plan[1] = str(error)
     broadcast_object_list(plan)  # one list for all: the folder is changing by the time the slowest process looks
@@ -168,6 +215,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("output", metavar="OUTPUT", help="folder for the results; all machines must see both")
     parser.add_argument("--recipe", help="PNG written by this project, or JSON: do exactly this to every picture")
     parser.add_argument("--reference", help="folder of clean pictures with the same relative paths, for scores")
+    several = ", ".join(solver.title for solver in BATCHING)
+    parser.add_argument("--batch", type=int, default=1, help=f"restore so many neighbours of equal size at once ({several} only): for GPUs")
     cli.add_options(parser)
     args = parser.parse_args(argv)
     # accelerate has to be told that there is no accelerator, else its processes do not know of each other

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from restoration import cli, images, metrics, recipe
 from restoration.baselines import BASELINES
+from restoration.checkpoints import fetch
 from restoration.corruptions import Damage
 from restoration.degradations import Denoise, LinearDegradation, SuperResolution, _Blur
 from restoration.inn import enlarge
@@ -203,10 +204,12 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     methods: dict[str, Method] = {"input": classical(lambda y: y if factor == 1 else enlarge(y, factor))}
     methods |= {label: classical(function) for label, function in baselines(degradation, args.task, factor).items()}
     records: dict[str, dict[str, object]] = {label: {} for label in methods}
-    label = name_of(solver, args)
+    plain = name_of(solver, args)
+    used = recipe.settings(solver, args.prior, fetch(args.prior).weights, degradation, args.seed, bool(args.clean))
+    records[plain] = used | {"enlarge": args.enlarge}
+    report, added = Report(args.json, damage(task, args), records, plain), 0
+    label = report.current
     methods[label] = solved(solver, degradation, args)
-    records[label] = recipe.settings(solver, args.prior, degradation, args.seed, bool(args.clean)) | {"enlarge": args.enlarge}
-    report, added = Report(args.json, damage(task, args), records, label), 0
     for number, (name, y, clean) in enumerate(tqdm(todo)):
         origin = {"seed": args.seed + number} if args.clean else {"input": recipe.fingerprint(y)}
         report.picture(name, {"clean": recipe.fingerprint(clean)} | origin)

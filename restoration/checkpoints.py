@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import json
 import math
 import os
 import re
 import shutil
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -96,7 +98,7 @@ class Checkpoint(NamedTuple):
     """A folder that can be loaded.
 
     parts: (library, class) of each; parameters: how many each network has; half: networks that come as fp16 files only;
-    side: pixels it was trained on, 512 where its configuration does not say; empty_is_zero: as of LatentPrior.
+    side: pixels it was trained on, 512 where its configuration does not say; empty_is_zero: as of LatentPrior; files: its weights.
     """
 
     folder: Path
@@ -105,6 +107,12 @@ class Checkpoint(NamedTuple):
     half: set[str]
     side: int
     empty_is_zero: bool
+    files: list[Path]
+
+    @property
+    def weights(self) -> str:
+        """`digest` of its weights."""
+        return digest(self.files)
 
     @property
     def commit(self) -> str:
@@ -172,7 +180,23 @@ def check(folder: Path, name: str) -> Checkpoint:
         half={part for part, found in files.items() if ".fp16" in found[0].name},
         side=unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1) if isinstance(unet.get("sample_size"), int) else 512,
         empty_is_zero=bool(index.get("force_zeros_for_empty_prompt")),
+        files=[file for found in files.values() for file in found],
     )
+
+
+def digest(files: Iterable[Path]) -> str:
+    """12 hexadecimal digits that tell the contents of these files, in this order, from others: SHA-256 over the SHA-256 of each."""
+    states = [(file, file.stat()) for file in files]
+    return hashlib.sha256("".join(_sha256(file, state.st_size, state.st_mtime_ns) for file, state in states).encode()).hexdigest()[:12]
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(file: Path, size: int, changed: int) -> str:
+    """Of the contents, read once until size or time say that they have changed."""
+    if re.fullmatch("[0-9a-f]{64}", name := file.resolve().name):
+        return name  # the Hub's cache names large files so, which saves reading gigabytes
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _weights(folder: Path, part: str, name: str) -> list[Path]:

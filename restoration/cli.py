@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from restoration import recipe
+from restoration.checkpoints import PRIORS, fetch
 from restoration.corruptions import CORRUPTIONS, Damage, make_damage
 from restoration.degradations import FILES, TASKS, LinearDegradation
 from restoration.realistic import CAMERAS
@@ -19,11 +21,13 @@ BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--solver, --task, --preset, --prior, --seed, --set."""
-    parser.add_argument("--solver", default="reld", choices=SOLVERS)
-    parser.add_argument("--task", choices=(*TASKS, *BLIND_TASKS), help=f"needed but for blind solvers; {', '.join(BLIND_TASKS)} only for these")
+    blind = ", ".join(name for name, solver in SOLVERS.items() if solver.blind)
+    parser.add_argument("--solver", default="reld", choices=SOLVERS, help=f"the method, reld by default; {blind} are blind: told no task")
+    also = f"{', '.join(BLIND_TASKS)} only to damage pictures for blind solvers, in the benchmark"
+    parser.add_argument("--task", choices=(*TASKS, *BLIND_TASKS), help=f"how the picture was damaged; {also}")
     parser.add_argument("--preset", help="settings of the solver by name; its first preset where none is given")
-    parser.add_argument("--prior", default="embedded", help="one of restoration.prior.PRIORS, downloaded at first use, or a local diffusers folder")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prior", default="embedded", help=f"{', '.join(PRIORS)}, downloaded at first use, or a local diffusers folder")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random, 0 by default")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
 
 
@@ -75,18 +79,20 @@ def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
 
 
 class Plan(NamedTuple):
-    """What is done to a picture, or to every picture of a folder."""
+    """What is done to a picture, or to every picture of a folder; said: the recipe that says so, empty where options do."""
 
     solver: Solver
     degradation: LinearDegradation | None
     prior: str
     seed: int
     periodic: bool
+    said: Mapping[str, Any]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As the recipe of each result says it, in JSON's types."""
-        return json.loads(json.dumps(recipe.settings(self.solver, self.prior, self.degradation, self.seed, self.periodic)))
+        """As the recipe of each result says it, in JSON's types. ValueError or OSError when the prior cannot be had."""
+        files = fetch(self.prior).weights
+        return json.loads(json.dumps(recipe.settings(self.solver, self.prior, files, self.degradation, self.seed, self.periodic)))
 
 
 def read_plan(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Plan:
@@ -95,10 +101,10 @@ def read_plan(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Plan
         solver, task = build(args)
         if solver.blind and args.task:
             raise ValueError(f"{solver.title} estimates the degradation itself; leave out --task {args.task}.")
-        return Plan(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed, periodic=False)
+        return Plan(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed, periodic=False, said={})
     given = [f"--{name}" for name in ("solver", "task", "preset", "prior", "seed") if getattr(args, name) != parser.get_default(name)]
     files = parse_settings(args.set)
     if given or files.keys() - FILES:
         raise ValueError(f"--recipe says all settings; leave out {', '.join([*given, *files.keys() - FILES])}.")
     said = recipe.read(args.recipe)
-    return Plan(*recipe.parts(said, **files), said["prior"], said["seed"], said["periodic"])
+    return Plan(*recipe.parts(said, **files), said["prior"], said["seed"], said["periodic"], said)

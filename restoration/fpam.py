@@ -116,10 +116,14 @@ def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
     file: safetensors with torchvision's names; without it the Hub's VGG_REPOSITORY is asked.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
     from safetensors.torch import load_file
     from torchvision.models import vgg16
 
-    weights = load_file(file or hf_hub_download(VGG_REPOSITORY, VGG_FILE, local_files_only=not reachable()))
+    try:
+        weights = load_file(file or hf_hub_download(VGG_REPOSITORY, VGG_FILE, local_files_only=not reachable()))
+    except LocalEntryNotFoundError:
+        raise OSError(f"{VGG_REPOSITORY} is not on this machine and the Hub cannot be reached; features=edges needs no weights.") from None
     with torch.device("meta"):
         layers = vgg16(weights=None).features[:9]
     names = layers.state_dict().keys()

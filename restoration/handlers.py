@@ -154,7 +154,10 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
     with one_sentence():
         said, y = recipe.read(file), recipe.read_input(file)
         job = form.Job(y, *recipe.parts(said), None, int(said["seed"]), bool(said["periodic"]))
-        yield from show(job, load_prior(form.known_prior(said["prior"]), DEVICE))
+        prior = load_prior(form.known_prior(said["prior"]), DEVICE)
+        if note := recipe.other_weights(said, recipe.weights(job.solver, prior.name, prior.weights)):
+            gr.Warning(note)
+        yield from show(job, prior)
 
 
 def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float) -> Iterator[tuple[Any, ...]]:

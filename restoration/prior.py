@@ -48,9 +48,13 @@ class LatentPrior:
         placement: Placement | None = None,
         empty_is_zero: bool = False,
         commit: str = "",
+        weights: str = "",
     ):
-        """empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained. commit: of the Hub, where it is from there."""
-        self.name, self.commit = name, commit
+        """empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained.
+
+        commit: of the Hub, where it is from there; weights: the digest of the files it was loaded from, empty where there are none.
+        """
+        self.name, self.commit, self.weights = name, commit, weights
         self.device = device
         self.placement = placement or Placement(str(device))
         self._readers = [(t, e) for t, e in ((tokenizer, text_encoder), (tokenizer_2, text_encoder_2)) if e is not None]
@@ -301,8 +305,8 @@ def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior
 def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
     """The prior of a checked folder in the given place."""
     parts = {part: _load_component(checkpoint, part, where.dtype) for part in checkpoint.parts}
-    device, zero = torch.device(where.device), checkpoint.empty_is_zero
-    return LatentPrior(name, device=device, placement=where, empty_is_zero=zero, commit=checkpoint.commit, **parts)
+    more: dict[str, Any] = {"empty_is_zero": checkpoint.empty_is_zero, "commit": checkpoint.commit, "weights": checkpoint.weights}
+    return LatentPrior(name, device=torch.device(where.device), placement=where, **more, **parts)
 
 
 def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:

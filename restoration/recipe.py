@@ -22,10 +22,12 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from restoration import images
+from restoration.checkpoints import digest
 from restoration.degradations import FILES, TASKS, LinearDegradation
 from restoration.prior import LatentPrior
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Solver
+from restoration.solvers.latent_indigo import LatentINDIGO
 
 KEY = "restoration"  # the PNG text chunk with the recipe as JSON
 SCORES = "restoration-scores"  # the PNG text chunk with the scores of the picture
@@ -38,7 +40,7 @@ KEYS = {"solver", "settings", "task", "degradation", "periodic", "prior", "seed"
 def of(y: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
     """The recipe of one run: JSON-ready; the input as the hash of its 8-bit pixels, a prior of the Hub with the commit it was read at."""
     where = {"prior_commit": prior.commit} if prior.commit else {}
-    return {"input_sha256": fingerprint(y)} | where | settings(solver, prior.name, degradation, seed, periodic)
+    return {"input_sha256": fingerprint(y)} | where | settings(solver, prior.name, prior.weights, degradation, seed, periodic)
 
 
 def fingerprint(x: Tensor) -> str:
@@ -46,8 +48,8 @@ def fingerprint(x: Tensor) -> str:
     return hashlib.sha256(images.to_pil(x).tobytes()).hexdigest()
 
 
-def settings(solver: Solver, prior: str, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
-    """What the recipes of all pictures of one run have in common; prior: its name."""
+def settings(solver: Solver, prior: str, prior_weights: str, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
+    """What the recipes of all pictures of one run have in common; prior, prior_weights: its name and the digest of its files."""
     return {
         "solver": _name(SOLVERS, solver),
         "settings": dataclasses.asdict(solver),  # type: ignore[call-overload]
@@ -55,9 +57,29 @@ def settings(solver: Solver, prior: str, degradation: LinearDegradation | None, 
         "degradation": _without_paths(dataclasses.asdict(degradation)) if degradation else {},
         "periodic": periodic,
         "prior": prior,
+        "weights": weights(solver, prior, prior_weights),
         "seed": seed,
         "versions": versions(),
     }
+
+
+def weights(solver: Solver, prior: str, prior_weights: str) -> dict[str, str]:
+    """The digest of the files of every network that a run loads: "prior", and by folder those that LatentINDIGO has beside it."""
+    found = {"prior": prior_weights}
+    if isinstance(solver, LatentINDIGO):
+        from restoration.inn import INNS, folder_name  # loads diffusers
+
+        names = [folder_name(solver.domain, solver.scale, prior)]
+        names += [folder_name("first", solver.scale, "")] if solver.start == "restoration" else []
+        found |= {name: digest(sorted((INNS / name).glob("*.safetensors"))) for name in names}
+    return found
+
+
+def other_weights(said: Mapping[str, Any], now: Mapping[str, str]) -> str:
+    """One sentence where a recipe was written with other weights than those of now, else ""; older recipes do not say theirs."""
+    then = said.get("weights")
+    other = [name for name in now if isinstance(then, dict) and then.get(name, now[name]) != now[name]]
+    return f"The weights of {', '.join(other)} are not those that the recipe was written with: the result will differ." if other else ""
 
 
 def versions() -> dict[str, str]:

@@ -22,18 +22,20 @@ class Report:
     """Scores by picture and method. With a path they are kept there after every picture, and those already there are not computed again.
 
     data: what was done to the pictures; methods: label -> what makes its figures what they are. Both must be equal whenever
-    figures are added, else ValueError.
+    figures are added, else ValueError. Only a solver whose weights have changed since gets a row of its own beside the older one.
     """
 
     def __init__(self, path: str | None, data: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]], current: str):
         """methods: those of this run, with {} for a classical one; current: the solver's among them, called "result" in the file."""
-        self._current = current
         self._path = Path(path) if path else None
         self._data = _plain(data)
         found = self._read() if self._path and self._path.exists() else {"data": self._data, "methods": {}, "images": []}
         _agree(self._path, "data", found["data"], self._data)
-        for label in found["methods"].keys() & methods.keys():
-            _agree(self._path, label, found["methods"][label], _plain(methods[label]))
+        before = {label: _but_weights(method) for label, method in found["methods"].items()}
+        for label in before.keys() & methods.keys():
+            _agree(self._path, label, before[label], _plain(_but_weights(methods[label])))
+        self.current = _label(found["methods"], current, methods[current])  # its row's name: the given one, or that with its weights
+        methods = {self.current if label == current else label: method for label, method in methods.items()}
         self._methods: dict[str, Any] = found["methods"] | _plain(methods)
         self._now = methods.keys()
         self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in found["images"]}
@@ -83,12 +85,12 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: "mean" and "images" hold the input, the classical baselines and this run's solver as "result"; "rows" all means."""
-        rows = [row | ({RESULT: row[self._current]} if self._current in row else {}) for row in self._rows.values()]
+        rows = [row | ({RESULT: row[self.current]} if self.current in row else {}) for row in self._rows.values()]
         means = self.means()
         classical = {label: scores for label, scores in means.items() if not self._methods[label]}
         return {
-            "settings": self._data | self._methods[self._current],
-            "mean": best_wiener(classical) | ({RESULT: means[self._current]} if self._current in means else {}),
+            "settings": self._data | self._methods[self.current],
+            "mean": best_wiener(classical) | ({RESULT: means[self.current]} if self.current in means else {}),
             "images": sorted(rows, key=lambda row: row["name"]),
             "pictures in mean": len(self.names),
             "rows": means,
@@ -112,6 +114,17 @@ def best_wiener(means: Mapping[str, Scores]) -> dict[str, Scores]:
 def _plain(value: Any) -> Any:
     """In JSON's types."""
     return json.loads(json.dumps(value))
+
+
+def _but_weights(method: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in method.items() if key != "weights"}
+
+
+def _label(found: Mapping[str, Mapping[str, Any]], label: str, method: Mapping[str, Any]) -> str:
+    """The label, with the digests of the weights that differ where `found` has a method of that name with others, or with unknown ones."""
+    now, then = method.get("weights", {}), found.get(label, method).get("weights", {})
+    other = [f"{name} {digest}" for name, digest in now.items() if then.get(name) != digest]
+    return f"{label}, weights {', '.join(other)}" if other else label
 
 
 def _agree(path: Path | None, what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

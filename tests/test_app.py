@@ -10,6 +10,7 @@ from PIL import Image
 import app
 from restoration import form, handlers, images, metrics, recipe
 from restoration.form import CLEAN, DEGRADED
+from restoration.prior import load_prior
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Step
 
@@ -108,6 +109,15 @@ def test_a_stored_example_repeats_itself(row, embedded):
     # other processors round differently
     assert metrics.psnr(images.to_tensor(stored), images.to_tensor(computed)) > 50
     assert list(table["metric"]) == list(scores["metric"]) and "PSNR ↑" in set(table["metric"])
+
+
+def test_repeating_with_other_weights_warns_and_goes_on(picture, monkeypatch):
+    warnings: list[str] = []
+    monkeypatch.setattr(gr, "Warning", warnings.append)
+    file = press(filled(picture))[-1][-1]
+    assert list(handlers.repeat(file))[-1][-1] and not warnings
+    monkeypatch.setattr(load_prior("embedded"), "weights", "others")
+    assert list(handlers.repeat(file))[-1][-1] and "The weights of prior" in warnings[0]
 
 
 def test_the_progress_line_counts_down():

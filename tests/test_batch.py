@@ -6,16 +6,19 @@ import csv
 import errno
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from restoration import batch, recipe
 from restoration.degradations import Denoise
@@ -151,6 +154,67 @@ def test_a_full_disk_ends_the_run_and_the_next_goes_on(folder, prior, tmp_path, 
     assert contents(out) == contents(whole)
 
 
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image, dtype=int)
+
+
+def test_neighbours_of_equal_size_are_restored_together(folder, prior, tmp_path, monkeypatch):
+    for number, (name, side) in enumerate({"c.png": 32, "d.png": 40, "e.png": 32, "f.png": 32, "g.png": 32}.items(), 3):
+        picture(folder / name, number, side)
+    (folder / "f2.png").write_bytes(b"nonsense")
+    together, sizes = batch.restore_together, []
+    monkeypatch.setattr(batch, "restore_together", lambda ys, *rest, **options: sizes.append(len(ys)) or together(ys, *rest, **options))
+    options = ["--prior", prior, "--task", "deblur", "--set", "renoise=1", "steps=3", "--reference", str(folder)]
+    assert batch.main([str(folder), str(tmp_path / "one"), *options]) == 1
+    assert not sizes
+    assert batch.main([str(folder), str(tmp_path / "three"), "--batch", "3", *options]) == 1
+    assert sizes == [3, 3]  # a, b, c · d of another size · deep/er/a, e, f · f2 that cannot be read · g
+    assert rows(tmp_path / "three").keys() == rows(tmp_path / "one").keys()
+    for name, row in rows(tmp_path / "one").items():
+        same = rows(tmp_path / "three")[name]
+        assert (same["result"], same["error"]) == (row["result"], row["error"])
+        if row["result"]:
+            one, three = tmp_path / "one" / row["result"], tmp_path / "three" / row["result"]
+            assert recipe.read_png(one) == recipe.read_png(three) and abs(pixels(one) - pixels(three)).max() <= 1
+            assert float(same["PSNR"]) == pytest.approx(float(row["PSNR"]), abs=0.01)
+
+
+def test_a_picture_that_fails_in_a_batch_fails_alone(folder, prior, tmp_path, monkeypatch):
+    for number in range(5):
+        picture(folder / f"c{number}.png", 10 + number)
+    shutil.copytree(folder, tmp_path / "clean")
+    picture(tmp_path / "clean" / "c1.png", 0, side=40)
+    original, tried = batch.restore_together, []
+
+    def short(ys, *rest, **options):
+        tried.append(len(ys))
+        if len(ys) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(ys, *rest, **options)
+
+    monkeypatch.setattr(batch, "restore_together", short)
+    options = ["--prior", prior, *TASK, "--reference", str(tmp_path / "clean"), "--batch", "8"]
+    assert batch.main([str(folder), str(tmp_path / "out"), *options]) == 1
+    assert tried == [8, 4, 2, 2, 4, 2, 2]
+    failed = {name: row["error"] for name, row in rows(tmp_path / "out").items() if row["error"]}
+    assert failed.keys() == {"c1.png"} and "The reference is 40×40" in failed["c1.png"]
+
+
+def test_a_batch_that_is_gone_on_with(folder, prior, tmp_path):
+    for number in range(4):
+        picture(folder / f"c{number}.png", 10 + number)
+    options = ["--prior", prior, *TASK, "--batch", "4"]
+    assert batch.main([str(folder), str(tmp_path / "out"), *options]) == 0
+    before = {path: pixels(path) for path in (tmp_path / "out").rglob("*.png")}
+    for name in ("a.png", "c2.png"):
+        (tmp_path / "out" / name).unlink()
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    assert batch.main([str(folder), str(tmp_path / "out"), *options]) == 0
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    assert all(abs(pixels(path) - was).max() <= 1 for path, was in before.items())
+
+
 def test_names_of_results():
     assert batch.name_results(["x/a.jpg", "a.png"]) == {"x/a.jpg": "x/a.png", "a.png": "a.png"}
     assert batch.name_results(["a.jpg", "a.png", "b.tif"]) == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "b.tif": "b.png"}
@@ -167,6 +231,8 @@ def test_names_of_results():
         (lambda a, f, o: [*a[:4], "--set", "nonsense=1", "--task", "denoise"], "No setting nonsense"),
         (lambda a, f, o: [*a[:4]], "give --task"),
         (lambda a, f, o: [*a, "--solver", "ld-rps"], "leave out --task denoise"),
+        (lambda a, f, o: [*a[:4], "--solver", "ld-rps", "--batch", "4"], "LD-RPS restores one picture at a time; leave out --batch 4"),
+        (lambda a, f, o: [*a, "--batch", "0"], "--batch is 0; it must be at least 1"),
         (lambda a, f, o: [*a[:2], "--prior", "nowhere", *TASK], "No prior 'nowhere'"),
         (lambda a, f, o: [*a[:2], "--recipe", str(f / "a.png")], "carries no recipe"),
     ],
@@ -192,9 +258,31 @@ def test_an_output_of_other_settings_is_left_alone(folder, prior, tmp_path, caps
     assert contents(out) == before
 
 
+def test_other_weights_are_told_and_never_mixed(folder, prior, tmp_path, capsys):
+    own, out = tmp_path / "prior", tmp_path / "out"
+    shutil.copytree(prior, own)
+    options = ["--prior", str(own), *TASK]
+    assert batch.main([str(folder), str(out), *options]) == 0
+    weights = own / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor + 0.01 for name, tensor in tensors.items()}, weights)
+    picture(folder / "new.png")
+    assert batch.main([str(folder), str(out), *options]) == 2
+    assert "was made with other weights; choose another OUTPUT." in capsys.readouterr().err
+    assert batch.main([str(folder), str(tmp_path / "again"), "--recipe", str(out / "a.png")]) == 0
+    assert "The weights of prior are not those that the recipe was written with" in capsys.readouterr().err
+    (tmp_path / "old").mkdir()
+    said = recipe.read(tmp_path / "again" / "a.png")
+    del said["weights"]  # as before recipes knew them
+    (tmp_path / "old.json").write_text(json.dumps(said))
+    recipe.save_png(torch.rand(1, 3, 32, 32), tmp_path / "old" / "a.png", said, {})
+    assert batch.main([str(folder), str(tmp_path / "old"), "--recipe", str(tmp_path / "old.json")]) == 0
+    assert "weights" not in capsys.readouterr().err
+
+
 def test_the_parts_of_a_recipe():
     solver, degradation = RELD(steps=4), Denoise(noise_std=7)
-    assert recipe.parts(json.loads(json.dumps(recipe.settings(solver, "embedded", degradation, 0, False)))) == (solver, degradation)
+    assert recipe.parts(json.loads(json.dumps(recipe.settings(solver, "embedded", "", degradation, 0, False)))) == (solver, degradation)
     with pytest.raises(ValueError, match="not of this version"):
         recipe.parts({"solver": "reld", "settings": {"nonsense": 1}, "task": "denoise", "degradation": {}})
 

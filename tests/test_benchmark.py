@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from restoration import benchmark, recipe
+from restoration.checkpoints import Checkpoint
 from restoration.published import PUBLISHED
 from restoration.report import CELL, table
 
@@ -54,6 +55,24 @@ def test_a_second_run_adds_and_computes_nothing_twice(clean, capsys, monkeypatch
     assert len(calls) == len(set(calls)) == 2
     assert figures(clean)["rows"].keys() == {"input", "non-local means (noise 25)", "RELD fast", "RELD fast steps=2"}
     assert figures(clean)["images"][0]["RELD fast"] == first["images"][0]["RELD fast"]
+
+
+def test_a_solver_with_new_weights_gets_a_row_of_its_own(clean, capsys, monkeypatch):
+    def run(digest: str, *more: str) -> int:
+        monkeypatch.setattr(Checkpoint, "weights", digest)
+        code = benchmark.main(arguments(clean, "--limit", "1", *more))
+        said = next((line for line in capsys.readouterr().out.splitlines() if "Means" in line), "; -1 ")
+        return code or int(said.split("; ")[1].split(" ")[0])
+
+    assert run("aaa") == 3
+    assert run("bbb") == 1 and run("bbb") == 0 and run("aaa") == 0
+    found = figures(clean)
+    assert found["rows"].keys() == {"input", "non-local means (noise 25)", "RELD fast", "RELD fast, weights prior bbb"}
+    assert found["methods"]["RELD fast, weights prior bbb"]["weights"] == {"prior": "bbb"}
+    del found["methods"]["RELD fast"]["weights"]  # as files were before the weights were in them: nobody knows which
+    (clean.parent / "s.json").write_text(json.dumps(found))
+    assert run("aaa") == 1 and "RELD fast, weights prior aaa" in figures(clean)["rows"]
+    assert run("ccc", "--seed", "1") == 2
 
 
 def test_an_interrupted_run_is_gone_on_with_and_spoils_no_table(clean, capsys, monkeypatch):

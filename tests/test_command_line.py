@@ -6,6 +6,7 @@ import sys
 from restoration import recipe
 from restoration.__main__ import main
 from restoration.benchmark import main as benchmark
+from restoration.prior import load_prior
 
 
 def test_a_picture_is_restored_and_repeats(tmp_path, photo, capsys):
@@ -18,6 +19,17 @@ def test_a_picture_is_restored_and_repeats(tmp_path, photo, capsys):
     assert main(["--recipe", str(tmp_path / "a.png"), "-o", str(tmp_path / "c.png")]) == 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "c.png").read_bytes()
     assert "96×96" in capsys.readouterr().out
+
+
+def test_a_recipe_of_other_weights_is_repeated_with_a_word_about_it(tmp_path, photo, capsys, monkeypatch):
+    recipe.save_png(photo, tmp_path / "in.png", {})
+    assert main([str(tmp_path / "in.png"), "--task", "denoise", "-o", str(tmp_path / "a.png")]) == 0
+    assert main(["--recipe", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.png")]) == 0
+    assert "weights" not in capsys.readouterr().err
+    monkeypatch.setattr(load_prior("embedded"), "weights", "others")
+    assert main(["--recipe", str(tmp_path / "a.png"), "-o", str(tmp_path / "c.png")]) == 0
+    assert capsys.readouterr().err.count("The weights of prior are not those") == 1
+    assert recipe.read(tmp_path / "c.png")["weights"] == {"prior": "others"}
 
 
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):

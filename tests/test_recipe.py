@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 
@@ -10,8 +11,11 @@ import torch
 from PIL import Image
 
 from restoration import images, recipe
+from restoration.checkpoints import digest, fetch
 from restoration.degradations import GaussianBlur, UploadedBlur
+from restoration.prior import load_prior
 from restoration.run import restore
+from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
 
 
@@ -54,6 +58,35 @@ def test_a_recipe_tells_and_opens_no_path(tmp_path, tiny_prior, y):
             recipe.parts(result.recipe | {"degradation": result.recipe["degradation"] | {"file": file}})
     _, degradation = recipe.parts(result.recipe, file=str(tmp_path / "kernel.npy"))
     assert degradation == UploadedBlur(file=str(tmp_path / "kernel.npy"))
+
+
+def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
+    for name, content in {"latent-embedded-x4": b"1", "first-x4": b"2", "pixel-x2": b"3"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+    monkeypatch.setattr("restoration.inn.INNS", tmp_path)
+    before = recipe.weights(LatentINDIGO(), "embedded", "abc")
+    assert before.keys() == {"prior", "latent-embedded-x4", "first-x4"} and len({*before.values()}) == 3
+    assert recipe.weights(LatentINDIGO(domain="pixel", scale=2, start="noise"), "sd", "abc").keys() == {"prior", "pixel-x2"}
+    assert recipe.weights(RELD(), "embedded", "abc") == {"prior": "abc"}
+    (tmp_path / "pixel-x2" / "model.safetensors").write_bytes(b"33")
+    assert recipe.other_weights({"weights": before}, recipe.weights(LatentINDIGO(), "embedded", "abc")) == ""
+    (tmp_path / "first-x4" / "model.safetensors").write_bytes(b"22")
+    now = recipe.weights(LatentINDIGO(), "embedded", "abd")
+    assert recipe.other_weights({"weights": before}, now).startswith("The weights of prior, first-x4 are not those")
+    for old in ({}, {"weights": "nonsense"}, {"weights": {}}):
+        assert recipe.other_weights(old, now) == ""
+
+
+def test_the_digest_of_weights(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode())
+    blob = tmp_path / hashlib.sha256(b"a").hexdigest()  # as the Hub's cache names it; its content is not read
+    blob.write_bytes(b"gigabytes")
+    (tmp_path / "link").symlink_to(blob)
+    assert len(digest([tmp_path / "a"])) == 12
+    assert digest([tmp_path / "link", tmp_path / "b"]) == digest([tmp_path / "a", tmp_path / "b"]) != digest([tmp_path / "b", tmp_path / "a"])
+    assert load_prior("embedded", "cpu").weights == fetch("embedded").weights
 
 
 @pytest.mark.parametrize("text", [None, "nonsense", "[]"])

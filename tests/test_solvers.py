@@ -10,8 +10,8 @@ import torch
 from restoration import metrics
 from restoration.degradations import TASKS
 from restoration.inn import LiftingINN, Restorer
-from restoration.run import restore
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.run import restore, restore_together
+from restoration.solvers import BATCHING, PRESETS, SOLVERS
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
 
@@ -87,6 +87,34 @@ def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, networks, 
         thread.join()
     steps.close()
     assert [s.index for s, _ in seen] == [1, 2] and all(grad for _, grad in seen) and torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("task", ["denoise", "deblur", "super-resolution", "inpaint"])
+@pytest.mark.parametrize("solver", [RELD(renoise=0.5, steps=3), *FORMS[1:]], ids=lambda s: s.splitting)
+def test_a_row_of_a_batch_is_what_its_picture_becomes_alone(tiny_prior, solver, task):
+    assert isinstance(solver, BATCHING)
+    degradation = TASKS[task]()
+    y = torch.rand(3, 3, 26, 27, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 0.5, 0.01]).view(3, 1, 1, 1)
+
+    def last(rows):
+        return list(solver.restore(tiny_prior, y[rows], degradation, generator=torch.Generator().manual_seed(5)))[-1].image
+
+    alone = [last([k]) for k in range(3)]
+    for rows in ([0, 1, 2], [2, 0]):
+        for image, k in zip(last(rows).split(1), rows, strict=True):
+            assert torch.allclose(image, alone[k], atol=1e-4), k
+
+
+def test_pictures_restored_together(tiny_prior):
+    ys, task = [torch.rand(1, 3, 22, 27) for _ in range(3)], TASKS["deblur"]()
+    options = {"seed": 2, "periodic": False}
+    together = restore_together(ys, RELD(renoise=1.0), tiny_prior, task, references=[ys[0], None, ys[2]], **options)
+    for y, reference, result in zip(ys, [ys[0], None, ys[2]], together, strict=True):
+        alone = run(tiny_prior, y, RELD(renoise=1.0), task, reference=reference, **options)[-1].result
+        assert result.recipe == alone.recipe and result.scores == pytest.approx(alone.scores, rel=1e-3)
+        assert (result.image - alone.image).abs().max() <= 1.001 / 255
+    with pytest.raises(ValueError, match="must be equal"):
+        restore_together(ys, RELD(), tiny_prior, task, references=[None, None, torch.rand(1, 3, 22, 28)])
 
 
 def test_presets_construct():

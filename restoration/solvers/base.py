@@ -59,5 +59,9 @@ class Solver(Protocol):
         ...
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
-        """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit it."""
+        """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit it.
+
+        Those of solvers.BATCHING also take y (B,3,h,w): each row becomes what it would become alone with the same generator, so all get
+        the same noise; a step's scalars are then of all rows together.
+        """
         ...

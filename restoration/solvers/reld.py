@@ -71,7 +71,7 @@ class RELD(Checked):
         return 1 if isinstance(degradation, Denoise) and self.splitting == "annealed" else self.steps
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
-        """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h·factor,w·factor)."""
+        """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
         sigma_n = max(degradation.noise, NOISE_FLOOR)
         white = isinstance(degradation, Denoise)
@@ -110,7 +110,8 @@ class RELD(Checked):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """v = f_s(z + renoise·s·n), z = E(t); w = D(v); t = prox(w). For white noise the prior's estimate is the answer, from its own noise."""
         fresh = 0.0 if white else self.renoise * s * prior.gain
-        v = prior.denoise_at(z + fresh * randn(z.shape, generator, z.device), s)
+        # one draw for all rows: a picture's noise does not depend on how many are restored with it
+        v = prior.denoise_at(z + fresh * randn((1, *z.shape[1:]), generator, z.device), s)
         w = prior.decode(v, (t.shape[-2], t.shape[-1]))
         return v, w, w if white else degradation.prox(w, y, rho)
 
@@ -136,14 +137,19 @@ class RELD(Checked):
                 target = (lam * target + rho * v) / (lam + rho)  # t = (λ f(t) + ρ v)/(λ+ρ)
             weight = lam if self.splitting == "pixel" else rho
             g = gradient + weight * (v - target)
-            h = 1e-2 / g.square().mean().sqrt().clamp_min(1e-12)
+            h = 1e-2 / g.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
             q = degradation.forward((w - prior.decode(v - h * g, (size[0], size[1]))) / h)
             # the t-update whitens the data term with ρ(AAᵀ+ρ)⁻¹ in the pixel form
-            curved = (q * (rho * degradation.solve(q, rho) if self.splitting == "pixel" else q)).sum()
-            eta = g.square().sum() / (curved + weight * g.square().sum()).clamp_min(1e-20)
+            curved = _row_sums(q * (rho * degradation.solve(q, rho) if self.splitting == "pixel" else q))
+            eta = _row_sums(g.square()) / (curved + weight * _row_sums(g.square())).clamp_min(1e-20)
             v = v - eta * g
             w = prior.decode(v, (size[0], size[1]))
             return v, w, degradation.prox(w, y, rho)
+
+
+def _row_sums(x: Tensor) -> Tensor:
+    """(B,C,h,w) -> (B,1,1,1): every picture takes a step of its own length."""
+    return x.sum((1, 2, 3), keepdim=True)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
