@@ -27,7 +27,7 @@ def make(row: dict) -> dict:
     stem = f"{Path(row['image']).stem}-{row['task']}"
     names = {"before": f"{stem}-input.png", "result": f"{stem}-{method}.png"}
     images.to_pil(job.before()).save(HERE / names["before"])
-    recipe.save_png(result.image, HERE / names["result"], result.recipe, y=job.y)
+    recipe.save_png(result.image, HERE / names["result"], result.recipe, result.scores, y=job.y)
     rows = score_rows(job.before(), result, prior, job.reference)
     return row | names | {"scores": {title: {k: round(v, 4) for k, v in scores.items()} for title, scores in rows.items()}}
 
