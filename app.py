@@ -161,7 +161,16 @@ def result_column(method: str) -> list[gr.components.Component]:
     comparison = gr.ImageSlider(label="Before and after", format="png", interactive=False, type="filepath", height=460)
     status = gr.HTML("Choose a picture and press Restore.")
     scores = gr.Dataframe(headers=["metric", "input", "result"], label="Scores: ↑ higher is better, ↓ lower is better", interactive=False)
-    views = gr.Gallery(label="Inside the method", format="png", columns=3, height=230, visible=SOLVERS[method].blind, interactive=False)
+    views = gr.Gallery(
+        label="Inside the method",
+        format="png",
+        columns=3,
+        fit_columns=False,
+        height=260,
+        object_fit="contain",
+        visible=SOLVERS[method].blind,
+        interactive=False,
+    )
     file = gr.File(label="Download: the PNG carries the recipe of its run and repeats it", height=80, interactive=False)
     with gr.Accordion("Course of the run", open=False):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)

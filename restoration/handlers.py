@@ -108,7 +108,7 @@ def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: 
     result = step.result
     assert result is not None
     status = f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.seed}"
-    status += f" · {html.escape(note)}" if (note := prior.placement.note) else ""
+    status += "".join(f" · {html.escape(note)}" for note in (step.note, prior.placement.note) if note)
     table = score_table(score_rows(before, result, prior, job.reference))
     pair = (images.to_pil(before), images.to_pil(result.image))
     return pair, status, table, course(curve), gallery(step, job.reference), stored_file(result, job)

@@ -122,7 +122,7 @@ class Camera:
     @property
     def title(self) -> str:
         """For the page."""
-        return f"Blurred, resized, noisy and compressed as by a camera and the web ({self.strength})"
+        return f"Camera and web: blur, noise, JPEG ({self.strength})"
 
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """x (B,3,H,W) in [0,1] -> y of sides ⌈H/scale⌉, ⌈W/scale⌉ in 8 bits."""

@@ -11,50 +11,50 @@ Proposed here: the autograd-free forms (21) and (24), the Polyak step of the gra
 regularisations, and that with a first restoration x̂ = Rest(y) guidance aims at g_c(x̂), not at y: a swap copies whatever it is
 given into the estimate, and y is noisy. Differences from official code: unknown, none was found.
 
-Measured before the embedded denoiser's last training (with it the first two lines are 22.06 dB, NIQE 6.04, and 24.12 dB, NIQE 5.93) with
-`python -m restoration.benchmark --solver latent-indigo --preset fast --set …`, embedded prior and committed networks,
-seed 0, two CPU cores; in brackets the bicubic enlargement. NIQE is our own fit; lower is better.
+Measured with `python -m restoration.benchmark --solver latent-indigo --preset fast --set …`, embedded prior and committed networks,
+seed 0, CPU; in brackets the bicubic enlargement. NIQE is our own fit; lower is better.
 
 | set | settings | PSNR | SSIM | NIQE |
 |---|---|---|---|---|
-| CBSD24 (23 files), --task camera-light --crop 256, ×4 | LatentINN | 22.02 (21.70) | 0.522 (0.506) | 5.13 (7.30) |
-| | domain=pixel | 22.03 (21.70) | 0.523 (0.506) | 5.17 (7.30) |
-| RealSR-dev, 10 camera pairs, ×4 | LatentINN | 24.06 (23.87) | 0.726 (0.715) | 5.35 (6.81) |
-| | refine=gamma: residual 7.85 -> 7.75 | 24.06 | 0.726 | 5.35 |
-| | refine=full: residual 7.85 -> 7.39 | 24.06 | 0.726 | 5.35 |
-| CBSD24, first 6, ×2 | scale=2 | 23.88 (23.67) | 0.611 (0.605) | 4.91 (6.51) |
-| CBSD24, first 6, ×1 (in brackets the input) | scale=1 | 25.48 (25.34) | 0.692 (0.686) | 4.35 (4.72) |
+| CBSD24 (23 files), --task camera-light --crop 256, ×4 | LatentINN | 22.06 (21.70) | 0.531 (0.506) | 6.06 (7.30) |
+| | domain=pixel | 22.06 | 0.532 | 6.08 |
+| RealSR-dev, 10 camera pairs, ×4 | LatentINN | 24.12 (23.87) | 0.743 (0.715) | 5.97 (6.81) |
+| | refine=gamma: residual 7.92 -> 7.81 | 24.12 | 0.743 | 5.97 |
+| | refine=full: residual 7.92 -> 7.50 | 24.12 | 0.743 | 5.97 |
+| CBSD24, first 6, ×2 | scale=2 | X2 |
+| CBSD24, first 6, ×1 (in brackets the input) | scale=1 | X1 |
 
 The residual is the rms of y - x_c in 1/255, in the domain of the network. Ablation on the first 6 of CBSD24, ×4 light, bicubic 21.64
 and NIQE 7.37; residuals of the two domains do not compare:
 
 | settings | PSNR | NIQE | residual |
 |---|---|---|---|
-| default: LatentINN, direct, 4 steps from 5/255 | 21.82 | 4.95 | 7.05 |
-| guidance=none | 21.82 | 5.00 | |
-| guidance=gradient | 21.82 | 4.98 | 7.00 |
-| domain=pixel | 21.83 | 5.00 | 4.44 |
-| domain=pixel guidance=gradient | 21.82 | 4.98 | 4.43 |
-| refine=gamma | 21.82 | 4.95 | 6.95 |
-| refine=full | 21.82 | 4.95 | 6.73 |
-| regularise=pull | 21.82 | 4.96 | 7.05 |
-| regularise=resample | 21.82 | 4.98 | 7.05 |
-| regularise=statistics | 21.82 | 4.95 | 7.05 |
-| start=enlarged: towards y itself, no restorer | 21.62 | 5.65 | 6.76 |
-| start=enlarged guidance=none | 21.61 | 5.76 | |
-| start_level=50 guidance=none, 10 steps | 21.21 | 5.24 | |
-| start_level=50 guidance=gradient, 10 steps | 21.41 | 4.97 | 7.10 |
-| the same, 25 steps | 21.38 | 5.02 | 7.08 |
-| the same, 50 steps | 21.36 | 5.02 | 7.07 |
+| default: LatentINN, direct, 4 steps from 5/255 | 21.84 | 6.02 | 6.95 |
+| guidance=none | 21.84 | 6.02 | |
+| guidance=gradient | 21.84 | 6.03 | 6.93 |
+| domain=pixel | 21.84 | 6.03 | 4.12 |
+| domain=pixel guidance=gradient | 21.84 | 6.02 | 4.12 |
+| refine=gamma | 21.84 | 6.02 | 6.88 |
+| refine=full | 21.84 | 6.02 | 6.70 |
+| regularise=pull | 21.84 | 6.03 | 6.96 |
+| regularise=resample | 21.85 | 6.15 | 6.96 |
+| regularise=statistics | 21.84 | 6.02 | 6.95 |
+| start=enlarged: towards y itself, no restorer | 21.69 | 6.57 | 5.40 |
+| start=enlarged guidance=none | 21.63 | 6.77 | |
+| start_level=50 guidance=none, 10 steps | 21.49 | 3.94 | |
+| start_level=50 guidance=direct, 10 steps | 21.52 | 3.91 | 8.36 |
+| start_level=50 guidance=gradient, 10 steps | 21.65 | 3.96 | 7.08 |
+| the same, 25 steps | 21.63 | 3.87 | 7.04 |
+| the same, 50 steps | 21.62 | 3.86 | 7.03 |
 
-So the restorer gives the gain in PSNR and the denoiser that in NIQE; guidance is worth something once the start is far away (0.2 dB and
-0.3 NIQE at 50/255), where the gradient form is better than the direct one; regularisation and refinement change nothing here, more
-steps neither. Hence neither is on by default. From noise the gradient form reaches 19.1 dB where the direct one reaches 15.3 dB
-(two training photographs): these small networks do not know the picture well enough for more.
+So the restorer gives the gain in PSNR and the denoiser that in NIQE; guidance is worth something once the start is far away (0.2 dB
+at 50/255), where the gradient form is better than the direct one; regularisation and refinement change nothing here, more steps
+neither. Hence neither is on by default. From noise (--preset "from noise", first 2 of CBSD24, bicubic 22.53) the gradient form reaches
+20.18 dB and the direct one 19.60 dB. At 50/255 the low NIQE is in part speckle: `bold` starts at 20/255, where none is seen.
 
-Per step and core at 512×512 (denoiser 575 ms): LatentINN direct 28 ms (4.9 %; 5.6 % at 256×256), gradient 34 ms; PixelINN direct 443 ms,
-gradient 921 ms. Kept for the backward pass: 11 MB against 104 MB (tests/test_latent_indigo.py prints both). With the embedded prior
-whole runs differ less than in the paper, since its decoder is cheap: a guided step takes 0.61 s against 1.50 s.
+Of one run at 512×512 (`python -m restoration.timings --prior embedded --weights --solver latent-indigo --set start=enlarged …`, two idle
+cores) T0
+tests/test_latent_indigo.py prints what a step of the gradient form costs in either domain.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ class LatentINDIGO(Checked):
             image = camera.picture(guided) if last else None
             scalars["level"] = float(prior.sigmas[t])
             views = camera.views(guided) if last else {}
-            yield Step(k, self.steps, guided, f"noise level {255 * scalars['level']:.1f}/255", scalars, image, views)
+            note = f"found: {camera.describe()}, noise level {255 * scalars['level']:.1f}/255"
+            yield Step(k, self.steps, guided, note, scalars, image, views)
 
     def _regularise(self, prior: LatentPrior, guided: Tensor, z0: Tensor, t: int, progress: float, generator: torch.Generator) -> Tensor:
         """REG of latentindigo.md §3.5: R1 "pull", R2 "resample", R5 "statistics"."""
@@ -191,6 +192,12 @@ class _Camera:
         """A latent in the INN's domain: itself, or its picture (1,3,H,W)."""
         return z if self.solver.domain == "latent" else tiling.decode(self.prior, z, self.size, self.solver.tile)
 
+    @torch.no_grad()
+    def describe(self) -> str:
+        """What F believes of the degradation, for the user."""
+        kept = self.inn.transfer(self.gamma)[:, realistic.STRIPES].mean().item()
+        return f"in the input, stripes of 4 pixels kept {max(kept, 0):.0%} of their contrast"
+
     def guide(self, z: Tensor) -> tuple[Tensor, dict[str, float]]:
         """(guided estimate, {"residual": rms of y - x_c}) in the solver's form of guidance."""
         if self.solver.guidance == "none":
@@ -244,9 +251,7 @@ class _Camera:
         measured = self.inn.measure(self._represent(z), self.gamma)
         seen, made = (self.y, measured) if self.solver.domain == "pixel" else (self.big, self.picture(measured))
         rest = 0.5 + RESIDUAL_CONTRAST * (seen - made)
-        kept = self.inn.transfer(self.gamma)[0, realistic.STRIPES].mean().item()
-        title = f"What the camera did to it: stripes of 4 pixels keep {max(kept, 0):.0%} of their contrast"
-        return {title: made.clamp(0, 1), f"Not explained (×{RESIDUAL_CONTRAST})": rest.clamp(0, 1)}
+        return {"What the camera did to it": made.clamp(0, 1), f"Not explained (×{RESIDUAL_CONTRAST})": rest.clamp(0, 1)}
 
 
 def _rms(x: Tensor) -> float:
@@ -256,6 +261,6 @@ def _rms(x: Tensor) -> float:
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
     "pixel": {"domain": "pixel"},
-    "bold": {"guidance": "gradient", "start_level": 50.0, "steps": 10},
+    "bold": {"guidance": "gradient", "start_level": 20.0, "steps": 6},
     "from noise": {"guidance": "gradient", "start": "noise", "steps": 50},
 }
