@@ -63,6 +63,10 @@ document.addEventListener('keydown', e => {
   if (grid && (e.key === '+' || e.key === '-')) zoom(grid, e.key === '+' ? 1.25 : 0.8);
 });
 </script>"""
+# the two files of the slider once more, in the browser alone: the server neither sends nor keeps anything for it
+SIDE_BY_SIDE = """pair => pair && pair[1] ? '<div class="zoom" tabindex="0" role="group" aria-label="Before and after; plus and minus zoom">' +
+  ['Before', 'After'].map((title, k) => `<figure><figcaption>${title}</figcaption><div><img alt="${title}" src="${pair[k].url}"></div></figure>`)
+    .join('') + '</div>' : ''"""
 LAUNCH: dict[str, Any] = {
     "max_file_size": "20mb", "mcp_server": True, "enable_monitoring": False, "show_error": False, "run_history": False,
     "footer_links": ["api", "settings"], "head": HEAD, "css": CSS,
@@ -159,6 +163,9 @@ def picture_column(method: str) -> Inputs:
 def result_column(method: str) -> list[gr.components.Component]:
     """What comes out: (comparison, status, scores, curve, views, file)."""
     comparison = gr.ImageSlider(label="Before and after", format="png", interactive=False, type="filepath", height=460)
+    with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):
+        sides = gr.HTML()
+    comparison.change(None, comparison, sides, js=SIDE_BY_SIDE, show_progress="hidden", **PRIVATE)
     status = gr.HTML("Choose a picture and press Restore.")
     scores = gr.Dataframe(headers=["metric", "input", "result"], label="Scores: ↑ higher is better, ↓ lower is better", interactive=False)
     views = gr.Gallery(label="Inside the method", format="png", columns=3, height=230, visible=SOLVERS[method].blind, interactive=False)
