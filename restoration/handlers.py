@@ -147,6 +147,29 @@ def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
         yield from show(form.job(method, values), load_prior(form.known_prior(values["prior"]), DEVICE))
 
 
+def caption_pair(values: Values) -> Iterator[tuple[Any, ...]]:
+    """Run LD-RPS twice under one seed, without its caption and with it; yield as `run`: scores of both, and both first among the views."""
+    prompt, prior = values["ld-rps", "prompt"], values["prior"]
+    with one_sentence():
+        if not PRIORS[form.known_prior(prior)].text:
+            readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
+            raise ValueError(f"The prior {prior} reads no text: with and without a caption it gives the same picture. These read it: {readers}.")
+        if not prompt.strip():
+            raise ValueError("Write a caption first, or have the picture described.")
+    shown: list[tuple[Image.Image, str]] = []
+    columns: dict[str, Any] = {}
+    for title, words in (("without caption", ""), ("with caption", prompt)):
+        for pair, status, scores, curve, views, file in run("ld-rps", values | {("ld-rps", "prompt"): words}):
+            if file is None:
+                yield pair, f"{title}: {status}", scores, curve, [*shown, *(views or [])], None
+        columns[title] = scores["result"]
+        shown.append((pair[1], f"{title}: {scores['metric'][0]} {scores['result'][0]}"))
+    scores = scores.drop(columns="result")
+    for place, (title, column) in enumerate(columns.items(), 2):
+        scores.insert(place, title, column)
+    yield pair, f"with caption: {status}", scores, curve, [*shown, *views], file
+
+
 def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
     """Repeat the run of a PNG that carries its recipe and its input."""
     if not file:
