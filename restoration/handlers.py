@@ -109,6 +109,7 @@ def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: 
     assert result is not None
     status = f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.seed}"
     status += f" · {html.escape(note)}" if (note := prior.placement.note) else ""
+    status += " · transparent again in the download" if job.alpha else ""
     table = score_table(score_rows(before, result, prior, job.reference))
     pair = (images.to_pil(before), images.to_pil(result.image))
     return pair, status, table, course(curve), gallery(step, job.reference), stored_file(result, job)
@@ -118,7 +119,7 @@ def stored_file(result: Result, job: form.Job) -> str:
     """The result as a PNG with recipe, scores and input, in Gradio's cache, which deletes it."""
     folder = tempfile.mkdtemp(dir=cache())
     file = Path(folder, "restored.png")
-    recipe.save_png(result.image, file, result.recipe, result.scores, y=job.y)
+    recipe.save_png(result.image, file, result.recipe, result.scores, y=job.y, alpha=job.alpha)
     return str(file)
 
 
@@ -159,7 +160,7 @@ def caption_pair(values: Values) -> Iterator[tuple[Any, ...]]:
     shown: list[tuple[Image.Image, str]] = []
     columns: dict[str, Any] = {}
     for title, words in (("without caption", ""), ("with caption", prompt)):
-        for pair, status, scores, curve, views, file in run("ld-rps", values | {("ld-rps", "prompt"): words}):
+        for pair, status, scores, curve, views, file in run("ld-rps", {**values, ("ld-rps", "prompt"): words}):
             if file is None:
                 yield pair, f"{title}: {status}", scores, curve, [*shown, *(views or [])], None
         columns[title] = scores["result"]

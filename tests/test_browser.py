@@ -151,6 +151,12 @@ def test_before_and_after_without_the_slider(tab):
     assert before.evaluate("i => i.naturalWidth") == after.evaluate("i => i.naturalWidth") == 256
 
 
+def test_a_caption_for_a_prior_that_reads_none_is_answered(tab):
+    tab.get_by_role("tab", name="LD-RPS").click()
+    tab.get_by_role("button", name="Restore without and with this caption").click()
+    tab.get_by_text("The prior embedded reads no text").wait_for()
+
+
 def test_history_brings_a_result_back(tab):
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.get_by_text("Denoise: computed beforehand").wait_for()
