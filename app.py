@@ -63,6 +63,10 @@ document.addEventListener('keydown', e => {
   if (grid && (e.key === '+' || e.key === '-')) zoom(grid, e.key === '+' ? 1.25 : 0.8);
 });
 </script>"""
+# the two files of the slider once more, in the browser alone: the server neither sends nor keeps anything for it
+SIDE_BY_SIDE = """pair => pair && pair[1] ? '<div class="zoom" tabindex="0" role="group" aria-label="Before and after; plus and minus zoom">' +
+  ['Before', 'After'].map((title, k) => `<figure><figcaption>${title}</figcaption><div><img alt="${title}" src="${pair[k].url}"></div></figure>`)
+    .join('') + '</div>' : ''"""
 LAUNCH: dict[str, Any] = {
     "max_file_size": "20mb", "mcp_server": True, "enable_monitoring": False, "show_error": False, "run_history": False,
     "footer_links": ["api", "settings"], "head": HEAD, "css": CSS,
@@ -113,6 +117,7 @@ class Inputs(NamedTuple):
     budget: gr.Markdown
     start: gr.Button
     stop: gr.Button
+    caption_pair: gr.Button | None
     examples: gr.Dataset
 
 
@@ -146,19 +151,24 @@ def picture_column(method: str) -> Inputs:
     about = gr.Markdown(handlers.about_prior("embedded"))
     parts["prior"].input(handlers.about_prior, parts["prior"], about, show_progress="hidden", **PRIVATE)
     parts["preset"] = gr.Dropdown(list(PRESETS[method]), label="Preset", info="Fills in the method's settings")
+    caption_pair = None
     if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:  # type: ignore[attr-defined]
-        parts[method, "prompt"] = caption_row(control(prompt, ""), parts["photo"], parts["prior"])
+        parts[method, "prompt"] = control(prompt, "")
+        caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     with gr.Accordion("Method settings", open=False):
         parts["seed"] = gr.Number(0, label="Seed", precision=0, info="The same seed gives the same result", minimum=0)
         for field in form.knobs(SOLVERS[method]):
             if field.name != "prompt":
                 parts[method, field.name] = control(field, opening[method, field.name])
-    return Inputs(parts, groups, budget, start, stop, examples)
+    return Inputs(parts, groups, budget, start, stop, caption_pair, examples)
 
 
 def result_column(method: str) -> list[gr.components.Component]:
     """What comes out: (comparison, status, scores, curve, views, file)."""
     comparison = gr.ImageSlider(label="Before and after", format="png", interactive=False, type="filepath", height=460)
+    with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):
+        sides = gr.HTML()
+    comparison.change(None, comparison, sides, js=SIDE_BY_SIDE, show_progress="hidden", **PRIVATE)
     status = gr.HTML("Choose a picture and press Restore.")
     scores = gr.Dataframe(headers=["metric", "input", "result"], label="Scores: ↑ higher is better, ↓ lower is better", interactive=False)
     views = gr.Gallery(
@@ -183,7 +193,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     linked = gr.State(False)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            parts, groups, budget, start, stop, examples = picture_column(method)
+            parts, groups, budget, start, stop, caption_pair, examples = picture_column(method)
         with gr.Column(scale=3, min_width=320):
             outputs = result_column(method)
             address = gr.Textbox(label="Settings link: repeats this run anywhere, for ever", interactive=False, buttons=["copy"])
@@ -211,6 +221,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
 
     def handler(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
         yield from handlers.run(method, named(values))
+
+    def pair_handler(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
+        yield from handlers.caption_pair(named(values))
 
     def open_page(request: gr.Request) -> dict[gr.components.Component, Any]:
         query = dict(request.query_params)
@@ -250,13 +263,16 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     everything = [*parts.values(), *outputs]
     # the place in the queue is shown over the status line
     running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True} | ON_DEVICE | PRIVATE
-    event = start.click(on_gpu(handler, needed), set(parts.values()), outputs, **running)
+    runs = [start.click(on_gpu(handler, needed), set(parts.values()), outputs, **running)]
+    if caption_pair:
+        runs.append(caption_pair.click(on_gpu(pair_handler, lambda values: 2 * needed(values)), set(parts.values()), outputs, **running))
     opened = page.load(open_page, None, [*everything, linked, tabs], show_progress="hidden", **PRIVATE)
     repeated = opened.then(on_gpu(run_if_linked, needed), {*parts.values(), linked}, outputs, **running | {"scroll_to_output": False})
-    # with two events to cancel, Gradio does not call the function of the same listener
-    stop.click(None, cancels=[event, repeated], **PRIVATE)
+    # with several events to cancel, Gradio does not call the function of the same listener
+    stop.click(None, cancels=[*runs, repeated], **PRIVATE)
     stop.click(lambda: "Stopped: the picture shows the last step.", None, outputs[1], **PRIVATE)
-    event.success(keep, {*parts.values(), *outputs, history}, [history, address], show_progress="hidden", **PRIVATE)
+    for event in runs:
+        event.success(keep, {*parts.values(), *outputs, history}, [history, address], show_progress="hidden", **PRIVATE)
     gr.on([page.load, history.change], handlers.thumbnails, history, past, show_progress="hidden", **PRIVATE)
     past.select(bring_back, history, everything, show_progress="hidden", **PRIVATE)
     examples.click(show_example, examples, everything, show_progress="hidden", **PRIVATE)
@@ -273,14 +289,14 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     )  # type: ignore[attr-defined]
 
 
-def caption_row(prompt: gr.components.Component, photo: gr.components.Component, prior: gr.components.Component) -> gr.components.Component:
-    """The prompt's box, who may describe the picture for it, and the button that asks."""
+def caption_row(prompt: gr.components.Component, photo: gr.components.Component, prior: gr.components.Component) -> gr.Button:
+    """Who may describe the picture for the prompt's box, the button that asks, and, returned, the one that runs without and with the caption."""
     with gr.Row():
         captioner = gr.Dropdown(list(CAPTIONERS)[1:], label="Describe the picture with", info="Downloads the model at the first use", scale=2)
         ask = gr.Button("Describe", scale=1)
     note = gr.Markdown()
     ask.click(on_gpu(handlers.describe), [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
-    return prompt
+    return gr.Button("Restore without and with this caption", size="sm")
 
 
 def compare_tab() -> None:

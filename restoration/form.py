@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from PIL import Image
 from torch import Tensor
 
 from restoration import images
@@ -40,6 +41,7 @@ class Job:
     reference: Tensor | None
     seed: int
     periodic: bool
+    alpha: Image.Image | None = None  # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
 
     def before(self) -> Tensor:
         """The input at the result's size, (1,3,H,W) in [0,1], 8 bits."""
@@ -89,7 +91,7 @@ def job(method: str, values: Values) -> Job:
         y, reference = synthesise(y, degradation or make_damage(values["task"], {}, factor), factor, seed)
     elif values["reference"]:
         reference = images.read_image(values["reference"], 1)
-    return Job(y, solver, degradation, reference, seed, synthetic)
+    return Job(y, solver, degradation, reference, seed, synthetic, images.read_alpha(values["photo"], enlarged))
 
 
 def parse_settings(text: str) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: 
     assert result is not None
     status = f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.seed}"
     status += "".join(f" · {html.escape(note)}" for note in (step.note, prior.placement.note) if note)
+    status += " · transparent again in the download" if job.alpha else ""
     table = score_table(score_rows(before, result, prior, job.reference))
     pair = (images.to_pil(before), images.to_pil(result.image))
     return pair, status, table, course(curve), gallery(step, job.reference), stored_file(result, job)
@@ -118,7 +119,7 @@ def stored_file(result: Result, job: form.Job) -> str:
     """The result as a PNG with recipe, scores and input, in Gradio's cache, which deletes it."""
     folder = tempfile.mkdtemp(dir=cache())
     file = Path(folder, "restored.png")
-    recipe.save_png(result.image, file, result.recipe, result.scores, y=job.y)
+    recipe.save_png(result.image, file, result.recipe, result.scores, y=job.y, alpha=job.alpha)
     return str(file)
 
 
@@ -145,6 +146,29 @@ def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
     yield gr.skip(), "Getting ready…", None, None, None, None
     with one_sentence():
         yield from show(form.job(method, values), load_prior(form.known_prior(values["prior"]), DEVICE))
+
+
+def caption_pair(values: Values) -> Iterator[tuple[Any, ...]]:
+    """Run LD-RPS twice under one seed, without its caption and with it; yield as `run`: scores of both, and both first among the views."""
+    prompt, prior = values["ld-rps", "prompt"], values["prior"]
+    with one_sentence():
+        if not PRIORS[form.known_prior(prior)].text:
+            readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
+            raise ValueError(f"The prior {prior} reads no text: with and without a caption it gives the same picture. These read it: {readers}.")
+        if not prompt.strip():
+            raise ValueError("Write a caption first, or have the picture described.")
+    shown: list[tuple[Image.Image, str]] = []
+    columns: dict[str, Any] = {}
+    for title, words in (("without caption", ""), ("with caption", prompt)):
+        for pair, status, scores, curve, views, file in run("ld-rps", {**values, ("ld-rps", "prompt"): words}):
+            if file is None:
+                yield pair, f"{title}: {status}", scores, curve, [*shown, *(views or [])], None
+        columns[title] = scores["result"]
+        shown.append((pair[1], f"{title}: {scores['metric'][0]} {scores['result'][0]}"))
+    scores = scores.drop(columns="result")
+    for place, (title, column) in enumerate(columns.items(), 2):
+        scores.insert(place, title, column)
+    yield pair, f"with caption: {status}", scores, curve, [*shown, *views], file
 
 
 def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:

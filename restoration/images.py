@@ -65,6 +65,30 @@ def read_image(source: str | Path | Image.Image, enlarged: int | None = None) ->
         raise ValueError(f"{Path(source).name} is damaged or cut off; a complete {ACCEPTED} file is needed.") from None
 
 
+def read_alpha(path: str | Path, enlarged: int) -> Image.Image | None:
+    """The transparency, 8-bit grey, of a picture that `read_image` took, `enlarged` times as large a side; None where nothing shows through."""
+    with Image.open(path) as image:
+        if not image.has_transparency_data or _is_deep(image):
+            return None
+        alpha = (ImageOps.exif_transpose(image) or image).convert("RGBA").getchannel("A")
+    width, height = fitted(*alpha.size, enlarged)
+    whole = alpha.getextrema()[0] == 255
+    return None if whole else alpha.resize((enlarged * width, enlarged * height), Image.Resampling.LANCZOS)
+
+
+def see_through(image: Image.Image, alpha: Image.Image) -> Image.Image:
+    """The RGBA picture that over white is `image` (8-bit RGB), without white rims on other grounds; alpha: 8-bit grey, cropped to its size.
+
+    Right to a level, but where `image` is darker than black would be over white, which a restoration can make of an edge: there it is black.
+    """
+    alpha = alpha.crop((0, 0, *image.size))
+    opacity = np.asarray(alpha, dtype=np.float32)[..., None].clip(1) / 255
+    colours = 255 - (255 - np.asarray(image, dtype=np.float32)) / opacity
+    clear = Image.fromarray(colours.clip(0, 255).round().astype(np.uint8))
+    clear.putalpha(alpha)
+    return clear
+
+
 def _reduced(image: Image.Image, enlarged: int | None) -> Image.Image:
     """`_flatten`, at the size that read_image says."""
     if enlarged is None:

@@ -129,10 +129,17 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def save_png(x: Tensor, path: str | Path, recipe: Mapping[str, Any], scores: Mapping[str, float] | None = None, y: Tensor | None = None) -> None:
+def save_png(
+    x: Tensor,
+    path: str | Path,
+    recipe: Mapping[str, Any],
+    scores: Mapping[str, float] | None = None,
+    y: Tensor | None = None,
+    alpha: Image.Image | None = None,
+) -> None:
     """Write x (1,3,H,W) in [0,1] as PNG, complete or not at all, with the recipe and the scores as JSON in text chunks.
 
-    With the input y (1,3,h,w) too, the file alone repeats the run.
+    With the input y (1,3,h,w) too, the file alone repeats the run. With alpha the PNG is transparent, and x over white.
     """
     text = PngImagePlugin.PngInfo()
     text.add_text(KEY, json.dumps(recipe, sort_keys=True))
@@ -142,8 +149,9 @@ def save_png(x: Tensor, path: str | Path, recipe: Mapping[str, Any], scores: Map
         buffer = io.BytesIO()
         images.to_pil(y).save(buffer, format="PNG")
         text.add_text(INPUT, base64.b64encode(buffer.getvalue()).decode())
+    picture = images.see_through(images.to_pil(x), alpha) if alpha else images.to_pil(x)
     with whole_file(path) as file:
-        images.to_pil(x).save(file, format="PNG", pnginfo=text)
+        picture.save(file, format="PNG", pnginfo=text)
 
 
 def _chunk(path: str | Path, key: str) -> str | None:

@@ -78,6 +78,46 @@ def test_a_run_without_guidance_has_no_curve(picture):
     assert press(values, "latent-indigo")[-1][3] is None
 
 
+def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
+    """One press, one seed: each of the two pictures is the one that Restore gives, the latter the one to download."""
+    monkeypatch.setattr(handlers, "load_prior", lambda *_: text_prior)
+    small = {"prior": "sd-turbo"} | {("ld-rps", name): value for name, value in {"steps": 4, "recurrences": 0, "width": 8, "prompt": "red"}.items()}
+    values = filled(picture, "noise", "ld-rps", seed=3) | small
+    (_, last), _, scores, _, views, file = list(handlers.caption_pair(values))[-1]
+    alone = [press(values | {("ld-rps", "prompt"): words}, "ld-rps")[-1] for words in ("", "red")]
+    assert [shown[0] for shown in views[:2]] == [run[0][1] for run in alone] and views[0][0] != views[1][0] == last
+    assert [shown[1].split(":")[0] for shown in views[:2]] == ["without caption", "with caption"]
+    assert list(scores.columns) == ["metric", "input", "without caption", "with caption", "prior's round trip"]
+    assert [list(scores.iloc[:, k]) for k in (2, 3)] == [list(run[2]["result"]) for run in alone]
+    assert recipe.read_png(file)["settings"]["prompt"] == "red"
+    for change, said in (({("ld-rps", "prompt"): " "}, "Write a caption first"), ({"prior": "embedded"}, "reads no text")):
+        with pytest.raises(gr.Error, match=said):
+            next(handlers.caption_pair(values | change))
+
+
+def test_transparency_comes_back_in_the_download(tmp_path, photo):
+    """Over white it is the picture that was shown and scored; the alpha is the uploaded one, enlarged and cropped with the picture."""
+    alpha = Image.linear_gradient("L").resize((96, 96))
+    (logo := images.to_pil(photo)).putalpha(alpha)
+    logo.crop((0, 0, 95, 96)).save(tmp_path / "logo.png")
+    for mode, size in ((CLEAN, (94, 96)), (DEGRADED, (190, 192))):
+        values = filled(str(tmp_path / "logo.png"), "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
+        (_, shown), status, *_, file = press(values)[-1]
+        with Image.open(file) as download:
+            assert download.mode == "RGBA" and download.size == shown.size == size and "transparent again" in status
+            whole = alpha.crop((0, 0, 95, 96))
+            expected = whole.crop((0, 0, *size)) if mode == CLEAN else whole.resize(size, Image.Resampling.LANCZOS)
+            assert download.getchannel("A").tobytes() == expected.tobytes()
+            over_white, black = images.to_tensor(shown), 1 - images.to_tensor(expected.convert("RGB"))
+            assert (images.read_image(file) - over_white.maximum(black)).abs().max() < 1.5 / 255
+            assert (over_white >= black).float().mean() > 0.8
+        assert recipe.read_input(file).shape[1] == 3
+    logo.putalpha(255)
+    logo.save(tmp_path / "whole.png")
+    with Image.open(press(filled(str(tmp_path / "whole.png")))[-1][5]) as download:
+        assert download.mode == "RGB"
+
+
 def test_zero_noise_is_zero_noise(picture):
     values = filled(picture, mode=DEGRADED)
     press(values | {("denoise", "noise_std"): 0})

@@ -139,6 +139,24 @@ def test_two_visitors_do_not_see_each_others_pictures(browser, address):
         page.context.close()
 
 
+def test_before_and_after_without_the_slider(tab):
+    """By keyboard alone, with names for screen readers: the very files of the slider."""
+    visible(tab, "button:has-text('Side by side')").press("Enter")
+    before, after = (tab.get_by_role("img", name=name, exact=True) for name in ("Before", "After"))
+    opening = after.get_attribute("src")
+    tab.get_by_role("button", name="Denoise", exact=True).click()
+    tab.wait_for_function("old => document.querySelector('.zoom img[alt=After]').src !== old", arg=opening, timeout=20_000)
+    slider = tab.locator('[role="tabpanel"]:visible .slider-wrap img').evaluate_all("all => all.map(i => i.src)")
+    assert slider == [before.get_attribute("src"), after.get_attribute("src")]
+    assert before.evaluate("i => i.naturalWidth") == after.evaluate("i => i.naturalWidth") == 256
+
+
+def test_a_caption_for_a_prior_that_reads_none_is_answered(tab):
+    tab.get_by_role("tab", name="LD-RPS").click()
+    tab.get_by_role("button", name="Restore without and with this caption").click()
+    tab.get_by_text("The prior embedded reads no text").wait_for()
+
+
 def test_history_brings_a_result_back(tab):
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.get_by_text("Denoise: computed beforehand").wait_for()
