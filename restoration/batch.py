@@ -27,7 +27,6 @@ from tqdm import tqdm
 from restoration import cli, images, metrics, recipe
 from restoration.prior import LatentPrior, load_prior
 from restoration.run import restore, restore_together
-from restoration.solvers import BATCHING
 from restoration.solvers.base import Result
 
 TABLE = "scores.csv"
@@ -182,8 +181,8 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: Partia
     job, output = cli.read_plan(args, parser), Path(args.output)
     if args.batch < 1:
         raise ValueError(f"--batch is {args.batch}; it must be at least 1.")
-    if args.batch > 1 and not isinstance(job.solver, BATCHING):
-        raise ValueError(f"{job.solver.title} restores one picture at a time; leave out --batch {args.batch}.")
+    if args.batch > 1 and not job.solver.batches:
+        raise ValueError(f"{job.solver.title} restores one picture at a time with these settings; leave out --batch {args.batch}.")
     plan: list[Any] = [None, ""]
     if state.is_main_process:
         try:
@@ -215,8 +214,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("output", metavar="OUTPUT", help="folder for the results; all machines must see both")
     parser.add_argument("--recipe", help="PNG written by this project, or JSON: do exactly this to every picture")
     parser.add_argument("--reference", help="folder of clean pictures with the same relative paths, for scores")
-    several = ", ".join(solver.title for solver in BATCHING)
-    parser.add_argument("--batch", type=int, default=1, help=f"restore so many neighbours of equal size at once ({several} only): for GPUs")
+    parser.add_argument("--batch", type=int, default=1, help="restore so many neighbours of equal size at once (not LD-RPS): for GPUs")
     cli.add_options(parser)
     args = parser.parse_args(argv)
     # accelerate has to be told that there is no accelerator, else its processes do not know of each other

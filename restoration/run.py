@@ -50,7 +50,7 @@ def restore_together(
     seed: int = 0,
     periodic: bool = False,
 ) -> list[Result]:
-    """The results that `restore` gives each of ys, all (1,3,h,w), computed at once by one of solvers.BATCHING; the arguments are its.
+    """The results that `restore` gives each of ys, all (1,3,h,w), computed at once by a solver that `batches`; the arguments are its.
 
     They agree but for the rounding of sums, whatever the other pictures are: 13 of 393,216 values differ, by 1/255 (`restoration.batch
     --task deblur --batch 3` against 1, 8 photographs of 128×128, embedded prior, CPU; fewer with --batch 4 and in enlarging).

@@ -231,7 +231,10 @@ def test_names_of_results():
         (lambda a, f, o: [*a[:4], "--set", "nonsense=1", "--task", "denoise"], "No setting nonsense"),
         (lambda a, f, o: [*a[:4]], "give --task"),
         (lambda a, f, o: [*a, "--solver", "ld-rps"], "leave out --task denoise"),
-        (lambda a, f, o: [*a[:4], "--solver", "ld-rps", "--batch", "4"], "LD-RPS restores one picture at a time; leave out --batch 4"),
+        (
+            lambda a, f, o: [*a[:4], "--solver", "ld-rps", "--batch", "4"],
+            "LD-RPS restores one picture at a time with these settings; leave out --batch 4",
+        ),
         (lambda a, f, o: [*a, "--batch", "0"], "--batch is 0; it must be at least 1"),
         (lambda a, f, o: [*a[:2], "--prior", "nowhere", *TASK], "No prior 'nowhere'"),
         (lambda a, f, o: [*a[:2], "--recipe", str(f / "a.png")], "carries no recipe"),

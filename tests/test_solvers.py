@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import pytest
@@ -11,7 +12,7 @@ from restoration import metrics
 from restoration.degradations import TASKS
 from restoration.inn import LiftingINN, Restorer
 from restoration.run import restore, restore_together
-from restoration.solvers import BATCHING, PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
 
@@ -89,11 +90,14 @@ def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, networks, 
     assert [s.index for s, _ in seen] == [1, 2] and all(grad for _, grad in seen) and torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("task", ["denoise", "deblur", "super-resolution", "inpaint"])
-@pytest.mark.parametrize("solver", [RELD(renoise=0.5, steps=3), *FORMS[1:]], ids=lambda s: s.splitting)
-def test_a_row_of_a_batch_is_what_its_picture_becomes_alone(tiny_prior, solver, task):
-    assert isinstance(solver, BATCHING)
-    degradation = TASKS[task]()
+BATCHES = [(solver, task) for solver in (RELD(renoise=0.5, steps=3), *FORMS[1:]) for task in ("denoise", "deblur", "super-resolution", "inpaint")]
+BATCHES += [(dataclasses.replace(solver, refine="none"), "") for solver in BLIND]
+
+
+@pytest.mark.parametrize(("solver", "task"), BATCHES, ids=repr)
+def test_a_row_of_a_batch_is_what_its_picture_becomes_alone(tiny_prior, networks, solver, task):
+    assert solver.batches
+    degradation = TASKS[task]() if task else None
     y = torch.rand(3, 3, 26, 27, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 0.5, 0.01]).view(3, 1, 1, 1)
 
     def last(rows):
@@ -103,6 +107,10 @@ def test_a_row_of_a_batch_is_what_its_picture_becomes_alone(tiny_prior, solver, 
     for rows in ([0, 1, 2], [2, 0]):
         for image, k in zip(last(rows).split(1), rows, strict=True):
             assert torch.allclose(image, alone[k], atol=1e-4), k
+
+
+def test_what_is_fitted_to_one_picture_takes_one(networks):
+    assert not any(solver.batches for solver in (*BLIND[1:3], SOLVERS["ld-rps"]()))
 
 
 def test_pictures_restored_together(tiny_prior):

@@ -11,7 +11,4 @@ from restoration.solvers.reld import PRESETS as RELD_PRESETS
 from restoration.solvers.reld import RELD
 
 SOLVERS: dict[str, type[Solver]] = {"reld": RELD, "latent-indigo": LatentINDIGO, "ld-rps": LDRPS}
-# Those that take several pictures of one size at once. LD-RPS fits networks to each picture and cannot; LatentINDIGO's step lengths and
-# refinement are still those of all its rows together.
-BATCHING = (RELD,)
 PRESETS = {"reld": RELD_PRESETS, "latent-indigo": LATENT_INDIGO_PRESETS, "ld-rps": LDRPS_PRESETS}

@@ -50,6 +50,11 @@ class Solver(Protocol):
     paper: ClassVar[str]
     blind: ClassVar[bool]
 
+    @property
+    def batches(self) -> bool:
+        """Whether `restore` takes several pictures of one size at once, with these settings."""
+        ...
+
     def factor(self, degradation: LinearDegradation | None) -> int:
         """Output side over input side."""
         ...
@@ -61,7 +66,7 @@ class Solver(Protocol):
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
         """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit it.
 
-        Those of solvers.BATCHING also take y (B,3,h,w): each row becomes what it would become alone with the same generator, so all get
+        A solver that `batches` also takes y (B,3,h,w): each row becomes what it would become alone with the same generator, so all get
         the same noise; a step's scalars are then of all rows together.
         """
         ...

@@ -103,6 +103,10 @@ class LatentINDIGO(Checked):
     churn: float = knob(0.0, "Fresh noise per step (0: deterministic, 1: as much as possible)", low=0.0, high=1.0)
     tile: int = knob(64, "Side of the denoiser's tiles, in latent pixels", low=16, high=512)
 
+    @property
+    def batches(self) -> bool:
+        return self.refine == "none"  # a refined network is one picture's own
+
     def factor(self, degradation: LinearDegradation | None) -> int:
         return self.scale
 
@@ -110,7 +114,7 @@ class LatentINDIGO(Checked):
         return self.steps
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
-        """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h·scale,w·scale), its views show the estimated camera.
+        """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·scale,w·scale), its views show the estimated camera.
 
         ValueError where no INN has been trained for this domain, scale and prior.
         """
@@ -118,7 +122,7 @@ class LatentINDIGO(Checked):
         z = prior.encode(camera.first)
         start = float(prior.sigmas[-1]) / prior.gain if self.start == "noise" else self.start_level / 255
         times = [prior.timestep(prior.gain * level) for level in geometric_levels(start, min(self.end_level / 255, start), self.steps)]
-        z_t = add_noise(z, randn(z.shape, generator, z.device), prior.alpha_bar[times[0]])
+        z_t = add_noise(z, _noise(z, generator), prior.alpha_bar[times[0]])
         for k, t in enumerate(times, 1):
             last = k == self.steps
             z0 = tiling.denoise(prior, z_t, t, self.tile)  # (14)
@@ -139,7 +143,7 @@ class LatentINDIGO(Checked):
         if self.regularise == "pull":
             return guided.lerp(z0, self.strength * progress / (1 + self.strength * progress))
         if self.regularise == "resample":
-            again = add_noise(guided, randn(guided.shape, generator, guided.device), prior.alpha_bar[t])
+            again = add_noise(guided, _noise(guided, generator), prior.alpha_bar[t])
             return guided.lerp(tiling.denoise(prior, again, t, self.tile), self.strength)
         if self.regularise == "statistics":
             (mean, std), (mean0, std0) = ((z.mean((2, 3), keepdim=True), z.std((2, 3), keepdim=True)) for z in (guided, z0))
@@ -153,8 +157,8 @@ class LatentINDIGO(Checked):
         if not self.churn:
             return add_noise(guided, eps, b)
         fresh = self.churn**2 * (1 - b) / (1 - a) * (1 - a / b)  # σ² of (15)
-        noise = randn(z_t.shape, generator, z_t.device)
-        return b.sqrt().to(z_t) * guided + (1 - b - fresh).sqrt().to(z_t) * eps + fresh.sqrt().to(z_t) * noise
+        kept, new = (1 - b - fresh).sqrt().to(z_t), fresh.sqrt().to(z_t)
+        return b.sqrt().to(z_t) * guided + kept * eps + new * _noise(z_t, generator)
 
 
 class _Camera:
@@ -218,9 +222,9 @@ class _Camera:
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             measured = self.inn.measure(self._represent(leaf), self.gamma)
-            length = (self.target - measured).square().sum().sqrt()
-            (slope,) = torch.autograd.grad(length, leaf)
-        step = self.solver.fidelity * length.detach() / slope.square().sum().clamp_min(1e-12)
+            length = (self.target - measured).square().sum((1, 2, 3), keepdim=True).sqrt()
+            (slope,) = torch.autograd.grad(length.sum(), leaf)
+        step = self.solver.fidelity * length.detach() / slope.square().sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
         return z - step * slope, _rms(self.observed - measured.detach())
 
     def refine(self, z: Tensor) -> None:
@@ -252,6 +256,11 @@ class _Camera:
         seen, made = (self.y, measured) if self.solver.domain == "pixel" else (self.big, self.picture(measured))
         rest = 0.5 + RESIDUAL_CONTRAST * (seen - made)
         return {"What the camera did to it": made.clamp(0, 1), f"Not explained (×{RESIDUAL_CONTRAST})": rest.clamp(0, 1)}
+
+
+def _noise(z: Tensor, generator: torch.Generator) -> Tensor:
+    """(1,C,h,w): one draw for all rows of z, so that a picture's noise does not depend on how many are restored with it."""
+    return randn((1, *z.shape[1:]), generator, z.device)
 
 
 def _rms(x: Tensor) -> float:

@@ -125,6 +125,10 @@ class LDRPS(Checked):
     colour: float = knob(1e-2, "Guidance: grey-world", low=0.0, high=1.0)
     quality_below: int = knob(100, "Brightness and grey-world act below this timestep", low=0, high=1000)
 
+    @property
+    def batches(self) -> bool:
+        return False  # it fits networks to each picture
+
     def factor(self, degradation: LinearDegradation | None) -> int:
         return 1
 
