@@ -74,6 +74,7 @@ LAUNCH: dict[str, Any] = {
 UNKNOWN_SECONDS = 20.0  # asked of ZeroGPU where nothing better is known of a run; never tried on one
 PRIVATE: Any = {"api_visibility": "private"}
 ON_DEVICE: Any = {"concurrency_id": "device", "concurrency_limit": 1}
+THUMBNAILS: Any = {"format": "png", "fit_columns": False, "object_fit": "contain", "interactive": False}
 Parts = dict[Any, gr.components.Component]
 
 
@@ -171,16 +172,7 @@ def result_column(method: str) -> list[gr.components.Component]:
     comparison.change(None, comparison, sides, js=SIDE_BY_SIDE, show_progress="hidden", **PRIVATE)
     status = gr.HTML("Choose a picture and press Restore.")
     scores = gr.Dataframe(headers=["metric", "input", "result"], label="Scores: ↑ higher is better, ↓ lower is better", interactive=False)
-    views = gr.Gallery(
-        label="Inside the method",
-        format="png",
-        columns=3,
-        fit_columns=False,
-        height=260,
-        object_fit="contain",
-        visible=SOLVERS[method].blind,
-        interactive=False,
-    )
+    views = gr.Gallery(label="Inside the method", columns=3, height=260, visible=SOLVERS[method].blind, **THUMBNAILS)
     file = gr.File(label="Download: the PNG carries the recipe of its run and repeats it", height=80, interactive=False)
     with gr.Accordion("Course of the run", open=False):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)
@@ -197,16 +189,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         with gr.Column(scale=3, min_width=320):
             outputs = result_column(method)
             address = gr.Textbox(label="Settings link: repeats this run anywhere, for ever", interactive=False, buttons=["copy"])
-            past = gr.Gallery(
-                label="History (kept in your browser alone)",
-                format="png",
-                columns=6,
-                fit_columns=False,
-                height=150,
-                object_fit="contain",
-                allow_preview=False,
-                interactive=False,
-            )
+            past = gr.Gallery(label="History (kept in your browser alone)", columns=6, height=150, allow_preview=False, **THUMBNAILS)
     # a preset leaves the prompt alone: it belongs to the picture
     own_knobs = {key: part for key, part in parts.items() if isinstance(key, tuple) and key[0] == method and key[1] != "prompt"}
     # what the line before a run depends on

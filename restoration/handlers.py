@@ -64,12 +64,12 @@ def bar(done: int, total: int, words: str) -> str:
     return f'<progress style="width:100%" value="{done}" max="{total}" aria-label="{text}"></progress>{text}'
 
 
-def gallery(step: Step, reference: Any) -> list[tuple[Image.Image, str]]:
+def gallery(step: Step, reference: Any) -> list[tuple[str, str]]:
     """A step's further pictures; a finished pass with its score where there is a clean picture."""
     shown = []
     for title, view in step.views.items():
         scored = reference is not None and title.startswith("pass") and view.shape == reference.shape
-        shown.append((images.to_pil(view), f"{title}: {metrics.psnr(images.quantise(view), reference):.2f} dB" if scored else title))
+        shown.append((as_file(view), f"{title}: {metrics.psnr(images.quantise(view), reference):.2f} dB" if scored else title))
     return shown
 
 
@@ -86,6 +86,7 @@ def show(job: form.Job, prior: LatentPrior) -> Iterator[tuple[Any, ...]]:
     """Run a job; yield (comparison, status, scores, curve, views, file)."""
     before = job.before()
     began, shown, curve = time.monotonic(), 0.0, []
+    left = as_file(before)
     for step in steps_of(job, prior):
         if "residual" in step.scalars:  # a step without guidance measures nothing
             curve.append({"step": step.index, "residual": step.scalars["residual"]})
@@ -93,8 +94,7 @@ def show(job: form.Job, prior: LatentPrior) -> Iterator[tuple[Any, ...]]:
             yield finished(step, before, job, prior, curve)
         elif time.monotonic() - shown > PREVIEW_EVERY:
             preview = prior.preview(step.latent, (before.shape[-2], before.shape[-1]))
-            pair = (images.to_pil(before), images.to_pil(preview))
-            yield pair, progress(step, began), None, course(curve), gallery(step, job.reference), None
+            yield (left, as_file(preview)), progress(step, began), None, course(curve), gallery(step, job.reference), None
             shown = time.monotonic()
 
 
@@ -111,23 +111,32 @@ def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: 
     status += "".join(f" · {html.escape(note)}" for note in (step.note, prior.placement.note) if note)
     status += " · transparent again in the download" if job.alpha else ""
     table = score_table(score_rows(before, result, prior, job.reference))
-    pair = (images.to_pil(before), images.to_pil(result.image))
+    pair = (as_file(before), as_file(result.image))
     return pair, status, table, course(curve), gallery(step, job.reference), stored_file(result, job)
 
 
 def stored_file(result: Result, job: form.Job) -> str:
     """The result as a PNG with recipe, scores and input, in Gradio's cache, which deletes it."""
-    folder = tempfile.mkdtemp(dir=cache())
-    file = Path(folder, "restored.png")
+    file = new_file("restored.png")
     recipe.save_png(result.image, file, result.recipe, result.scores, y=job.y, alpha=job.alpha)
-    return str(file)
+    return file
 
 
-def cache() -> str:
-    """Gradio's folder of temporary files."""
+def as_file(picture: Any) -> str:
+    """A tensor or PIL picture as a PNG for the page.
+
+    Every time a new file: given pixels, Gradio writes equal ones into one file again and again, even while a browser reads it.
+    """
+    file = new_file("image.png")
+    (picture if isinstance(picture, Image.Image) else images.to_pil(picture)).save(file)
+    return file
+
+
+def new_file(name: str) -> str:
+    """The path of a file of this name, nobody else's, in Gradio's folder of temporary files."""
     folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), "gradio"))
     folder.mkdir(parents=True, exist_ok=True)
-    return str(folder)
+    return str(Path(tempfile.mkdtemp(dir=folder), name))
 
 
 @contextlib.contextmanager
@@ -157,7 +166,7 @@ def caption_pair(values: Values) -> Iterator[tuple[Any, ...]]:
             raise ValueError(f"The prior {prior} reads no text: with and without a caption it gives the same picture. These read it: {readers}.")
         if not prompt.strip():
             raise ValueError("Write a caption first, or have the picture described.")
-    shown: list[tuple[Image.Image, str]] = []
+    shown: list[tuple[str, str]] = []
     columns: dict[str, Any] = {}
     for title, words in (("without caption", ""), ("with caption", prompt)):
         for pair, status, scores, curve, views, file in run("ld-rps", {**values, ("ld-rps", "prompt"): words}):
@@ -189,7 +198,7 @@ def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float
     if not photo or not choices:
         raise gr.Error("Choose a picture and at least one method.", print_exception=False)
     read = images.how_read(photo)
-    yield f"{read}. Getting ready…", None, None, None
+    yield f"{read}. Getting ready…" if read else "Getting ready…", None, None, None
     with one_sentence():
         clean, prior, began = images.read_image(photo, 1), load_prior("embedded", DEVICE), time.monotonic()
         runs = [tuple(choice.split(SEPARATOR)) for choice in choices]
@@ -204,9 +213,9 @@ def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float
             )
         if not state.cells:
             raise ValueError(state.note)
-        file = Path(tempfile.mkdtemp(dir=cache()), "comparison.png")
+        file = new_file("comparison.png")
         images.sheet([(cell.title, images.to_pil(cell.image)) for cell in state.cells], columns=4).save(file)
-        yield f"{state.note} The picture: {read}.", gr.skip(), gr.skip(), str(file)
+        yield f"{state.note} The picture: {read}." if read else state.note, gr.skip(), gr.skip(), file
 
 
 def grid(cells: Sequence[compare.Cell]) -> str:
@@ -227,7 +236,7 @@ def data_uri(x: Any) -> str:
 
 def example_outputs(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """(comparison, status, scores, curve, views, file) of a stored example, without any computation."""
-    pictures = tuple(images.to_pil(images.read_image(EXAMPLES / row[name])) for name in ("before", "result"))
+    pictures = tuple(str(EXAMPLES / row[name]) for name in ("before", "result"))
     status = f"{row['title']}: computed beforehand. Press Restore to repeat it, or change anything."
     return pictures, status, score_table(row["scores"]), None, None, str(EXAMPLES / row["result"])
 
@@ -312,9 +321,9 @@ def remember(
     return [entry, *history][:HISTORY]
 
 
-def thumbnails(history: list[dict[str, Any]]) -> list[tuple[Image.Image, str]]:
+def thumbnails(history: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The results of the history, with what was asked for."""
-    return [(from_uri(entry["pictures"][1]), f"{entry['chosen']['task']}, seed {entry['chosen']['seed']}") for entry in history]
+    return [(as_file(from_uri(entry["pictures"][1])), f"{entry['chosen']['task']}, seed {entry['chosen']['seed']}") for entry in history]
 
 
 def recall(entry: Mapping[str, Any]) -> tuple[dict[Any, Any], tuple[Any, ...]]:
@@ -322,7 +331,7 @@ def recall(entry: Mapping[str, Any]) -> tuple[dict[Any, Any], tuple[Any, ...]]:
     values: dict[Any, Any] = {tuple(key.split(".", 1)): value for key, value in entry["values"].items()} | entry["chosen"]
     if entry["link"]:
         values["photo"] = form.from_query(dict(parse_qsl(entry["link"][1:])))[1]["photo"]
-    pair = tuple(from_uri(picture) for picture in entry["pictures"])
+    pair = tuple(as_file(from_uri(picture)) for picture in entry["pictures"])
     return values, (pair, entry["status"], pd.DataFrame(entry["scores"]), None, None, None)
 
 
@@ -404,9 +413,7 @@ def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
         made = make_damage(damage, form.parse_settings(settings), 1)
         factor = getattr(made, "factor", 1)
         y, _ = synthesise(images.read_image(given(photo)), made, factor, int(seed))
-        file = Path(tempfile.mkdtemp(dir=cache()), "degraded.png")
-        images.to_pil(y).save(file)
-        return str(file)
+        return as_file(y)
 
 
 def caption(photo: str, captioner: str) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 MIN_SIDE = 16
 MAX_SIDE = 8192
 MAX_PIXELS = 4_000_000
-MAX_DECODED = 2**26  # pixels of a picture that is read to be reduced: phones have 50 megapixels; takes up to 5 s and 1 GB meanwhile
+MAX_DECODED = 2**26  # pixels of a picture that is read to be reduced: phones have 50 megapixels
 HEADING = 18  # pixels of a title on a sheet of pictures
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 # of pictures in folders; HEIC so that it is refused by name rather than overlooked

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -33,11 +34,21 @@ def picture(tmp_path, photo) -> str:
 @pytest.mark.parametrize("task", ["denoise", "deblur", "motion-deblur", "super-resolution", "inpaint"])
 def test_a_click_gives_picture_scores_and_file(picture, task):
     (before, after), status, scores, curve, _, file = press(filled(picture, task))[-1]
-    assert before.size == after.size == (96, 96) and "pixels in" in status
+    assert Image.open(before).size == Image.open(after).size == (96, 96) and "pixels in" in status
     assert list(scores.columns) == ["metric", "input", "result", "prior's round trip"]
-    assert torch.equal(images.read_image(file), images.to_tensor(after))
+    assert torch.equal(images.read_image(file), images.read_image(after))
     assert f"{recipe.read_png(file, recipe.SCORES)['PSNR']:.3f}" == scores["result"][0]
     assert len(curve) >= 1
+
+
+def test_a_file_that_a_browser_may_be_reading_is_not_written_again(picture):
+    """Gradio saves equal pixels, of two visitors or of result and history, to one path."""
+    values = filled(picture)
+    pair, status, scores, *_, file = press(values)[-1]
+    history = handlers.remember([], "reld", values, pair, status, scores, file)
+    ((thumbnail, _),) = handlers.thumbnails(history)
+    handed_out = [*pair, *press(values)[-1][0], *handlers.recall(history[0])[1][0], thumbnail]
+    assert len(set(handed_out)) == len(handed_out) == 7 and all(Path(path).suffix == ".png" for path in handed_out)
 
 
 def test_an_already_degraded_picture_has_no_reference(picture):
@@ -50,7 +61,7 @@ def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
         assert handlers.forecast("reld", values).startswith(f"96×96 pixels, reduced to {side}×{side}. About 1 s")
-        assert press(values)[-1][0][1].size == (side * factor, side * factor)
+        assert Image.open(press(values)[-1][0][1]).size == (side * factor, side * factor)
     *_, (said, _, _, _) = handlers.compare_all(picture, "denoise", ["reld · fast"], 1)
     assert said.startswith("Done. ") and said.endswith(" dB. The picture: 96×96 pixels, reduced to 54×54.")
 
@@ -85,8 +96,10 @@ def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
     values = filled(picture, "noise", "ld-rps", seed=3) | small
     (_, last), _, scores, _, views, file = list(handlers.caption_pair(values))[-1]
     alone = [press(values | {("ld-rps", "prompt"): words}, "ld-rps")[-1] for words in ("", "red")]
-    assert [shown[0] for shown in views[:2]] == [run[0][1] for run in alone] and views[0][0] != views[1][0] == last
-    assert [shown[1].split(":")[0] for shown in views[:2]] == ["without caption", "with caption"]
+    shown = [images.read_image(path) for path, _ in views[:2]]
+    assert all(torch.equal(x, images.read_image(run[0][1])) for x, run in zip(shown, alone, strict=True))
+    assert not torch.equal(*shown) and views[1][0] == last
+    assert [title.split(":")[0] for _, title in views[:2]] == ["without caption", "with caption"]
     assert list(scores.columns) == ["metric", "input", "without caption", "with caption", "prior's round trip"]
     assert [list(scores.iloc[:, k]) for k in (2, 3)] == [list(run[2]["result"]) for run in alone]
     assert recipe.read_png(file)["settings"]["prompt"] == "red"
@@ -102,8 +115,8 @@ def test_transparency_comes_back_in_the_download(tmp_path, photo):
     logo.crop((0, 0, 95, 96)).save(tmp_path / "logo.png")
     for mode, size in ((CLEAN, (94, 96)), (DEGRADED, (190, 192))):
         values = filled(str(tmp_path / "logo.png"), "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
-        (_, shown), status, *_, file = press(values)[-1]
-        with Image.open(file) as download:
+        (_, result), status, *_, file = press(values)[-1]
+        with Image.open(file) as download, Image.open(result) as shown:
             assert download.mode == "RGBA" and download.size == shown.size == size and "transparent again" in status
             whole = alpha.crop((0, 0, 95, 96))
             expected = whole.crop((0, 0, *size)) if mode == CLEAN else whole.resize(size, Image.Resampling.LANCZOS)
@@ -147,7 +160,7 @@ def test_a_stored_example_repeats_itself(row, embedded):
     (_, stored), _, table, *_ = handlers.example_outputs(row)
     (_, computed), _, scores, *_ = press(values, method)[-1]
     # other processors round differently
-    assert metrics.psnr(images.to_tensor(stored), images.to_tensor(computed)) > 50
+    assert metrics.psnr(images.read_image(stored), images.read_image(computed)) > 50
     assert list(table["metric"]) == list(scores["metric"]) and "PSNR ↑" in set(table["metric"])
 
 

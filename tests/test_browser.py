@@ -101,6 +101,7 @@ def denoise_own(page, file) -> None:
 
 def shown_result(page) -> torch.Tensor:
     """The pixels of the result as the page shows it."""
+    page.wait_for_timeout(500)  # the slider changes after the line that the caller waited for
     sources = page.locator('[role="tabpanel"]:visible .slider-wrap img, [role="tabpanel"]:visible [data-testid="imageslider-image"] img')
     address = sources.last.get_attribute("src")
     answer = page.request.get(address)
