@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -40,8 +41,11 @@ of the large priors (TAESD) MIT. Other priors are downloaded only when chosen:
 CSS = """.zoom { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 8px }
 .zoom figure { margin: 0; overflow: hidden } .zoom figcaption { font-size: 0.9em; position: relative; z-index: 1 }
 .zoom div { overflow: hidden }
-.zoom img { width: 100%; display: block; transform: scale(var(--zoom, 1)); transform-origin: var(--x, 50%) var(--y, 50%) }"""
-# wheel or + and - over a comparison's pictures enlarges all of them about the pointer
+.zoom img { width: 100%; display: block; transform: scale(var(--zoom, 1)); transform-origin: var(--x, 50%) var(--y, 50%) }
+.past { display: flex; flex-wrap: wrap; gap: 8px; min-height: 24px } .past img { height: 90px; display: block; margin: 0 auto }
+.past button { font-size: 0.8em; cursor: pointer }"""
+# Wheel or + and - over a comparison's pictures enlarges all of them about the pointer. The history never gets to the server, whose
+# values a deep link would hand to others: a run's entry comes once, and only the one that is clicked goes back.
 HEAD = """<script>
 function zoom(grid, factor) {
   const now = parseFloat(grid.style.getPropertyValue('--zoom') || 1);
@@ -62,7 +66,40 @@ document.addEventListener('keydown', e => {
   const grid = document.activeElement && document.activeElement.closest('.zoom');
   if (grid && (e.key === '+' || e.key === '-')) zoom(grid, e.key === '+' ? 1.25 : 0.8);
 });
-</script>"""
+function press(id, tries = 100) {  // a tab's parts are there only some time after it is chosen
+  const button = document.getElementById(id);
+  if (button) button.click(); else if (tries) setTimeout(press, 100, id, tries - 1);
+}
+function pastRuns() {
+  try { return JSON.parse(localStorage.getItem('runs')) || []; } catch { return []; }
+}
+function keepRun(entry) {
+  const runs = [entry, ...pastRuns()].slice(0, HISTORY);
+  while (runs.length) {
+    try { localStorage.setItem('runs', JSON.stringify(runs)); return; } catch { runs.pop(); }  // the browser's space is used up
+  }
+}
+function showRuns(method) {
+  const text = words => new Option(words).innerHTML.replaceAll('"', '&quot;');
+  const buttons = pastRuns().map((run, k) => run.method !== method ? '' :
+    `<button data-method="${method}" data-run="${k}"><img alt="${text(run.title)}" src="${text(run.pictures[1])}">${text(run.title)}</button>`);
+  return `<div class="past">${buttons.join('') || 'Your results will be kept here.'}</div>`;
+}
+let pickedRun = '';
+document.addEventListener('click', e => {
+  const button = e.target.closest('.past button');
+  if (!button) return;
+  pickedRun = JSON.stringify(pastRuns()[button.dataset.run]);
+  press('bring-back-' + button.dataset.method);
+});
+</script>""".replace("HISTORY", str(handlers.HISTORY))
+NO_LINK = "Only a clean example picture, degraded here, fits into a settings link; share your own picture with the link at the foot of the page."
+# the finished run: into the history, its address into the box
+KEEP_RUN = """text => {
+  const entry = JSON.parse(text);
+  if (entry.pictures.length) keepRun(entry);
+  return [entry.link ? location.origin + location.pathname + entry.link : 'NO_LINK', showRuns(entry.method)];
+}""".replace("NO_LINK", NO_LINK)
 # the two files of the slider once more, in the browser alone: the server neither sends nor keeps anything for it
 SIDE_BY_SIDE = """pair => pair && pair[1] ? '<div class="zoom" tabindex="0" role="group" aria-label="Before and after; plus and minus zoom">' +
   ['Before', 'After'].map((title, k) => `<figure><figcaption>${title}</figcaption><div><img alt="${title}" src="${pair[k].url}"></div></figure>`)
@@ -74,7 +111,8 @@ LAUNCH: dict[str, Any] = {
 UNKNOWN_SECONDS = 20.0  # asked of ZeroGPU where nothing better is known of a run; never tried on one
 PRIVATE: Any = {"api_visibility": "private"}
 ON_DEVICE: Any = {"concurrency_id": "device", "concurrency_limit": 1}
-THUMBNAILS: Any = {"format": "png", "fit_columns": False, "object_fit": "contain", "interactive": False}
+# small things do not wait for a place in the queue, which runs may have filled
+AT_ONCE: Any = {"queue": False, "show_progress": "hidden"} | PRIVATE
 Parts = dict[Any, gr.components.Component]
 
 
@@ -128,7 +166,7 @@ def picture_column(method: str) -> Inputs:
     parts: Parts = {}
     parts["photo"] = picture(label="Your picture", height=240, alt_text="The picture to restore")
     with gr.Row():
-        start, stop = gr.Button("Restore", variant="primary"), gr.Button("Stop")
+        start, stop = gr.Button("Restore", variant="primary", elem_id=f"start-{method}"), gr.Button("Stop")
     budget = gr.Markdown("&nbsp;")
     rows = form.stored_examples(method)
     examples = gr.Dataset(
@@ -150,7 +188,7 @@ def picture_column(method: str) -> Inputs:
                     parts[name, field.name] = control(field, opening[name, field.name])
     parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info="The model that knows what photographs look like")
     about = gr.Markdown(handlers.about_prior("embedded"))
-    parts["prior"].input(handlers.about_prior, parts["prior"], about, show_progress="hidden", **PRIVATE)
+    parts["prior"].input(handlers.about_prior, parts["prior"], about, **AT_ONCE)
     parts["preset"] = gr.Dropdown(list(PRESETS[method]), label="Preset", info="Fills in the method's settings")
     caption_pair = None
     if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:  # type: ignore[attr-defined]
@@ -172,7 +210,16 @@ def result_column(method: str) -> list[gr.components.Component]:
     comparison.change(None, comparison, sides, js=SIDE_BY_SIDE, show_progress="hidden", **PRIVATE)
     status = gr.HTML("Choose a picture and press Restore.")
     scores = gr.Dataframe(headers=["metric", "input", "result"], label="Scores: ↑ higher is better, ↓ lower is better", interactive=False)
-    views = gr.Gallery(label="Inside the method", columns=3, height=260, visible=SOLVERS[method].blind, **THUMBNAILS)
+    views = gr.Gallery(
+        label="Inside the method",
+        format="png",
+        columns=3,
+        fit_columns=False,
+        height=260,
+        object_fit="contain",
+        visible=SOLVERS[method].blind,
+        interactive=False,
+    )
     file = gr.File(label="Download: the PNG carries the recipe of its run and repeats it", height=80, interactive=False)
     with gr.Accordion("Course of the run", open=False):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)
@@ -181,15 +228,17 @@ def result_column(method: str) -> list[gr.components.Component]:
 
 def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     """Controls on the left, result on the right, filled with the first stored example, or what the link says, when the page opens."""
-    history = gr.BrowserState([], storage_key=f"history-{method}", secret="not a secret: it only has to outlive a restart")
-    linked = gr.State(False)
+    linked = gr.Checkbox(visible=False)  # whether a link has filled in the controls
+    entry = gr.Textbox(visible=False)  # a run on its way to or from the history
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
             parts, groups, budget, start, stop, caption_pair, examples = picture_column(method)
         with gr.Column(scale=3, min_width=320):
             outputs = result_column(method)
             address = gr.Textbox(label="Settings link: repeats this run anywhere, for ever", interactive=False, buttons=["copy"])
-            past = gr.Gallery(label="History (kept in your browser alone)", columns=6, height=150, allow_preview=False, **THUMBNAILS)
+            with gr.Accordion("History (kept in your browser alone)"):
+                past = gr.HTML()
+            bring = gr.Button(elem_id=f"bring-back-{method}", visible="hidden")
     # a preset leaves the prompt alone: it belongs to the picture
     own_knobs = {key: part for key, part in parts.items() if isinstance(key, tuple) and key[0] == method and key[1] != "prompt"}
     # what the line before a run depends on
@@ -203,73 +252,60 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         return handlers.seconds_needed(method, named(values))
 
     def handler(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        yield from handlers.run(method, named(values))
+        for shown in handlers.run(method, named(values)):
+            yield *shown, handlers.history_entry(method, named(values), shown)
 
     def pair_handler(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        yield from handlers.caption_pair(named(values))
+        for shown in handlers.caption_pair(named(values)):
+            yield *shown, handlers.history_entry(method, named(values), shown)
 
     def open_page(request: gr.Request) -> dict[gr.components.Component, Any]:
+        handlers.forget_deep_links()
         query = dict(request.query_params)
         if "deep_link" in query:  # Gradio has filled in picture and settings already; its links do not carry what a generator showed
             return {linked: False, outputs[1]: "Somebody sent you a picture and settings: press Restore to see the result."}
-        if query.get("method") == method:
+        asked = query.get("method", "")
+        if asked == method or (asked and asked not in SOLVERS and method == next(iter(SOLVERS))):  # the first tab answers for what there is not
             try:
                 values = form.from_query(query)[1]
                 return {tabs: gr.update(selected=method), linked: True} | {parts[name]: value for name, value in values.items()}
             except ValueError as error:
-                gr.Warning(str(error))
-        return show_example(0) if form.stored_examples(method) else {linked: False}
-
-    def run_if_linked(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        if not values[linked]:
-            yield tuple(gr.skip() for _ in outputs)  # without a yield the outputs would be emptied
-            return
-        yield from handlers.run(method, named(values))
+                return show_example(0) | {outputs[1]: html.escape(f"{error} Here is an example instead.")}
+        return show_example(0)
 
     def show_example(index: int) -> dict[gr.components.Component, Any]:
         row = form.stored_examples(method)[index]
-        filled = {parts[name]: value for name, value in form.example_values(row).items()}
+        filled = {parts[name]: value for name, value in form.example_values(row).items()} | {address: ""}
         return filled | dict(zip(outputs, handlers.example_outputs(row), strict=True))
 
     def apply_preset(name: str) -> dict[gr.components.Component, Any]:
         return {part: form.preset_values(method, name)[key] for key, part in own_knobs.items()}
 
-    def keep(values: dict[gr.components.Component, Any], request: gr.Request) -> tuple[Any, ...]:
-        own = named(values)
-        entries = handlers.remember(values[history], method, own, *(values[outputs[k]] for k in (0, 1, 2, 5)))
-        return entries, handlers.link(method, own, request)
+    def bring_back(text: str) -> dict[gr.components.Component, Any]:
+        values, shown = handlers.recall(text)
+        return {parts[name]: value for name, value in values.items() if name in parts} | dict(zip(outputs, shown, strict=True)) | {address: ""}
 
-    def bring_back(entries: list[dict[str, Any]], event: gr.SelectData) -> dict[gr.components.Component, Any]:
-        values, shown = handlers.recall(entries[event.index])
-        return {parts[name]: value for name, value in values.items()} | dict(zip(outputs, shown, strict=True))
-
-    everything = [*parts.values(), *outputs]
+    everything = [*parts.values(), *outputs, address]
     # the place in the queue is shown over the status line
     running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True} | ON_DEVICE | PRIVATE
-    runs = [start.click(on_gpu(handler, needed), set(parts.values()), outputs, **running)]
+    runs = [start.click(on_gpu(handler, needed), set(parts.values()), [*outputs, entry], **running)]
     if caption_pair:
-        runs.append(caption_pair.click(on_gpu(pair_handler, lambda values: 2 * needed(values)), set(parts.values()), outputs, **running))
-    opened = page.load(open_page, None, [*everything, linked, tabs], show_progress="hidden", **PRIVATE)
-    repeated = opened.then(on_gpu(run_if_linked, needed), {*parts.values(), linked}, outputs, **running | {"scroll_to_output": False})
-    # with several events to cancel, Gradio does not call the function of the same listener
-    stop.click(None, cancels=[*runs, repeated], **PRIVATE)
-    stop.click(lambda: "Stopped: the picture shows the last step.", None, outputs[1], **PRIVATE)
+        runs.append(caption_pair.click(on_gpu(pair_handler, lambda values: 2 * needed(values)), set(parts.values()), [*outputs, entry], **running))
+    opened = page.load(open_page, None, [*everything, linked, tabs], **AT_ONCE)
+    opened.then(None, linked, None, js=f"linked => {{ if (linked) press('start-{method}'); }}", **PRIVATE)
     for event in runs:
-        event.success(keep, {*parts.values(), *outputs, history}, [history, address], show_progress="hidden", **PRIVATE)
-    gr.on([page.load, history.change], handlers.thumbnails, history, past, show_progress="hidden", **PRIVATE)
-    past.select(bring_back, history, everything, show_progress="hidden", **PRIVATE)
-    examples.click(show_example, examples, everything, show_progress="hidden", **PRIVATE)
-    parts["preset"].input(apply_preset, parts["preset"], list(own_knobs.values()), show_progress="hidden", **PRIVATE)  # type: ignore[attr-defined]
-    parts["mode"].change(lambda mode: gr.update(visible=mode == DEGRADED), parts["mode"], parts["reference"], **PRIVATE)  # type: ignore[attr-defined]
-    parts["task"].change(lambda task: [gr.update(visible=n == task) for n in groups], parts["task"], list(groups.values()), **PRIVATE)  # type: ignore[attr-defined]
-    gr.on(
-        [part.change for part in decisive],
-        lambda values: handlers.forecast(method, named(values)),
-        set(parts.values()),
-        budget,
-        show_progress="hidden",
-        **PRIVATE,
-    )  # type: ignore[attr-defined]
+        kept = event.success(None, entry, [address, past], js=KEEP_RUN, **PRIVATE)
+        kept.then(lambda: "", None, entry, **AT_ONCE)
+    # with several events to cancel, Gradio does not call the function of the same listener
+    stop.click(None, cancels=runs, **PRIVATE)
+    stop.click(handlers.stopped, outputs[1], outputs[1], **AT_ONCE)
+    page.load(None, None, past, js=f"() => showRuns('{method}')", **PRIVATE)
+    bring.click(bring_back, entry, everything, js="() => pickedRun", **AT_ONCE)
+    examples.click(show_example, examples, everything, **AT_ONCE)
+    parts["preset"].input(apply_preset, parts["preset"], list(own_knobs.values()), **AT_ONCE)  # type: ignore[attr-defined]
+    parts["mode"].change(lambda mode: gr.update(visible=mode == DEGRADED), parts["mode"], parts["reference"], **AT_ONCE)  # type: ignore[attr-defined]
+    parts["task"].change(lambda task: [gr.update(visible=n == task) for n in groups], parts["task"], list(groups.values()), **AT_ONCE)  # type: ignore[attr-defined]
+    gr.on([part.change for part in decisive], lambda values: handlers.forecast(method, named(values)), set(parts.values()), budget, **AT_ONCE)  # type: ignore[attr-defined]
 
 
 def caption_row(prompt: gr.components.Component, photo: gr.components.Component, prior: gr.components.Component) -> gr.Button:
@@ -311,7 +347,7 @@ def compare_tab() -> None:
         **ON_DEVICE,
         **PRIVATE,
     )
-    stop.click(lambda: "Stopped.", None, status, cancels=[event], **PRIVATE)
+    stop.click(handlers.stopped, status, status, cancels=[event], **AT_ONCE)
 
 
 def repeat_tab() -> None:
@@ -326,7 +362,7 @@ def repeat_tab() -> None:
             outputs = result_column("ld-rps")
             outputs[1].value = "Drop a picture that carries its recipe and press Repeat."  # type: ignore[attr-defined]
 
-    file.change(handlers.read_recipe, file, text, show_progress="hidden", **PRIVATE)
+    file.change(handlers.read_recipe, file, text, **AT_ONCE)
     event = start.click(
         on_gpu(handlers.repeat),
         file,
@@ -336,7 +372,7 @@ def repeat_tab() -> None:
         **ON_DEVICE,
         **PRIVATE,
     )
-    stop.click(lambda: "Stopped.", None, outputs[1], cancels=[event], **PRIVATE)
+    stop.click(handlers.stopped, outputs[1], outputs[1], cancels=[event], **AT_ONCE)
 
 
 def on_gpu(handler: Callable[..., Any], seconds: Callable[..., float] = lambda *_: UNKNOWN_SECONDS) -> Callable[..., Any]:

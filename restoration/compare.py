@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ from torch import Tensor
 from restoration import images, metrics
 from restoration.baselines import BASELINES
 from restoration.corruptions import make_damage
-from restoration.degradations import TASKS
+from restoration.degradations import TASKS, LinearDegradation
 from restoration.form import Job
 from restoration.prior import LatentPrior
-from restoration.run import synthesise
+from restoration.run import estimate_seconds, synthesise
 from restoration.solvers import PRESETS, SOLVERS
-from restoration.solvers.base import Step
+from restoration.solvers.base import Solver, Step
 from restoration.solvers.latent_indigo import LatentINDIGO
 
 
@@ -89,9 +90,19 @@ def compare(
     yield State(1.0, " ".join(["Done.", *remarks]), cells, True)
 
 
-def _job(method: str, preset: str, damage: str, clean: Tensor, seed: int) -> Job:
-    """One run on the damage made with seed 0. ValueError where the method cannot be run on that."""
-    solver = SOLVERS[method](**PRESETS[method][preset])
+def seconds(clean: Tensor, damage: str, runs: Sequence[tuple[str, str]], seeds: int) -> float:
+    """About how long `compare` will take here, once the models are loaded."""
+    needed = 0.0
+    for method, preset in runs:
+        with contextlib.suppress(ValueError):  # takes no part
+            solver, degradation, factor = _plan(method, preset, damage)
+            needed += seeds * estimate_seconds(solver, degradation, clean.shape[-2] // factor, clean.shape[-1] // factor)
+    return needed
+
+
+def _plan(method: str, preset: str, damage: str) -> tuple[Solver, LinearDegradation | None, int]:
+    """(solver, what it is told, how many times smaller the damage makes a side). ValueError where the method cannot be run on that."""
+    solver: Solver = SOLVERS[method](**PRESETS[method][preset])
     known = TASKS[damage]() if damage in TASKS else None
     factor = known.factor if known else 1
     if isinstance(solver, LatentINDIGO):
@@ -101,7 +112,13 @@ def _job(method: str, preset: str, damage: str, clean: Tensor, seed: int) -> Job
     degradation = None if solver.blind else known
     if solver.factor(degradation) != factor:
         raise ValueError(f"{solver.title} does not enlarge, and {damage!r} made the picture {factor} times smaller.")
-    y, reference = synthesise(clean, known or make_damage(damage, {}, factor), factor, 0)
+    return solver, degradation, factor
+
+
+def _job(method: str, preset: str, damage: str, clean: Tensor, seed: int) -> Job:
+    """One run on the damage made with seed 0. ValueError where the method cannot be run on that."""
+    solver, degradation, factor = _plan(method, preset, damage)
+    y, reference = synthesise(clean, TASKS[damage]() if damage in TASKS else make_damage(damage, {}, factor), factor, 0)
     return Job(y, solver, degradation, reference, seed, True)
 
 

@@ -149,7 +149,7 @@ def to_query(method: str, values: Values) -> str:
 
 
 def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
-    """(method, values) of a link's query. ValueError names what is not known here; knobs are checked when the run is built."""
+    """(method, values) of a link's query. ValueError names what is not known here or out of bounds."""
     method, example = query.get("method", ""), query.get("image", "")
     if method not in SOLVERS or not _is_example(example):
         raise ValueError(f"The link names the method {method!r} and the picture {example!r}, which are not both known here.")
@@ -165,6 +165,7 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
                 values[key, name] = type(values[key, name])(query[name])
     except ValueError as error:
         raise ValueError(f"The link carries a value that is not a number: {error}.") from None
+    asked_for(method, values)
     return method, values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import html
 import io
 import json
@@ -14,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import gradio as gr
 import pandas as pd
@@ -35,7 +35,11 @@ ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))  # a Space whose GPU is there
 DEVICE = "cuda" if ZERO_GPU else None  # there nothing can be measured beforehand; elsewhere the one with most free memory
 PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration
 TIME_LIMIT = float(os.environ.get("RESTORATION_TIME_LIMIT", 600))  # seconds a run may take: the device is shared
-HISTORY, HISTORY_BYTES = 6, 400_000  # runs that the browser keeps of each method, and how large their files may be
+# runs that a browser keeps, and how large each may be; it gives a site about 5 MB, and forgets the oldest where that is not enough
+HISTORY, HISTORY_BYTES = 12, 1_000_000
+CHOSEN = ("mode", "task", "seed", "prior", "preset")  # of a run, beside its knobs
+DAY = 86_400  # seconds that files of visitors are kept
+NO_PICTURE = "Choose a picture first: upload one, paste one, or click an example."
 SEPARATOR = " · "  # of method and preset in a comparison's choices
 
 
@@ -73,21 +77,26 @@ def gallery(step: Step, reference: Any) -> list[tuple[str, str]]:
     return shown
 
 
-def steps_of(job: form.Job, prior: LatentPrior) -> Iterator[Step]:
-    """The steps of a run; ValueError when it has taken TIME_LIMIT."""
-    began = time.monotonic()
+def time_limit() -> float:
+    """When, by time.monotonic(), whatever one press has started now has to be over."""
+    return time.monotonic() + TIME_LIMIT
+
+
+def steps_of(job: form.Job, prior: LatentPrior, until: float) -> Iterator[Step]:
+    """The steps of a run; ValueError when it is not over by then."""
+    if time.monotonic() > until:
+        raise ValueError(f"Not begun: the {TIME_LIMIT:.0f} s of one press were over.")
     for step in restore(job.y, job.solver, prior, job.degradation, reference=job.reference, seed=job.seed, periodic=job.periodic):
-        if step.result is None and time.monotonic() - began > TIME_LIMIT:
+        if step.result is None and time.monotonic() > until:
             raise ValueError(f"Stopped after {TIME_LIMIT:.0f} s, at step {step.index} of {step.total}: use fewer steps or a smaller picture.")
         yield step
 
 
-def show(job: form.Job, prior: LatentPrior) -> Iterator[tuple[Any, ...]]:
+def show(job: form.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any, ...]]:
     """Run a job; yield (comparison, status, scores, curve, views, file)."""
     before = job.before()
-    began, shown, curve = time.monotonic(), 0.0, []
-    left = as_file(before)
-    for step in steps_of(job, prior):
+    left, began, shown, curve = as_file(before), time.monotonic(), 0.0, []
+    for step in steps_of(job, prior, until):
         if "residual" in step.scalars:  # a step without guidance measures nothing
             curve.append({"step": step.index, "residual": step.scalars["residual"]})
         if step.result is not None:
@@ -133,10 +142,14 @@ def as_file(picture: Any) -> str:
 
 
 def new_file(name: str) -> str:
-    """The path of a file of this name, nobody else's, in Gradio's folder of temporary files."""
-    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), "gradio"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return str(Path(tempfile.mkdtemp(dir=folder), name))
+    """The path of a file of this name, nobody else's, where Gradio deletes it some time."""
+    cache().mkdir(parents=True, exist_ok=True)
+    return str(Path(tempfile.mkdtemp(dir=cache()), name))
+
+
+def cache() -> Path:
+    """Gradio's folder of temporary files."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir(), "gradio"))
 
 
 @contextlib.contextmanager
@@ -151,10 +164,10 @@ def one_sentence() -> Iterator[None]:
 def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
     """Restore the uploaded picture; yield (comparison, status, scores, curve, views, file)."""
     if not values["photo"]:
-        raise gr.Error("Choose a picture first: upload one, paste one, or click an example.", print_exception=False)
+        raise gr.Error(NO_PICTURE, print_exception=False)
     yield gr.skip(), "Getting ready…", None, None, None, None
     with one_sentence():
-        yield from show(form.job(method, values), load_prior(form.known_prior(values["prior"]), DEVICE))
+        yield from show(form.job(method, values), load_prior(form.known_prior(values["prior"]), DEVICE), time_limit())
 
 
 def caption_pair(values: Values) -> Iterator[tuple[Any, ...]]:
@@ -166,14 +179,19 @@ def caption_pair(values: Values) -> Iterator[tuple[Any, ...]]:
             raise ValueError(f"The prior {prior} reads no text: with and without a caption it gives the same picture. These read it: {readers}.")
         if not prompt.strip():
             raise ValueError("Write a caption first, or have the picture described.")
+    if not values["photo"]:
+        raise gr.Error(NO_PICTURE, print_exception=False)
+    yield gr.skip(), "Getting ready…", None, None, None, None
     shown: list[tuple[str, str]] = []
     columns: dict[str, Any] = {}
-    for title, words in (("without caption", ""), ("with caption", prompt)):
-        for pair, status, scores, curve, views, file in run("ld-rps", {**values, ("ld-rps", "prompt"): words}):
-            if file is None:
-                yield pair, f"{title}: {status}", scores, curve, [*shown, *(views or [])], None
-        columns[title] = scores["result"]
-        shown.append((pair[1], f"{title}: {scores['metric'][0]} {scores['result'][0]}"))
+    with one_sentence():
+        model, until = load_prior(prior, DEVICE), time_limit()
+        for title, words in (("without caption", ""), ("with caption", prompt)):
+            for pair, status, scores, curve, views, file in show(form.job("ld-rps", {**values, ("ld-rps", "prompt"): words}), model, until):
+                if file is None:
+                    yield pair, f"{title}: {status}", scores, curve, [*shown, *(views or [])], None
+            columns[title] = scores["result"]
+            shown.append((pair[1], f"{title}: {scores['metric'][0]} {scores['result'][0]}"))
     scores = scores.drop(columns="result")
     for place, (title, column) in enumerate(columns.items(), 2):
         scores.insert(place, title, column)
@@ -190,7 +208,7 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         prior = load_prior(form.known_prior(said["prior"]), DEVICE)
         if note := recipe.other_weights(said, recipe.weights(job.solver, prior.name, prior.weights)):
             gr.Warning(note)
-        yield from show(job, prior)
+        yield from show(job, prior, time_limit())
 
 
 def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float) -> Iterator[tuple[Any, ...]]:
@@ -200,9 +218,14 @@ def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float
     read = images.how_read(photo)
     yield f"{read}. Getting ready…" if read else "Getting ready…", None, None, None
     with one_sentence():
-        clean, prior, began = images.read_image(photo, 1), load_prior("embedded", DEVICE), time.monotonic()
-        runs = [tuple(choice.split(SEPARATOR)) for choice in choices]
-        for state in compare.compare(clean, damage, runs, int(seeds), prior, steps_of):  # type: ignore[arg-type]
+        clean, runs = images.read_image(photo, 1), [(method, preset) for method, _, preset in (c.partition(SEPARATOR) for c in choices)]
+        if (needed := compare.seconds(clean, damage, runs, int(seeds))) > TIME_LIMIT:
+            raise ValueError(
+                f"This would take about {needed:.0f} s, and {TIME_LIMIT:.0f} s is the limit: fewer methods, fewer seeds, a smaller picture."
+            )
+        prior, began = load_prior("embedded", DEVICE), time.monotonic()
+        restore_until = functools.partial(steps_of, until=time_limit())
+        for state in compare.compare(clean, damage, runs, int(seeds), prior, restore_until):
             left = (time.monotonic() - began) / max(state.share, 1e-3) * (1 - state.share)
             status = bar(int(1000 * state.share), 1000, f"{state.note} · {left:.0f} s left")
             yield (
@@ -255,7 +278,7 @@ def seconds_needed(method: str, values: Values) -> float:
 
 def gpu_seconds(estimate: float) -> int:
     """What is asked of ZeroGPU, which ends a run that takes longer and counts this against the visitor's quota; never tried on one."""
-    return math.ceil(1.5 * estimate) + 10
+    return math.ceil(1.5 * min(estimate, TIME_LIMIT)) + 10
 
 
 def forecast(method: str, values: Values) -> str:
@@ -301,51 +324,64 @@ def read_recipe(file: str | None) -> str:
 # ---- history and sharing
 
 
-def remember(
-    history: list[dict[str, Any]], method: str, values: Values, pair: Any, status: str, scores: Any, file: str | None
-) -> list[dict[str, Any]]:
-    """The history with one finished run more, the newest first. Everything in it travels to the browser and back, so it is small."""
-    if not file or not pair:
-        return history
+def history_entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
+    """A finished run as JSON for the browser's history and for its settings link; "" before the run's end.
+
+    Without pictures, which the browser then does not keep, where they are large: its space is 5 MB for everything.
+    """
+    pair, status, scores, _, _, file = shown
+    if not file:
+        return ""
     pictures = [data_uri(images.to_pil(images.read_image(side))) for side in pair]
-    if sum(map(len, pictures)) > HISTORY_BYTES:
-        return history
+    space, photo = HISTORY_BYTES - sum(map(len, pictures)), Path(values["photo"])
+    fits = photo.stat().st_size * 4 / 3 < space
     entry = {
+        "method": method,
         "link": form.to_query(method, values),
+        "title": f"{values['task']}, seed {values['seed']}",
         "values": {f"{key[0]}.{key[1]}": value for key, value in values.items() if isinstance(key, tuple) and key[1] not in FILES},
-        "chosen": {name: values[name] for name in ("mode", "task", "seed", "prior", "preset")},
+        "chosen": {name: values[name] for name in CHOSEN},
         "status": status,
         "scores": scores.to_dict("list"),
-        "pictures": pictures,
+        "pictures": pictures if space > 0 else [],
+        "photo": [photo.name, base64.b64encode(photo.read_bytes()).decode()] if fits else None,
     }
-    return [entry, *history][:HISTORY]
+    return json.dumps(entry)
 
 
-def thumbnails(history: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The results of the history, with what was asked for."""
-    return [(as_file(from_uri(entry["pictures"][1])), f"{entry['chosen']['task']}, seed {entry['chosen']['seed']}") for entry in history]
+def recall(text: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
+    """(values, outputs) of a run in the history, the picture that went in among them. gr.Error for anything else."""
+    try:
+        entry = json.loads(text)
+        values: dict[Any, Any] = {"photo": None, "reference": None} | {name: entry["chosen"][name] for name in CHOSEN}
+        values |= {tuple(key.split(".", 1)): value for key, value in entry["values"].items()}
+        pair = tuple(as_file(from_uri(picture)) for picture in entry["pictures"])
+        status, scores = html.escape(html.unescape(entry["status"])), pd.DataFrame(entry["scores"])
+        if entry["photo"]:
+            values["photo"] = new_file(Path(entry["photo"][0]).name)
+            Path(values["photo"]).write_bytes(base64.b64decode(entry["photo"][1]))
+        else:
+            status += " · your picture itself was too large for the history: choose it again before you press Restore"
+    except (ValueError, TypeError, KeyError, AttributeError, OSError):
+        raise gr.Error("This entry of the history cannot be read.", print_exception=False) from None
+    return values, (pair, status, scores, None, None, None)
 
 
-def recall(entry: Mapping[str, Any]) -> tuple[dict[Any, Any], tuple[Any, ...]]:
-    """(values, outputs) of a run in the history."""
-    values: dict[Any, Any] = {tuple(key.split(".", 1)): value for key, value in entry["values"].items()} | entry["chosen"]
-    if entry["link"]:
-        values["photo"] = form.from_query(dict(parse_qsl(entry["link"][1:])))[1]["photo"]
-    pair = tuple(as_file(from_uri(picture)) for picture in entry["pictures"])
-    return values, (pair, entry["status"], pd.DataFrame(entry["scores"]), None, None, None)
+def forget_deep_links() -> None:
+    """Delete what Gradio wrote for links more than a day ago: its own cleaning leaves that."""
+    for state in cache().glob("deep_links/*/state.json"):
+        if time.time() - state.stat().st_mtime > DAY:
+            state.unlink(missing_ok=True)
+
+
+def stopped(status: str) -> Any:
+    """The status line after Stop, where something was running."""
+    return "Stopped: the picture shows the last step." if "<progress" in status or status.endswith("…") else gr.skip()
 
 
 def from_uri(uri: str) -> Image.Image:
     """The picture of `data_uri`."""
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-
-
-def link(method: str, values: Values, request: gr.Request) -> str:
-    """The address that repeats this run, or why there is none."""
-    query = form.to_query(method, values)
-    if not query:
-        return "Only a clean example picture, degraded here, fits into a settings link; share your own picture with the link at the foot of the page."
-    return str(request.headers.get("origin") or request.base_url).rstrip("/") + "/" + query
 
 
 # ---- named endpoints for gradio_client and MCP, where their docstrings are read
@@ -368,7 +404,7 @@ def restored(method: str, photo: str | None, task: str, preset: str, settings: s
         )
         values |= form.settings_values(method, task, settings)
         job, prior = form.job(method, values), load_prior("embedded", DEVICE)
-        *_, last = steps_of(job, prior)
+        *_, last = steps_of(job, prior, time_limit())
         assert last.result is not None
         facts = {"scores": dict(last.result.scores), "seconds": last.result.seconds, "recipe": last.result.recipe, "read": how_read(method, values)}
         return stored_file(last.result, job), json.dumps(facts)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from PIL import Image
 
 import app
 from restoration import form, handlers, images, metrics, recipe
+from restoration.degradations import FILES
 from restoration.form import CLEAN, DEGRADED
 from restoration.prior import load_prior
 from restoration.solvers import SOLVERS
@@ -44,11 +47,51 @@ def test_a_click_gives_picture_scores_and_file(picture, task):
 def test_a_file_that_a_browser_may_be_reading_is_not_written_again(picture):
     """Gradio saves equal pixels, of two visitors or of result and history, to one path."""
     values = filled(picture)
-    pair, status, scores, *_, file = press(values)[-1]
-    history = handlers.remember([], "reld", values, pair, status, scores, file)
-    ((thumbnail, _),) = handlers.thumbnails(history)
-    handed_out = [*pair, *press(values)[-1][0], *handlers.recall(history[0])[1][0], thumbnail]
-    assert len(set(handed_out)) == len(handed_out) == 7 and all(Path(path).suffix == ".png" for path in handed_out)
+    shown = press(values)[-1]
+    recalled = handlers.recall(handlers.history_entry("reld", values, shown))[1][0]
+    handed_out = [*shown[0], *press(values)[-1][0], *recalled]
+    assert len(set(handed_out)) == len(handed_out) == 6 and all(Path(path).suffix == ".png" for path in handed_out)
+
+
+def test_the_history_brings_back_what_went_in_and_what_came_out(picture, monkeypatch):
+    values = filled(picture, "deblur", seed=3)
+    *early, shown = press(values)
+    assert not handlers.history_entry("reld", values, early[0])  # nothing before the end
+    text = handlers.history_entry("reld", values, shown)
+    again, outputs = handlers.recall(text)
+    assert Path(again["photo"]).read_bytes() == Path(picture).read_bytes()
+    assert {k: v for k, v in again.items() if k != "photo"} == {k: v for k, v in values.items() if k != "photo" and k[-1] not in FILES}
+    assert outputs[1] == shown[1] and outputs[2].equals(shown[2])
+    assert all(torch.equal(images.read_image(a), images.read_image(b)) for a, b in zip(outputs[0], shown[0], strict=True))
+    monkeypatch.setattr(handlers, "HISTORY_BYTES", len(text) - Path(picture).stat().st_size)  # enough for the two, not for the third
+    again, outputs = handlers.recall(handlers.history_entry("reld", values, shown))
+    assert again["photo"] is None and "choose it again" in outputs[1]
+    monkeypatch.setattr(handlers, "HISTORY_BYTES", 0)
+    assert json.loads(handlers.history_entry("reld", values, shown))["pictures"] == []
+    for garbage in ("", "[]", text.replace("scores", "cores"), text.replace("iVBOR", "iVBOX")):
+        with pytest.raises(gr.Error, match="cannot be read"):
+            handlers.recall(garbage)
+
+
+def test_links_of_yesterday_are_forgotten(monkeypatch, tmp_path):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    states = [tmp_path / "deep_links" / name / "state.json" for name in ("old", "new")]
+    for state in states:
+        state.parent.mkdir(parents=True)
+        state.write_text("{}")
+    os.utime(states[0], (0, 0))
+    handlers.forget_deep_links()
+    assert [state.exists() for state in states] == [False, True]
+
+
+def test_one_press_has_one_limit(picture, monkeypatch):
+    """Several runs of one press share it, and what cannot be over by then does not begin."""
+    with pytest.raises(gr.Error, match="fewer seeds"):
+        monkeypatch.setattr(handlers, "TIME_LIMIT", 0.001)
+        list(handlers.compare_all(picture, "denoise", ["reld · fast"], 8))
+    monkeypatch.setattr(handlers.compare, "seconds", lambda *_: 0.0)
+    *_, (said, *_) = handlers.compare_all(picture, "denoise", ["reld · fast", "reld · few-step"], 2)
+    assert said.count("Not begun") == 2
 
 
 def test_an_already_degraded_picture_has_no_reference(picture):
@@ -58,6 +101,7 @@ def test_an_already_degraded_picture_has_no_reference(picture):
 
 def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 3000)
+    monkeypatch.setattr(handlers, "seconds_needed", lambda *_: 1.0)
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
         assert handlers.forecast("reld", values).startswith(f"96×96 pixels, reduced to {side}×{side}. About 1 s")
@@ -173,7 +217,8 @@ def test_repeating_with_other_weights_warns_and_goes_on(picture, monkeypatch):
     assert list(handlers.repeat(file))[-1][-1] and "The weights of prior" in warnings[0]
 
 
-def test_the_progress_line_counts_down():
+def test_the_progress_line_counts_down(monkeypatch):
     step = Step(index=2, total=8, latent=torch.zeros(1), note="a < b", scalars={})
-    line = handlers.progress(step, time.monotonic() - 1)
+    monkeypatch.setattr(time, "monotonic", lambda: 11.0)
+    line = handlers.progress(step, 10.0)
     assert "Step 2 of 8 · a &lt; b · 3 s left" in line

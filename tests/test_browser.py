@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration import images, recipe
+from restoration import handlers, images, recipe
 from restoration.form import EXAMPLES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -101,16 +101,21 @@ def denoise_own(page, file) -> None:
 
 def shown_result(page) -> torch.Tensor:
     """The pixels of the result as the page shows it."""
-    page.wait_for_timeout(500)  # the slider changes after the line that the caller waited for
     sources = page.locator('[role="tabpanel"]:visible .slider-wrap img, [role="tabpanel"]:visible [data-testid="imageslider-image"] img')
-    address = sources.last.get_attribute("src")
+    address, before = sources.last.get_attribute("src"), ""
+    while address != before:  # the slider may change a moment after the line that the caller waited for
+        page.wait_for_timeout(1000)
+        address, before = sources.last.get_attribute("src"), address
     answer = page.request.get(address)
     assert answer.headers["content-type"] == "image/png"
     return images.read_image(Image.open(io.BytesIO(answer.body())))
 
 
-def test_a_link_shows_another_visitor_the_same_picture(browser, address):
-    link = f"{address}?method=reld&image=chelsea.png&task=denoise&preset=fast&seed=3&noise_std=15"
+@pytest.mark.parametrize(
+    "query", ["method=reld&image=chelsea.png&task=denoise&preset=fast&seed=3&noise_std=15", "method=ld-rps&image=coffee.png&seed=3"]
+)
+def test_a_link_shows_another_visitor_the_same_picture(browser, address, query):
+    link = f"{address}?{query}"
     results = []
     for _ in range(2):
         context = browser.new_context()
@@ -158,18 +163,64 @@ def test_a_caption_for_a_prior_that_reads_none_is_answered(tab):
     tab.get_by_text("The prior embedded reads no text").wait_for()
 
 
-def test_history_brings_a_result_back(tab):
-    tab.get_by_role("button", name="Denoise", exact=True).click()
-    tab.get_by_text("Denoise: computed beforehand").wait_for()
+def test_history_brings_a_result_back(tab, tmp_path):
+    recipe.save_png(torch.rand(1, 3, 64, 64), tmp_path / "own.png", {})
+    denoise_own(tab, tmp_path / "own.png")
     visible(tab, "button:has-text('Restore')").click()
-    tab.get_by_text("256×256 pixels in").wait_for()
+    tab.get_by_text("64×64 pixels in").wait_for()
     result = shown_result(tab)
-    tab.get_by_label("Thumbnail 1 of 1").or_(tab.locator(".thumbnail-item")).first.wait_for()
+    tab.locator(".past button").wait_for()
     tab.reload()
     tab.get_by_text("computed beforehand").first.wait_for()
-    visible(tab, ".thumbnail-item").click()
-    tab.get_by_text("256×256 pixels in").wait_for()
+    visible(tab, ".past button").click()
+    tab.get_by_text("64×64 pixels in").wait_for()
     assert torch.equal(shown_result(tab), result)
+    visible(tab, "button:has-text('Restore')").click()  # the picture is back too
+    tab.locator(".past button").nth(1).wait_for()
+    assert torch.equal(shown_result(tab), result)
+
+
+def test_the_link_is_of_the_run_that_is_shown(tab):
+    """Not of what the controls say when it ends."""
+    tab.get_by_text("Method settings").click()
+    tab.get_by_label("number input for Steps").fill("100")
+    tab.get_by_role("button", name="Restore").click()
+    tab.get_by_text("of 100").wait_for()
+    tab.get_by_label("Seed").first.fill("7")
+    tab.get_by_text("256×256 pixels in").wait_for()
+    link = tab.locator("label:has-text('Settings link')").locator("input, textarea").first
+    tab.wait_for_function("box => box.value.includes('steps=100')", arg=link.element_handle())
+    assert "seed=0" in link.input_value()
+    tab.get_by_role("button", name="Denoise", exact=True).click()
+    tab.get_by_text("Denoise: computed beforehand").wait_for()
+    assert link.input_value() == ""
+
+
+def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address):
+    tab.get_by_text("Method settings").click()
+    tab.get_by_label("number input for Steps").fill("200")
+    tab.get_by_role("button", name="Restore").click()
+    tab.get_by_text("of 200").wait_for()
+    others = [browser.new_page() for _ in range(8)]
+    for page in others:
+        page.goto(address)
+    page.get_by_text("computed beforehand").first.wait_for()
+    page.get_by_role("button", name="Denoise", exact=True).click()
+    page.get_by_text("Denoise: computed beforehand").wait_for()
+    assert page.get_by_text("busy").count() == 0 and page.get_by_text("queue").count() == 0
+    for page in others:
+        page.close()
+    tab.get_by_role("button", name="Stop").click()
+    tab.get_by_text("Stopped").wait_for()
+
+
+def test_a_wrong_link_says_so_and_shows_an_example(browser, address):
+    for query in ("method=foo&image=chelsea.png", "method=reld&image=chelsea.png&noise_std=nan", "method=reld&image=chelsea.png&noise_std=1e9"):
+        page = browser.new_page()
+        page.goto(f"{address}?{query}")
+        page.get_by_text("Here is an example instead").wait_for()
+        page.get_by_text("PSNR ↑").first.wait_for()
+        page.close()
 
 
 def test_a_png_of_the_page_repeats_its_run(tab):
@@ -202,15 +253,17 @@ def test_a_link_carries_an_own_picture(browser, address, tmp_path):
     visible(page, "button:has-text('Restore')").click()
     page.get_by_text("64×64 pixels in").wait_for()
     result = shown_result(page)
-    page.wait_for_timeout(1000)
     page.get_by_role("button", name="Link to this page").click()
     page.get_by_text("Link Copied").wait_for()
     link = page.evaluate("navigator.clipboard.readText()")
     assert "deep_link=" in link
+    state = handlers.cache() / "deep_links" / link.partition("deep_link=")[2] / "state.json"
+    assert "own.png" in state.read_text() and "base64" not in state.read_text()  # nothing of the history
     other = browser.new_context().new_page()
     other.set_default_timeout(60_000)
     other.goto(link)
     other.get_by_text("press Restore to see the result").first.wait_for()
+    assert other.evaluate("localStorage.getItem('runs')") is None
     visible(other, "button:has-text('Restore')").click()
     other.get_by_text("64×64 pixels in").wait_for()
     assert torch.equal(shown_result(other), result)
