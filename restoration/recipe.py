@@ -155,7 +155,7 @@ def save_png(
 
 
 def _chunk(path: str | Path, key: str) -> str | None:
-    with Image.open(path) as image:
+    with images.open_image(path) as image:
         # our own chunks precede the pixels; `text` would decode these to look behind them, where other programs may have moved ours
         return image.info.get(key) or getattr(image, "text", {}).get(key)
 
@@ -173,7 +173,11 @@ def read_input(path: str | Path) -> Tensor:
     text = _chunk(path, INPUT)
     if text is None:
         raise ValueError(f"{Path(path).name} does not carry the picture that was restored; give that too.")
-    with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
+    try:
+        content = io.BytesIO(base64.b64decode(text))
+    except ValueError as error:
+        raise ValueError(f"The picture that {Path(path).name} carries is damaged: {error}.") from None
+    with images.open_image(content) as picture:
         return images.read_image(picture)
 
 

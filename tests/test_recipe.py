@@ -116,9 +116,18 @@ def test_recipes_are_read_from_pictures_and_json(tmp_path):
     assert recipe.read_png(tmp_path / "a.png", recipe.SCORES) == {"PSNR": 30.0}
     (tmp_path / "b.json").write_text("[1]")
     (tmp_path / "c.json").write_text("{")
-    for name in ("b.json", "c.json", "nowhere.png"):
+    for name in ("b.json", "c.json", "nowhere.json"):
         with pytest.raises(ValueError, match=f"{name} holds no recipe"):
             recipe.read(tmp_path / name)
+    with pytest.raises(ValueError, match=r"nowhere\.png cannot be opened"):
+        recipe.read(tmp_path / "nowhere.png")
+
+
+def test_a_picture_that_is_a_bomb_is_one_sentence(tmp_path):
+    Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
+    for read in (recipe.read, recipe.read_input):
+        with pytest.raises(ValueError, match=r"bomb\.png has far more than the 67 megapixels"):
+            read(tmp_path / "bomb.png")
 
 
 def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
