@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,22 @@ def knob(default: Any, help: str, *, low: float | None = None, high: float | Non
     return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
 
 
+KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), str: ((str,), "text")}  # of a knob's default: what it takes
+
+
 class Checked:
-    """Dataclass base: every knob within its bounds, or ValueError naming the numbers."""
+    """Dataclass base: every knob of its default's kind and within its bounds, or ValueError naming the numbers."""
 
     def __post_init__(self) -> None:
-        for name, info in self.__dataclass_fields__.items():  # type: ignore[attr-defined]
-            value, meta = getattr(self, name), info.metadata
+        for info in fields(self):  # type: ignore[arg-type]
+            name, value, meta = info.name, getattr(self, info.name), info.metadata
+            kinds, words = KINDS[type(info.default)]
+            if type(value) not in kinds:  # not isinstance: True is an int
+                raise ValueError(f"{name} is {value!r}; it must be {words}.")
             if meta.get("choices") and value not in meta["choices"]:
                 raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(str, meta['choices']))}.")
             low, high = meta.get("low"), meta.get("high")
-            if low is not None and not (isinstance(value, int | float) and low <= value <= high):
+            if low is not None and not low <= value <= high:
                 raise ValueError(f"{name} is {value}; it must lie between {low} and {high}.")
 
 

@@ -3,8 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from restoration import recipe
 from restoration.__main__ import main
+from restoration.batch import main as batch
 from restoration.benchmark import main as benchmark
 from restoration.prior import load_prior
 
@@ -40,6 +43,21 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert main(["--recipe", str(tmp_path / "x.png"), "-o", str(tmp_path / "o.png")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 4 and all(line.startswith("error: ") for line in lines)
+
+
+@pytest.mark.parametrize("more", [["--set", "steps=2.5"]])
+def test_bad_options_are_one_sentence_of_every_command(tmp_path, photo, capsys, more):
+    (tmp_path / "in").mkdir()
+    recipe.save_png(photo, tmp_path / "in" / "in.png", {})
+    options = ["--task", "denoise", *more]
+    for command, arguments in {
+        main: [str(tmp_path / "in" / "in.png"), "-o", str(tmp_path / "o.png")],
+        batch: [str(tmp_path / "in"), str(tmp_path / "out")],
+        benchmark: ["--clean", str(tmp_path / "in")],
+    }.items():
+        assert command([*arguments, *options]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: ") and "whole number" in lines[0]
 
 
 def test_blind_solvers_need_no_task(tmp_path, photo, capsys):
