@@ -57,7 +57,8 @@ def preset_of(args: argparse.Namespace) -> str:
 
 
 def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
-    """(solver, task) of the parsed options. ValueError names an unknown preset or setting, or a task that the solver cannot do."""
+    """(solver, task) of the parsed options. ValueError names a bad seed, an unknown preset or setting, or a task that the solver cannot do."""
+    recipe.check_seed(args.seed)
     solver_class: Any = SOLVERS[args.solver]
     presets, preset = PRESETS[args.solver], preset_of(args)
     if preset not in presets:

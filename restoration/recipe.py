@@ -34,7 +34,9 @@ SCORES = "restoration-scores"  # the PNG text chunk with the scores of the pictu
 INPUT = "restoration-input"  # the PNG text chunk with the picture that was restored, as base64 of a PNG
 BLIND = "blind"  # the task of a run that was told none
 UNFINISHED = ".restoring"  # suffix of a file that is being written
-KEYS = {"solver", "settings", "task", "degradation", "periodic", "prior", "seed"}
+KINDS = {"solver": str, "settings": dict, "task": str, "degradation": dict, "periodic": bool, "prior": str, "seed": int}  # what each recipe says
+SEEDS = 2**63  # as many as torch's generators take
+DEPTH = 4  # a recipe holds objects of plain values; deeper nesting would only exhaust what walks it
 
 
 def of(y: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
@@ -160,12 +162,28 @@ def _chunk(path: str | Path, key: str) -> str | None:
         return image.info.get(key) or getattr(image, "text", {}).get(key)
 
 
+def _parsed(text: str, path: str | Path) -> dict[str, Any]:
+    """The JSON object in text. ValueError names the file when it is anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{Path(path).name} holds no recipe: {error}.") from None
+    if not isinstance(found, dict) or not _shallow(found, DEPTH):
+        raise ValueError(f"{Path(path).name} holds no recipe.")
+    return found
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_shallow(part, levels - 1) for part in inner)
+
+
 def read_png(path: str | Path, key: str = KEY) -> dict[str, Any]:
     """The recipe (or, with key=SCORES, the scores) in a PNG that `save_png` wrote. ValueError when it carries none."""
     text = _chunk(path, key)
     if text is None:
         raise ValueError(f"{Path(path).name} carries no recipe; only PNGs written by this project do.")
-    return json.loads(text)
+    return _parsed(text, path)
 
 
 def read_input(path: str | Path) -> Tensor:
@@ -182,11 +200,22 @@ def read_input(path: str | Path) -> Tensor:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The recipe in a PNG of ours or in a JSON file. ValueError, one sentence, when there is none."""
+    """The recipe in a PNG of ours or in a JSON file, its KINDS checked. ValueError, one sentence, when there is none."""
     try:
-        recipe = json.loads(Path(path).read_text()) if Path(path).suffix == ".json" else read_png(path)
-    except (OSError, SyntaxError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        recipe = _parsed(Path(path).read_text(), path) if Path(path).suffix == ".json" else read_png(path)
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{Path(path).name} holds no recipe: {error}.") from None
-    if not isinstance(recipe, dict) or not recipe.keys() >= KEYS:
+    if not recipe.keys() >= KINDS.keys():
         raise ValueError(f"{Path(path).name} holds no recipe.")
+    check_seed(recipe["seed"])
+    for key, kind in KINDS.items():
+        if type(recipe[key]) is not kind:
+            raise ValueError(f"{Path(path).name} holds no recipe: its {key} is {recipe[key]!r}.")
     return recipe
+
+
+def check_seed(value: Any) -> int:
+    """The value itself, an int from 0 to SEEDS-1; ValueError for anything else."""
+    if type(value) is not int or not 0 <= value < SEEDS:
+        raise ValueError(f"The seed is {value!r}; it must be a whole number from 0 to {SEEDS - 1}.")
+    return value

@@ -255,8 +255,11 @@ def test_an_output_of_other_settings_is_left_alone(folder, prior, tmp_path, caps
     assert batch.main([str(folder), str(out), "--prior", prior, "--seed", "1", *TASK]) == 2
     assert "was made with other seed" in capsys.readouterr().err
     picture(out / "new.png")
-    assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 2
-    assert "was not written by this command" in capsys.readouterr().err
+    for said in (None, [1], "x"):
+        if said:
+            recipe.save_png(torch.rand(1, 3, 32, 32), out / "new.png", said)
+        assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 2
+        assert "was not written by this command" in capsys.readouterr().err
     (out / "new.png").unlink()
     assert contents(out) == before
 

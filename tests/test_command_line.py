@@ -45,7 +45,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert len(lines) == 4 and all(line.startswith("error: ") for line in lines)
 
 
-@pytest.mark.parametrize("more", [["--set", "steps=2.5"]])
+@pytest.mark.parametrize("more", [["--set", "steps=2.5"], ["--seed", "99999999999999999999"], ["--seed", "-1"]])
 def test_bad_options_are_one_sentence_of_every_command(tmp_path, photo, capsys, more):
     (tmp_path / "in").mkdir()
     recipe.save_png(photo, tmp_path / "in" / "in.png", {})
