@@ -179,8 +179,7 @@ def write_table(output: Path, names: Names, failures: Mapping[str, str]) -> None
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: PartialState) -> int:
     """0 when every picture has a result, 1 when some have none. ValueError for bad arguments, in every process alike."""
     job, output = cli.read_plan(args, parser), Path(args.output)
-    if args.batch < 1:
-        raise ValueError(f"--batch is {args.batch}; it must be at least 1.")
+    cli.check_least(args, batch=1)
     if args.batch > 1 and not job.solver.batches:
         raise ValueError(f"{job.solver.title} restores one picture at a time with these settings; leave out --batch {args.batch}.")
     plan: list[Any] = [None, ""]

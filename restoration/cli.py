@@ -31,6 +31,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
 
 
+def check_least(args: argparse.Namespace, **least: int) -> None:
+    """ValueError where one of the options named here is given and less than its least value."""
+    for name, low in least.items():
+        if (value := getattr(args, name)) is not None and value < low:
+            raise ValueError(f"--{name} is {value}; it must be at least {low}.")
+
+
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """["a=1", "b=x"] -> {"a": 1, "b": "x"}; ValueError for anything that is not KEY=VALUE."""
     settings: dict[str, Any] = {}

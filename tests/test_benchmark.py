@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import torch.nn.functional as F
 from PIL import Image
 
@@ -136,6 +137,39 @@ def test_pairs_go_by_name(clean, tmp_path, photo, capsys):
     (tmp_path / "dark" / "b.png").rename(tmp_path / "dark" / "c.png")
     assert benchmark.main(options) == 2
     assert "1 of 2 clean pictures have not exactly one of the same name in" in capsys.readouterr().err
+
+
+def test_pairs_are_cropped_alike(photo):
+    clean = photo[..., :92, :]
+    y = F.avg_pool2d(clean, 4)  # 23×24: the centre of an odd side is half a pixel off
+    small, large = benchmark.crop_pair(y, clean, 64, 4)
+    assert small.shape[-2:] == (16, 16) and large.shape[-2:] == (64, 64) and torch.allclose(F.avg_pool2d(large, 4), small, atol=1e-6)
+    assert all(map(torch.equal, benchmark.crop_pair(y, clean, 10**6, 4), (y, clean)))
+    with pytest.raises(ValueError, match="The clean picture is 96×92, the degraded one 24×23: not 2 times smaller"):
+        benchmark.crop_pair(y, clean, 64, 2)
+
+
+def test_pairs_with_a_crop(clean, tmp_path, capsys):
+    options = ["--input", str(clean), "--target", str(clean), "--solver", "ld-rps", "--set", "steps=2", "--json", str(tmp_path / "s.json")]
+    assert benchmark.main([*options, "--crop", "48"]) == 0
+    assert benchmark.main([*options, "--crop", "64"]) == 2 and "with other crop" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--crop", "--limit", "--enlarge"])
+def test_counts_have_a_least_value(clean, capsys, option):
+    assert benchmark.main(arguments(clean, option, "0")) == 2
+    assert f"error: {option} is 0; it must be at least 1" in capsys.readouterr().err
+
+
+def test_a_broken_picture_is_named_and_stops_nothing(clean, capsys):
+    (clean / "broken.png").write_bytes(b"nonsense")
+    (clean / "._a.png").write_bytes(b"a Mac's")
+    assert benchmark.main(arguments(clean)) == 0
+    said = capsys.readouterr()
+    assert "broken.png: broken.png is not a picture" in said.err and "._a.png" not in said.err and "Means over 2 pictures" in said.out
+    for name in "ab":
+        (clean / f"{name}.png").unlink()
+    assert benchmark.main(arguments(clean)) == 2 and "None of the 1 pictures in" in capsys.readouterr().err
 
 
 def test_a_blind_solver(tmp_path, photo, capsys):
