@@ -151,14 +151,14 @@ def table(means: Mapping[str, Scores], published: Mapping[str, Scores]) -> str:
 
 
 def keep_picture(folder: Path, label: str, name: str, x: Tensor) -> None:
-    """x (1,3,H,W) in [0,1] as folder/label/name.png."""
+    """x (1,3,H,W) in [0,1] as folder/label/name, a PNG: a.jpg becomes a.jpg.png, for there may be an a.png too."""
     path = _kept(folder, label, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     recipe.save_png(x, path, {"method": label})
 
 
 def _kept(folder: Path, label: str, name: str) -> Path:
-    return folder / label.replace("/", "-") / f"{Path(name).stem}.png"
+    return folder / label.replace("/", "-") / (name if name.lower().endswith(".png") else f"{name}.png")
 
 
 def contact_sheet(folder: Path, labels: Iterable[str], names: list[str]) -> Path:

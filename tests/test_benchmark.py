@@ -12,8 +12,9 @@ from PIL import Image
 
 from restoration import benchmark, recipe
 from restoration.checkpoints import Checkpoint
+from restoration.images import read_image
 from restoration.published import PUBLISHED
-from restoration.report import CELL, table
+from restoration.report import CELL, keep_picture, table
 
 
 @pytest.fixture
@@ -197,6 +198,12 @@ def test_the_contact_sheet(clean, tmp_path):
     with Image.open(folder / "sheet.png") as sheet:
         assert sheet.width == 5 * CELL
     assert (folder / "two-steps" / "b.png").exists() and "two/steps" in figures(clean)["rows"]
+
+
+def test_kept_pictures_of_one_stem_are_two(tmp_path):
+    for name, value in {"a.jpg": 0.0, "a.png": 1.0}.items():
+        keep_picture(tmp_path, "x/y", name, torch.full((1, 3, 16, 16), value))
+    assert {path.name: read_image(path).mean().item() for path in (tmp_path / "x-y").iterdir()} == {"a.jpg.png": 0, "a.png": 1}
 
 
 def test_published_rows_are_marked():
