@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import csv
 import errno
 import io
 import itertools
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +33,7 @@ from restoration.solvers.base import Result
 
 TABLE = "scores.csv"
 PATIENCE = timedelta(days=365)  # the processes wait for the slowest at the end, longer than torch's default of minutes
+STALE = 3600  # seconds after which an unfinished file is nobody's: writing one takes moments, and another run may be at it
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 Names = dict[str, str]  # a picture in INPUT -> its result in OUTPUT, both as relative paths
 
@@ -64,7 +67,9 @@ def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]
     for folder in {(output / result).parent for result in names.values()}:
         folder.mkdir(parents=True, exist_ok=True)
     for leftover in output.rglob(f".*{recipe.UNFINISHED}"):
-        leftover.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # finished meanwhile, by another run
+            if time.time() - leftover.stat().st_mtime > STALE:
+                leftover.unlink()
     todo = [name for name, result in names.items() if not (output / result).exists()]
     if len(todo) < len(names):
         settings = job.settings
