@@ -51,7 +51,7 @@ def name_results(pictures: list[str]) -> Names:
 
 
 def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]]:
-    """(all pictures with their results, those still to be made) after making OUTPUT ready.
+    """(all pictures with their results, those still to be made) after making OUTPUT ready, where results cut off are removed.
 
     Raises ValueError when there is nothing to do, or OUTPUT holds something that this run would not have written.
     """
@@ -70,12 +70,14 @@ def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]
         with contextlib.suppress(FileNotFoundError):  # finished meanwhile, by another run
             if time.time() - leftover.stat().st_mtime > STALE:
                 leftover.unlink()
-    todo = [name for name, result in names.items() if not (output / result).exists()]
-    if len(todo) < len(names):
-        settings = job.settings
-        for name in names.keys() - set(todo):
-            check_result(output / names[name], settings)
-    return names, todo
+    made = [output / result for result in names.values() if (output / result).exists()]
+    settings = job.settings if made else {}
+    for path in made:
+        check_result(path, settings)
+    for path in made:
+        if not recipe.is_whole(path):  # one of this run's, so it is only made again
+            path.unlink()
+    return names, [name for name, result in names.items() if not (output / result).exists()]
 
 
 def check_result(path: Path, settings: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from restoration.solvers.latent_indigo import LatentINDIGO
 KEY = "restoration"  # the PNG text chunk with the recipe as JSON
 SCORES = "restoration-scores"  # the PNG text chunk with the scores of the picture
 INPUT = "restoration-input"  # the PNG text chunk with the picture that was restored, as base64 of a PNG
+END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG
 BLIND = "blind"  # the task of a run that was told none
 UNFINISHED = ".restoring"  # suffix of a file that is being written
 KINDS = {"solver": str, "settings": dict, "task": str, "degradation": dict, "periodic": bool, "prior": str, "seed": int}  # what each recipe says
@@ -184,6 +185,13 @@ def read_png(path: str | Path, key: str = KEY) -> dict[str, Any]:
     if text is None:
         raise ValueError(f"{Path(path).name} carries no recipe; only PNGs written by this project do.")
     return _parsed(text, path)
+
+
+def is_whole(path: str | Path) -> bool:
+    """Whether the PNG has its last chunk: a copy or a file system may have cut it off."""
+    with open(path, "rb") as file:
+        file.seek(-len(END), os.SEEK_END)
+        return file.read() == END
 
 
 def read_input(path: str | Path) -> Tensor:

@@ -225,6 +225,16 @@ def test_old_leftovers_are_removed_and_those_of_another_run_are_not(folder, prio
     assert fresh.exists() and not stale.exists()
 
 
+def test_a_result_that_was_cut_off_is_made_again(folder, prior, tmp_path, capsys):
+    arguments = [str(folder), str(tmp_path / "out"), "--prior", prior, *TASK]
+    assert batch.main(arguments) == 0
+    before, path = contents(tmp_path / "out"), tmp_path / "out" / "b.png"
+    path.write_bytes(path.read_bytes()[:-500])
+    assert batch.main([*arguments, "--seed", "1"]) == 2  # nothing of another run is removed
+    assert path.exists() and batch.main(arguments) == 0
+    assert contents(tmp_path / "out") == before and "2 of them before" in capsys.readouterr().out
+
+
 def test_names_of_results():
     assert batch.name_results(["x/a.jpg", "a.png"]) == {"x/a.jpg": "x/a.png", "a.png": "a.png"}
     assert batch.name_results(["a.jpg", "a.png", "b.tif"]) == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "b.tif": "b.png"}
