@@ -14,7 +14,7 @@ from restoration import benchmark, recipe
 from restoration.checkpoints import Checkpoint
 from restoration.images import read_image
 from restoration.published import PUBLISHED
-from restoration.report import CELL, keep_picture, table
+from restoration.report import CELL, Report, keep_picture, table
 
 
 @pytest.fixture
@@ -160,6 +160,25 @@ def test_pairs_with_a_crop(clean, tmp_path, capsys):
 def test_counts_have_a_least_value(clean, capsys, option):
     assert benchmark.main(arguments(clean, option, "0")) == 2
     assert f"error: {option} is 0; it must be at least 1" in capsys.readouterr().err
+
+
+def test_two_runs_at_once_lose_nothing(tmp_path):
+    path, data = tmp_path / "s.json", {"crop": 64}
+    one, two = (Report(str(path), data, {"input": {}, name: {"seed": 0}}, name) for name in ("one", "two"))
+    for report in (one, two):
+        report.picture("a.png", {"clean": "x"})
+        if not report.has("a.png", "input"):
+            report.add("a.png", "input", {"PSNR": 20.0}, {})
+        report.add("a.png", report.current, {"PSNR": 30.0}, {"residual": 1.0})
+    one.picture("b.png", {"clean": "y"})
+    one.add("b.png", "one", {"PSNR": 31.0}, {})
+    found = json.loads(path.read_text())
+    assert found["methods"].keys() == {"input", "one", "two"} and found["rows"].keys() == {"input", "one", "two"}
+    assert found["images"][0].keys() >= {"input", "one", "two"} and found["images"][0]["scalars"].keys() == {"one", "two"}
+    assert [row["name"] for row in found["images"]] == ["a.png", "b.png"]
+    with pytest.raises(ValueError, match=r"holds b\.png with other clean"):
+        two.picture("b.png", {"clean": "z"})
+        two.add("b.png", "two", {"PSNR": 31.0}, {})
 
 
 def test_a_broken_picture_is_named_and_stops_nothing(clean, capsys):
