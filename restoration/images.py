@@ -19,6 +19,7 @@ MIN_SIDE = 16
 MAX_SIDE = 8192
 MAX_PIXELS = 4_000_000
 MAX_DECODED = 2**26  # pixels of a picture that is read to be reduced: phones have 50 megapixels
+DEEP = {"I": "32 bits scaled to 8", "F": "floating point scaled to 8 bits"}  # by Pillow's mode; its other deep ones have 16
 HEADING = 18  # pixels of a title on a sheet of pictures
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no others: Pillow would run Ghostscript on a visitor's EPS
@@ -150,7 +151,7 @@ def how_read(path: str | Path, enlarged: int = 1) -> str:
             width, height = _upright(image, size)
             words = {
                 "turned upright as the camera says": _orientation(image) != 1,
-                "16 bits scaled to 8": _is_deep(image),
+                DEEP.get(image.mode, "16 bits scaled to 8"): _is_deep(image),
                 f"{image.mode} converted to RGB": image.mode in {"CMYK", "LAB", "HSV", "YCbCr"},
                 "colours converted to sRGB": _foreign_profile(image) is not None and not _is_deep(image),
                 "laid over white where transparent": image.has_transparency_data,
@@ -193,6 +194,8 @@ def _flatten(image: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(image) or image
     if _is_deep(image):
         values = np.asarray(image, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("The picture has values that are infinite or not numbers; finite ones are needed.")
         whole = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if image.mode in {"I", "F"} and values.max() <= 255 else 65535.0
         return Image.fromarray((values / whole * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
     profile, see_through = _foreign_profile(image), image.has_transparency_data

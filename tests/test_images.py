@@ -93,6 +93,16 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     assert abs(x.mean().item() - 0.5) < 0.01
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(tmp_path, value):
+    values = np.full((16, 16), 0.5, np.float32)
+    path = save(tmp_path, Image.fromarray(values), "a.tif")
+    assert images.how_read(path) == "16×16 pixels, floating point scaled to 8 bits" and abs(read_image(path).mean() - 0.5) < 0.01
+    values[3, 3] = value
+    with pytest.raises(ValueError, match="infinite or not numbers"):
+        read_image(save(tmp_path, Image.fromarray(values), "a.tif"))
+
+
 def test_exif_rotation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
