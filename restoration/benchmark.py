@@ -218,6 +218,10 @@ def damage(task: Damage | None, args: argparse.Namespace) -> dict[str, object]:
 
 def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     """(report with everything that was missing, the name of the solver's row, how many figures were missing). ValueError for bad arguments."""
+    if args.json:
+        recipe.check_target(args.json)
+    if args.pictures:
+        Path(args.pictures).mkdir(parents=True, exist_ok=True)
     solver, task = cli.build(args)
     degradation = task if isinstance(task, LinearDegradation) and not solver.blind else None
     factor = solver.factor(degradation)

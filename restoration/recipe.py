@@ -115,6 +115,17 @@ def parts(recipe: Mapping[str, Any], **files: str) -> tuple[Solver, LinearDegrad
         raise ValueError(f"The recipe is not of this version of the project: {error}.") from None
 
 
+def check_target(path: str | Path) -> None:
+    """ValueError where `whole_file` could not write under this name: to be known before hours of computing, not after."""
+    folder = Path(path).absolute().parent
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file in it.")
+    if not folder.is_dir():
+        raise ValueError(f"{path} cannot be written: there is no folder {folder}.")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{path} cannot be written: writing in {folder} is not allowed.")
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     """A file to write that appears under `path` complete or not at all, whatever happens meanwhile.
