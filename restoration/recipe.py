@@ -139,6 +139,8 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())  # else a power cut could leave the new name with no content
         os.replace(temporary, path)
+    except OSError as error:  # nobody knows the name of the temporary file
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
