@@ -140,14 +140,14 @@ def pairs(args: argparse.Namespace, task: Damage | None, factor: int) -> list[tu
     for number, file in enumerate(files):
         try:
             clean = images.read_image(file)
-            if task is not None and args.clean:
-                clean = crop_centre(clean, size, factor)
-                y = task.degrade(clean, torch.Generator().manual_seed(args.seed + number))
-            else:
-                y, clean = crop_pair(images.read_image(inputs[file]), clean, size, factor)
-            result.append((file.name, y, clean))
+            y, clean = crop_pair(images.read_image(inputs[file]), clean, size, factor) if inputs else (None, crop_centre(clean, size, factor))
         except ValueError as error:
             print(f"{file.name}: {error}", file=sys.stderr)
+            continue
+        if y is None:
+            assert task is not None
+            y = task.degrade(clean, torch.Generator().manual_seed(args.seed + number))
+        result.append((file.name, y, clean))
     if not result:
         raise ValueError(f"None of the {len(files)} pictures in {folder} can be used.")
     return result

@@ -187,6 +187,8 @@ def test_a_broken_picture_is_named_and_stops_nothing(clean, capsys):
     assert benchmark.main(arguments(clean)) == 0
     said = capsys.readouterr()
     assert "broken.png: broken.png is not a picture" in said.err and "._a.png" not in said.err and "Means over 2 pictures" in said.out
+    assert benchmark.main(["--clean", str(clean), "--task", "kernel-deblur"]) == 2  # not the pictures' fault: said once
+    assert capsys.readouterr().err.count("needs a blur kernel") == 1
     for name in "ab":
         (clean / f"{name}.png").unlink()
     assert benchmark.main(arguments(clean)) == 2 and "None of the 1 pictures in" in capsys.readouterr().err
