@@ -17,6 +17,7 @@ from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
 
 BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
+TEXTS = FILES | {"prompt"}  # settings that are text even where they look like a number
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,13 +40,13 @@ def check_least(args: argparse.Namespace, **least: int) -> None:
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """["a=1", "b=x"] -> {"a": 1, "b": "x"}; ValueError for anything that is not KEY=VALUE."""
+    """["a=1", "b=x"] -> {"a": 1, "b": "x"}, those of TEXTS as they are; ValueError for anything that is not KEY=VALUE."""
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise ValueError(f"{pair!r} is not of the form KEY=VALUE.")
-        settings[key] = _number(text)
+        settings[key] = text if key in TEXTS else _number(text)
     return settings
 
 

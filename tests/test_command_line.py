@@ -9,6 +9,7 @@ from restoration import recipe
 from restoration.__main__ import main
 from restoration.batch import main as batch
 from restoration.benchmark import main as benchmark
+from restoration.cli import parse_settings
 from restoration.prior import load_prior
 from restoration.timings import main as timings
 
@@ -59,6 +60,12 @@ def test_bad_options_are_one_sentence_of_every_command(tmp_path, photo, capsys, 
         assert command([*arguments, *options]) == 2
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1 and lines[0].startswith("error: ") and "whole number" in lines[0]
+
+
+def test_settings_by_name():
+    assert parse_settings(["steps=3", "std=1e-1", "start=noise", "prompt=2024", "mask=1"]) == {
+        "steps": 3, "std": 0.1, "start": "noise", "prompt": "2024", "mask": "1"
+    }  # fmt: skip
 
 
 def test_where_nothing_can_be_written_nothing_is_computed(tmp_path, photo, capsys, monkeypatch):
