@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not args.photo and not args.recipe:
             raise ValueError("Give a photo, or --recipe with a PNG of this project.")
+        recipe.check_target(args.output)
         plan = cli.read_plan(args, parser)
         y = images.read_image(args.photo) if args.photo else recipe.read_input(args.recipe)
         reference = images.read_image(args.reference) if args.reference else None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import csv
 import errno
 import io
 import itertools
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +33,7 @@ from restoration.solvers.base import Result
 
 TABLE = "scores.csv"
 PATIENCE = timedelta(days=365)  # the processes wait for the slowest at the end, longer than torch's default of minutes
+STALE = 3600  # seconds after which an unfinished file is nobody's: writing one takes moments, and another run may be at it
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 Names = dict[str, str]  # a picture in INPUT -> its result in OUTPUT, both as relative paths
 
@@ -48,7 +51,7 @@ def name_results(pictures: list[str]) -> Names:
 
 
 def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]]:
-    """(all pictures with their results, those still to be made) after making OUTPUT ready.
+    """(all pictures with their results, those still to be made) after making OUTPUT ready, where results cut off are removed.
 
     Raises ValueError when there is nothing to do, or OUTPUT holds something that this run would not have written.
     """
@@ -64,13 +67,17 @@ def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]
     for folder in {(output / result).parent for result in names.values()}:
         folder.mkdir(parents=True, exist_ok=True)
     for leftover in output.rglob(f".*{recipe.UNFINISHED}"):
-        leftover.unlink(missing_ok=True)
-    todo = [name for name, result in names.items() if not (output / result).exists()]
-    if len(todo) < len(names):
-        settings = job.settings
-        for name in names.keys() - set(todo):
-            check_result(output / names[name], settings)
-    return names, todo
+        with contextlib.suppress(FileNotFoundError):  # finished meanwhile, by another run
+            if time.time() - leftover.stat().st_mtime > STALE:
+                leftover.unlink()
+    made = [output / result for result in names.values() if (output / result).exists()]
+    settings = job.settings if made else {}
+    for path in made:
+        check_result(path, settings)
+    for path in made:
+        if not recipe.is_whole(path):  # one of this run's, so it is only made again
+            path.unlink()
+    return names, [name for name, result in names.items() if not (output / result).exists()]
 
 
 def check_result(path: Path, settings: Mapping[str, Any]) -> None:
@@ -179,8 +186,7 @@ def write_table(output: Path, names: Names, failures: Mapping[str, str]) -> None
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: PartialState) -> int:
     """0 when every picture has a result, 1 when some have none. ValueError for bad arguments, in every process alike."""
     job, output = cli.read_plan(args, parser), Path(args.output)
-    if args.batch < 1:
-        raise ValueError(f"--batch is {args.batch}; it must be at least 1.")
+    cli.check_least(args, batch=1)
     if args.batch > 1 and not job.solver.batches:
         raise ValueError(f"{job.solver.title} restores one picture at a time with these settings; leave out --batch {args.batch}.")
     plan: list[Any] = [None, ""]

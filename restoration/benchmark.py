@@ -90,11 +90,22 @@ def crop_centre(x: Tensor, size: int, multiple: int) -> Tensor:
     return x[..., top : top + height, left : left + width]
 
 
+def crop_pair(y: Tensor, clean: Tensor, size: int, factor: int) -> tuple[Tensor, Tensor]:
+    """The centre of both, size×size of the clean one (or as much as there is). ValueError unless that is `factor` times as large a side as y."""
+    height, width = y.shape[-2:]
+    if clean.shape[-2:] != (factor * height, factor * width):
+        raise ValueError(f"The clean picture is {clean.shape[-1]}×{clean.shape[-2]}, the degraded one {width}×{height}: not {factor} times smaller.")
+    height, width = (min(side, size // factor) for side in y.shape[-2:])
+    top, left = (y.shape[-2] - height) // 2, (y.shape[-1] - width) // 2
+    large = clean[..., factor * top : factor * (top + height), factor * left : factor * (left + width)]
+    return y[..., top : top + height, left : left + width], large
+
+
 def pictures(folder: str, limit: int | None = None) -> list[Path]:
     """The pictures in the folder by name. ValueError when there are none."""
     if not Path(folder).is_dir():
         raise ValueError(f"{folder} is not a folder.")
-    files = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in images.SUFFIXES)[:limit]
+    files = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in images.SUFFIXES and not p.name.startswith(".") and p.is_file())[:limit]
     if not files:
         raise ValueError(f"No pictures in {folder}.")
     return files
@@ -113,22 +124,32 @@ def partners(targets: list[Path], folder: str) -> dict[Path, Path]:
 
 
 def pairs(args: argparse.Namespace, task: Damage | None, factor: int) -> list[tuple[str, Tensor, Tensor]]:
-    """(name, observation, clean) of every picture, matched by file name; `factor` is the clean side over the observation's."""
+    """(name, observation, clean) of every picture, matched by file name; `factor` is the clean side over the observation's.
+
+    Pictures that cannot be read are named on stderr and left out; ValueError when there are no others.
+    """
     if bool(args.clean) == bool(args.input and args.target):
         raise ValueError("Give either --clean DIR, or --input DIR and --target DIR.")
     if args.clean and task is None:
         raise ValueError("--clean needs a --task: what to do to the clean pictures.")
-    files = pictures(args.clean or args.target, args.limit)
-    inputs = partners(files, args.input) if args.input else {}
+    cli.check_least(args, crop=images.MIN_SIDE, limit=1, enlarge=1)
+    folder, size = args.clean or args.target, args.crop or 10**6
+    files = pictures(folder, args.limit)
+    inputs = {} if args.clean else partners(files, args.input)
     result = []
     for number, file in enumerate(files):
-        clean = images.read_image(file)
-        if task is not None and args.clean:
-            clean = crop_centre(clean, args.crop or 10**6, factor)
+        try:
+            clean = images.read_image(file)
+            y, clean = crop_pair(images.read_image(inputs[file]), clean, size, factor) if inputs else (None, crop_centre(clean, size, factor))
+        except ValueError as error:
+            print(f"{file.name}: {error}", file=sys.stderr)
+            continue
+        if y is None:
+            assert task is not None
             y = task.degrade(clean, torch.Generator().manual_seed(args.seed + number))
-        else:
-            y = images.read_image(inputs[file])
         result.append((file.name, y, clean))
+    if not result:
+        raise ValueError(f"None of the {len(files)} pictures in {folder} can be used.")
     return result
 
 
@@ -197,6 +218,10 @@ def damage(task: Damage | None, args: argparse.Namespace) -> dict[str, object]:
 
 def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     """(report with everything that was missing, the name of the solver's row, how many figures were missing). ValueError for bad arguments."""
+    if args.json:
+        recipe.check_target(args.json)
+    if args.pictures:
+        Path(args.pictures).mkdir(parents=True, exist_ok=True)
     solver, task = cli.build(args)
     degradation = task if isinstance(task, LinearDegradation) and not solver.blind else None
     factor = solver.factor(degradation)

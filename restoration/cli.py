@@ -17,6 +17,7 @@ from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
 
 BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
+TEXTS = FILES | {"prompt"}  # settings that are text even where they look like a number
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +32,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
 
 
+def check_least(args: argparse.Namespace, **least: int) -> None:
+    """ValueError where one of the options named here is given and less than its least value."""
+    for name, low in least.items():
+        if (value := getattr(args, name)) is not None and value < low:
+            raise ValueError(f"--{name} is {value}; it must be at least {low}.")
+
+
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """["a=1", "b=x"] -> {"a": 1, "b": "x"}; ValueError for anything that is not KEY=VALUE."""
+    """["a=1", "b=x"] -> {"a": 1, "b": "x"}, those of TEXTS as they are; ValueError for anything that is not KEY=VALUE."""
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise ValueError(f"{pair!r} is not of the form KEY=VALUE.")
-        settings[key] = _number(text)
+        settings[key] = text if key in TEXTS else _number(text)
     return settings
 
 
@@ -57,7 +65,8 @@ def preset_of(args: argparse.Namespace) -> str:
 
 
 def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
-    """(solver, task) of the parsed options. ValueError names an unknown preset or setting, or a task that the solver cannot do."""
+    """(solver, task) of the parsed options. ValueError names a bad seed, an unknown preset or setting, or a task that the solver cannot do."""
+    recipe.check_seed(args.seed)
     solver_class: Any = SOLVERS[args.solver]
     presets, preset = PRESETS[args.solver], preset_of(args)
     if preset not in presets:

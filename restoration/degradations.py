@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -17,22 +17,30 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from restoration.images import open_image
+
 
 def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()) -> Any:
     """A dataclass field that the page shows as a slider or drop-down and that is checked on construction."""
     return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
 
 
+KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), str: ((str,), "text")}  # of a knob's default: what it takes
+
+
 class Checked:
-    """Dataclass base: every knob within its bounds, or ValueError naming the numbers."""
+    """Dataclass base: every knob of its default's kind and within its bounds, or ValueError naming the numbers."""
 
     def __post_init__(self) -> None:
-        for name, info in self.__dataclass_fields__.items():  # type: ignore[attr-defined]
-            value, meta = getattr(self, name), info.metadata
+        for info in fields(self):  # type: ignore[arg-type]
+            name, value, meta = info.name, getattr(self, info.name), info.metadata
+            kinds, words = KINDS[type(info.default)]
+            if type(value) not in kinds:  # not isinstance: True is an int
+                raise ValueError(f"{name} is {value!r}; it must be {words}.")
             if meta.get("choices") and value not in meta["choices"]:
                 raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(str, meta['choices']))}.")
             low, high = meta.get("low"), meta.get("high")
-            if low is not None and not (isinstance(value, int | float) and low <= value <= high):
+            if low is not None and not low <= value <= high:
                 raise ValueError(f"{name} is {value}; it must lie between {low} and {high}.")
 
 
@@ -192,15 +200,15 @@ class UploadedBlur(_Blur):
     def kernel(self) -> Tensor:
         if not self.file:
             raise ValueError("This task needs a blur kernel: a small grey picture or a .npy array.")
-        try:
-            if self.file.endswith(".npy"):
+        if self.file.endswith(".npy"):
+            try:
                 return torch.from_numpy(np.load(self.file, allow_pickle=False)).float()
-            with Image.open(self.file) as image:
-                if max(image.size) > 128:
-                    raise ValueError(f"The kernel picture is {image.width}×{image.height}; at most 128×128 is accepted.")
-                return torch.from_numpy(np.array(image.convert("L"))).float()
-        except (OSError, TypeError) as error:
-            raise ValueError(f"The blur kernel {self.file} cannot be read: {error}") from None
+            except (OSError, EOFError, TypeError, ValueError) as error:
+                raise ValueError(f"The blur kernel {self.file} cannot be read: {error}") from None
+        with open_image(self.file) as image:
+            if max(image.size) > 128:
+                raise ValueError(f"The kernel picture is {image.width}×{image.height}; at most 128×128 is accepted.")
+            return torch.from_numpy(np.array(image.convert("L"))).float()
 
 
 @dataclass(frozen=True)
@@ -281,13 +289,10 @@ class Inpaint(LinearDegradation):
         height, width = x.shape[-2:]
         if not self.mask:
             return (torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0)) >= self.missing).to(x)
-        try:
-            with Image.open(self.mask) as image:
-                if image.size != (width, height):
-                    raise ValueError(f"The mask is {image.width}×{image.height} but the picture {width}×{height}; they must be equal.")
-                return torch.from_numpy(np.array(image.convert("L")) > 127)[None, None].to(x)
-        except OSError as error:
-            raise ValueError(f"The mask {self.mask} cannot be read: {error}") from None
+        with open_image(self.mask) as image:
+            if image.size != (width, height):
+                raise ValueError(f"The mask is {image.width}×{image.height} but the picture {width}×{height}; they must be equal.")
+            return torch.from_numpy(np.array(image.convert("L")) > 127)[None, None].to(x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._keep(x) * x

@@ -6,8 +6,9 @@ import contextlib
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -18,8 +19,10 @@ MIN_SIDE = 16
 MAX_SIDE = 8192
 MAX_PIXELS = 4_000_000
 MAX_DECODED = 2**26  # pixels of a picture that is read to be reduced: phones have 50 megapixels
+DEEP = {"I": "32 bits scaled to 8", "F": "floating point scaled to 8 bits"}  # by Pillow's mode; its other deep ones have 16
 HEADING = 18  # pixels of a title on a sheet of pictures
 ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no others: Pillow would run Ghostscript on a visitor's EPS
 # of pictures in folders; HEIC so that it is refused by name rather than overlooked
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
 
@@ -38,6 +41,33 @@ def fitted(width: int, height: int, enlarged: int = 1) -> tuple[int, int]:
     return int(width * shrink), int(height * shrink)
 
 
+@contextlib.contextmanager
+def open_image(source: str | Path | IO[bytes]) -> Iterator[Image.Image]:
+    """The picture in a file of FORMATS, not decoded yet, for a with block; what goes wrong in the block is told as well.
+
+    ValueError, one sentence: the file cannot be opened, is none of ACCEPTED, claims an absurd size, or turns out damaged; a ValueError of
+    the block stays as it is.
+    """
+    name = Path(source).name if isinstance(source, str | Path) else "The picture"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limits are stricter
+            with Image.open(source, formats=FORMATS) as image:
+                yield image
+    except ValueError:
+        raise
+    except Image.DecompressionBombError:
+        raise ValueError(f"{name} has far more than the {MAX_DECODED / 1e6:.0f} megapixels that can be read.") from None
+    except UnidentifiedImageError:
+        if _is_heic(source):
+            raise ValueError(f"{name} is a HEIC picture, which cannot be read here; save it as JPEG or PNG first.") from None
+        raise ValueError(f"{name} is not a picture that can be read here; {ACCEPTED} are accepted.") from None
+    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to: TypeError, IndexError, struct.error, …
+        if isinstance(error, OSError) and error.strerror:  # the system's, not a decoder's
+            raise ValueError(f"{source} cannot be opened: {error.strerror}.") from None
+        raise ValueError(f"{name} is damaged or cut off; a complete {ACCEPTED} file is needed.") from None
+
+
 def read_image(source: str | Path | Image.Image, enlarged: int | None = None) -> Tensor:
     """A picture as (1,3,H,W) float32 in [0,1]: rotated as its EXIF says, in sRGB, over white where transparent, 16 bits scaled.
 
@@ -47,27 +77,13 @@ def read_image(source: str | Path | Image.Image, enlarged: int | None = None) ->
     """
     if isinstance(source, Image.Image):
         return to_tensor(_reduced(source, enlarged))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limits are stricter
-            with Image.open(source) as image:
-                return to_tensor(_reduced(image, enlarged))
-    except Image.DecompressionBombError:
-        limit = MAX_PIXELS if enlarged is None else MAX_DECODED
-        raise ValueError(f"The picture has far more than the {limit / 1e6:.0f} megapixels that are accepted.") from None
-    except UnidentifiedImageError:
-        if _is_heic(source):
-            raise ValueError(f"{Path(source).name} is a HEIC picture, which cannot be read here; save it as JPEG or PNG first.") from None
-        raise ValueError(f"{Path(source).name} is not a picture that can be read here; {ACCEPTED} are accepted.") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
-            raise ValueError(f"{source} cannot be opened: {error.strerror}.") from None
-        raise ValueError(f"{Path(source).name} is damaged or cut off; a complete {ACCEPTED} file is needed.") from None
+    with open_image(source) as image:
+        return to_tensor(_reduced(image, enlarged))
 
 
 def read_alpha(path: str | Path, enlarged: int) -> Image.Image | None:
     """The transparency, 8-bit grey, of a picture that `read_image` took, `enlarged` times as large a side; None where nothing shows through."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         if not image.has_transparency_data or _is_deep(image):
             return None
         alpha = (ImageOps.exif_transpose(image) or image).convert("RGBA").getchannel("A")
@@ -97,9 +113,8 @@ def _reduced(image: Image.Image, enlarged: int | None) -> Image.Image:
     size = _checked_size(image, enlarged)
     if size == image.size:
         return _flatten(image)
-    upright = size[::-1] if _sideways(image) else size
     image.draft(None, size)  # a JPEG is decoded at the half, quarter or eighth that is just large enough
-    return _flatten(image).resize(upright, Image.Resampling.LANCZOS)
+    return _flatten(image).resize(_upright(image, size), Image.Resampling.LANCZOS)
 
 
 def _checked_size(image: Image.Image, enlarged: int) -> tuple[int, int]:
@@ -117,35 +132,42 @@ def _orientation(image: Image.Image) -> int:
     return image.getexif().get(0x0112, 1)  # the EXIF tag of the orientation
 
 
-def _sideways(image: Image.Image) -> bool:
-    return 5 <= _orientation(image) <= 8
+def _upright(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) that the stored sides become when the picture is turned upright."""
+    return size[::-1] if 5 <= _orientation(image) <= 8 else size
+
+
+def size_read(path: str | Path, enlarged: int = 1) -> tuple[int, int]:
+    """(width, height) of what `read_image` makes of this file, from its header alone. ValueError, that of `read_image`, where it refuses it."""
+    with open_image(path) as image:
+        return _upright(image, _checked_size(image, enlarged))
 
 
 def how_read(path: str | Path, enlarged: int = 1) -> str:
     """What `read_image` does to this file beside decoding it, in one line for the user; "" where it refuses the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                size = _checked_size(image, enlarged)
-                width, height = size[::-1] if _sideways(image) else size
-                words = {
-                    "turned upright as the camera says": _orientation(image) != 1,
-                    "16 bits scaled to 8": _is_deep(image),
-                    f"{image.mode} converted to RGB": image.mode in {"CMYK", "LAB", "HSV", "YCbCr"},
-                    "colours converted to sRGB": _foreign_profile(image) is not None and not _is_deep(image),
-                    "laid over white where transparent": image.has_transparency_data,
-                    "first frame only": getattr(image, "n_frames", 1) > 1,
-                    f"reduced to {width}×{height}": size != image.size,
-                }
-                return ", ".join([f"{image.width}×{image.height} pixels", *(text for text, said in words.items() if said)])
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        with open_image(path) as image:
+            size = _checked_size(image, enlarged)
+            width, height = _upright(image, size)
+            words = {
+                "turned upright as the camera says": _orientation(image) != 1,
+                DEEP.get(image.mode, "16 bits scaled to 8"): _is_deep(image),
+                f"{image.mode} converted to RGB": image.mode in {"CMYK", "LAB", "HSV", "YCbCr"},
+                "colours converted to sRGB": _foreign_profile(image) is not None and not _is_deep(image),
+                "laid over white where transparent": image.has_transparency_data,
+                "first frame only": getattr(image, "n_frames", 1) > 1,
+                f"reduced to {width}×{height}": size != image.size,
+            }
+            return ", ".join([f"{image.width}×{image.height} pixels", *(text for text, said in words.items() if said)])
+    except ValueError:
         return ""
 
 
-def _is_heic(path: str | Path) -> bool:
+def _is_heic(source: str | Path | IO[bytes]) -> bool:
     """Whether the file begins as an ISO image file, the form of HEIC and HEIF."""
-    with open(path, "rb") as file:
+    if not isinstance(source, str | Path):
+        return False
+    with open(source, "rb") as file:
         return file.read(12)[4:] in {b"ftyp" + brand for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")}
 
 
@@ -165,9 +187,15 @@ def _foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
 
 def _flatten(image: Image.Image) -> Image.Image:
     """Upright 8-bit sRGB without alpha."""
+    try:
+        image.load()
+    except ValueError as error:  # of a broken header; most decoders raise OSError
+        raise OSError(str(error)) from None
     image = ImageOps.exif_transpose(image) or image
     if _is_deep(image):
         values = np.asarray(image, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("The picture has values that are infinite or not numbers; finite ones are needed.")
         whole = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if image.mode in {"I", "F"} and values.max() <= 255 else 65535.0
         return Image.fromarray((values / whole * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
     profile, see_through = _foreign_profile(image), image.has_transparency_data

@@ -32,9 +32,12 @@ from restoration.solvers.latent_indigo import LatentINDIGO
 KEY = "restoration"  # the PNG text chunk with the recipe as JSON
 SCORES = "restoration-scores"  # the PNG text chunk with the scores of the picture
 INPUT = "restoration-input"  # the PNG text chunk with the picture that was restored, as base64 of a PNG
+END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG
 BLIND = "blind"  # the task of a run that was told none
 UNFINISHED = ".restoring"  # suffix of a file that is being written
-KEYS = {"solver", "settings", "task", "degradation", "periodic", "prior", "seed"}
+KINDS = {"solver": str, "settings": dict, "task": str, "degradation": dict, "periodic": bool, "prior": str, "seed": int}  # what each recipe says
+SEEDS = 2**63  # as many as torch's generators take
+DEPTH = 4  # a recipe holds objects of plain values; deeper nesting would only exhaust what walks it
 
 
 def of(y: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
@@ -112,6 +115,17 @@ def parts(recipe: Mapping[str, Any], **files: str) -> tuple[Solver, LinearDegrad
         raise ValueError(f"The recipe is not of this version of the project: {error}.") from None
 
 
+def check_target(path: str | Path) -> None:
+    """ValueError where `whole_file` could not write under this name: to be known before hours of computing, not after."""
+    folder = Path(path).absolute().parent
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file in it.")
+    if not folder.is_dir():
+        raise ValueError(f"{path} cannot be written: there is no folder {folder}.")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{path} cannot be written: writing in {folder} is not allowed.")
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     """A file to write that appears under `path` complete or not at all, whatever happens meanwhile.
@@ -125,6 +139,8 @@ def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())  # else a power cut could leave the new name with no content
         os.replace(temporary, path)
+    except OSError as error:  # nobody knows the name of the temporary file
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -155,9 +171,25 @@ def save_png(
 
 
 def _chunk(path: str | Path, key: str) -> str | None:
-    with Image.open(path) as image:
+    with images.open_image(path) as image:
         # our own chunks precede the pixels; `text` would decode these to look behind them, where other programs may have moved ours
         return image.info.get(key) or getattr(image, "text", {}).get(key)
+
+
+def _parsed(text: str, path: str | Path) -> dict[str, Any]:
+    """The JSON object in text. ValueError names the file when it is anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{Path(path).name} holds no recipe: {error}.") from None
+    if not isinstance(found, dict) or not _shallow(found, DEPTH):
+        raise ValueError(f"{Path(path).name} holds no recipe.")
+    return found
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_shallow(part, levels - 1) for part in inner)
 
 
 def read_png(path: str | Path, key: str = KEY) -> dict[str, Any]:
@@ -165,7 +197,14 @@ def read_png(path: str | Path, key: str = KEY) -> dict[str, Any]:
     text = _chunk(path, key)
     if text is None:
         raise ValueError(f"{Path(path).name} carries no recipe; only PNGs written by this project do.")
-    return json.loads(text)
+    return _parsed(text, path)
+
+
+def is_whole(path: str | Path) -> bool:
+    """Whether the PNG has its last chunk: a copy or a file system may have cut it off."""
+    with open(path, "rb") as file:
+        file.seek(-len(END), os.SEEK_END)
+        return file.read() == END
 
 
 def read_input(path: str | Path) -> Tensor:
@@ -173,16 +212,31 @@ def read_input(path: str | Path) -> Tensor:
     text = _chunk(path, INPUT)
     if text is None:
         raise ValueError(f"{Path(path).name} does not carry the picture that was restored; give that too.")
-    with Image.open(io.BytesIO(base64.b64decode(text))) as picture:
+    try:
+        content = io.BytesIO(base64.b64decode(text))
+    except ValueError as error:
+        raise ValueError(f"The picture that {Path(path).name} carries is damaged: {error}.") from None
+    with images.open_image(content) as picture:
         return images.read_image(picture)
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The recipe in a PNG of ours or in a JSON file. ValueError, one sentence, when there is none."""
+    """The recipe in a PNG of ours or in a JSON file, its KINDS checked. ValueError, one sentence, when there is none."""
     try:
-        recipe = json.loads(Path(path).read_text()) if Path(path).suffix == ".json" else read_png(path)
-    except (OSError, SyntaxError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        recipe = _parsed(Path(path).read_text(), path) if Path(path).suffix == ".json" else read_png(path)
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{Path(path).name} holds no recipe: {error}.") from None
-    if not isinstance(recipe, dict) or not recipe.keys() >= KEYS:
+    if not recipe.keys() >= KINDS.keys():
         raise ValueError(f"{Path(path).name} holds no recipe.")
+    check_seed(recipe["seed"])
+    for key, kind in KINDS.items():
+        if type(recipe[key]) is not kind:
+            raise ValueError(f"{Path(path).name} holds no recipe: its {key} is {recipe[key]!r}.")
     return recipe
+
+
+def check_seed(value: Any) -> int:
+    """The value itself, an int from 0 to SEEDS-1; ValueError for anything else."""
+    if type(value) is not int or not 0 <= value < SEEDS:
+        raise ValueError(f"The seed is {value!r}; it must be a whole number from 0 to {SEEDS - 1}.")
+    return value

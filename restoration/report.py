@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
@@ -21,6 +22,7 @@ RESULT = "result"
 class Report:
     """Scores by picture and method. With a path they are kept there after every picture, and those already there are not computed again.
 
+    Several runs at once may share the path: each takes in what the others have added, and loses nothing.
     data: what was done to the pictures; methods: label -> what makes its figures what they are. Both must be equal whenever
     figures are added, else ValueError. Only a solver whose weights have changed since gets a row of its own beside the older one.
     """
@@ -29,25 +31,40 @@ class Report:
         """methods: those of this run, with {} for a classical one; current: the solver's among them, called "result" in the file."""
         self._path = Path(path) if path else None
         self._data = _plain(data)
-        found = self._read() if self._path and self._path.exists() else {"data": self._data, "methods": {}, "images": []}
-        _agree(self._path, "data", found["data"], self._data)
+        found = self._read()
         before = {label: _but_weights(method) for label, method in found["methods"].items()}
         for label in before.keys() & methods.keys():
             _agree(self._path, label, before[label], _plain(_but_weights(methods[label])))
         self.current = _label(found["methods"], current, methods[current])  # its row's name: the given one, or that with its weights
         methods = {self.current if label == current else label: method for label, method in methods.items()}
-        self._methods: dict[str, Any] = found["methods"] | _plain(methods)
+        self._methods: dict[str, Any] = _plain(methods)
         self._now = methods.keys()
-        self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in found["images"]}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._take_in(found)
+
+    def _take_in(self, found: Mapping[str, Any]) -> None:
+        """Add what `_read` found; ValueError where it does not agree with what is here."""
+        for label in found["methods"].keys() & self._methods.keys():
+            _agree(self._path, label, found["methods"][label], self._methods[label])
+        self._methods = found["methods"] | self._methods
+        for row in found["images"]:
+            ours = self._rows.setdefault(row["name"], {})
+            _agree(self._path, row["name"], row["source"], ours.get("source", row["source"]))
+            scalars = row.get("scalars", {}) | ours.get("scalars", {})
+            ours.update(row | ours | ({"scalars": scalars} if scalars else {}))
 
     def _read(self) -> dict[str, Any]:
-        assert self._path is not None
+        """The methods and images in the file, as of now. ValueError where its data are others."""
+        if self._path is None or not self._path.exists():
+            return {"methods": {}, "images": []}
         try:
             found = json.loads(self._path.read_text())
             images = [{key: value for key, value in row.items() if key != RESULT} for row in found["images"]]
-            return {"data": found["data"], "methods": found["methods"], "images": images}
+            data, methods = found["data"], found["methods"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{self._path} is not a file of benchmark scores; choose another --json FILE.") from None
+        _agree(self._path, "data", data, self._data)
+        return {"methods": methods, "images": images}
 
     def picture(self, name: str, source: Mapping[str, Any]) -> None:
         """Begin or go on with a picture; source: what tells whether it is still the same, such as the hash of its pixels."""
@@ -65,7 +82,8 @@ class Report:
         if scalars:
             row.setdefault("scalars", {})[label] = scalars
         if self._path:
-            with recipe.whole_file(self._path) as file:
+            with FileLock(self._path.with_name(f".{self._path.name}.lock")), recipe.whole_file(self._path) as file:
+                self._take_in(self._read())
                 file.write(json.dumps(self.as_dict(), indent=1).encode())
 
     def means(self) -> dict[str, Scores]:
@@ -151,14 +169,14 @@ def table(means: Mapping[str, Scores], published: Mapping[str, Scores]) -> str:
 
 
 def keep_picture(folder: Path, label: str, name: str, x: Tensor) -> None:
-    """x (1,3,H,W) in [0,1] as folder/label/name.png."""
+    """x (1,3,H,W) in [0,1] as folder/label/name, a PNG: a.jpg becomes a.jpg.png, for there may be an a.png too."""
     path = _kept(folder, label, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     recipe.save_png(x, path, {"method": label})
 
 
 def _kept(folder: Path, label: str, name: str) -> Path:
-    return folder / label.replace("/", "-") / f"{Path(name).stem}.png"
+    return folder / label.replace("/", "-") / (name if name.lower().endswith(".png") else f"{name}.png")
 
 
 def contact_sheet(folder: Path, labels: Iterable[str], names: list[str]) -> Path:

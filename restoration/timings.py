@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from restoration import cli, placement
+from restoration import cli, images, placement, recipe
 from restoration.degradations import LinearDegradation
 from restoration.prior import LatentPrior, load_prior
 from restoration.solvers import PRESETS
@@ -223,6 +223,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", help="file for all figures")
     args = parser.parse_args(argv)
     try:
+        if args.json:
+            recipe.check_target(args.json)
+        cli.check_least(args, side=images.MIN_SIDE, batch=1, repeats=1)
         solver, task = cli.build(args)
         known = task if isinstance(task, LinearDegradation) and not solver.blind else None
         random = args.prior in ARCHITECTURES and not args.weights

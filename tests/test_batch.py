@@ -215,6 +215,26 @@ def test_a_batch_that_is_gone_on_with(folder, prior, tmp_path):
     assert all(abs(pixels(path) - was).max() <= 1 for path, was in before.items())
 
 
+def test_old_leftovers_are_removed_and_those_of_another_run_are_not(folder, prior, tmp_path):
+    stale, fresh = (tmp_path / "out" / f".{name}{recipe.UNFINISHED}" for name in ("stale", "fresh"))
+    for path in (stale, fresh):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half a picture")
+    os.utime(stale, (time.time() - 2 * batch.STALE,) * 2)
+    assert batch.main([str(folder), str(tmp_path / "out"), "--prior", prior, *TASK]) == 0
+    assert fresh.exists() and not stale.exists()
+
+
+def test_a_result_that_was_cut_off_is_made_again(folder, prior, tmp_path, capsys):
+    arguments = [str(folder), str(tmp_path / "out"), "--prior", prior, *TASK]
+    assert batch.main(arguments) == 0
+    before, path = contents(tmp_path / "out"), tmp_path / "out" / "b.png"
+    path.write_bytes(path.read_bytes()[:-500])
+    assert batch.main([*arguments, "--seed", "1"]) == 2  # nothing of another run is removed
+    assert path.exists() and batch.main(arguments) == 0
+    assert contents(tmp_path / "out") == before and "2 of them before" in capsys.readouterr().out
+
+
 def test_names_of_results():
     assert batch.name_results(["x/a.jpg", "a.png"]) == {"x/a.jpg": "x/a.png", "a.png": "a.png"}
     assert batch.name_results(["a.jpg", "a.png", "b.tif"]) == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "b.tif": "b.png"}
@@ -255,8 +275,11 @@ def test_an_output_of_other_settings_is_left_alone(folder, prior, tmp_path, caps
     assert batch.main([str(folder), str(out), "--prior", prior, "--seed", "1", *TASK]) == 2
     assert "was made with other seed" in capsys.readouterr().err
     picture(out / "new.png")
-    assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 2
-    assert "was not written by this command" in capsys.readouterr().err
+    for said in (None, [1], "x"):
+        if said:
+            recipe.save_png(torch.rand(1, 3, 32, 32), out / "new.png", said)
+        assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 2
+        assert "was not written by this command" in capsys.readouterr().err
     (out / "new.png").unlink()
     assert contents(out) == before
 
@@ -317,11 +340,10 @@ def test_a_lost_process_costs_nothing_but_a_second_start(prior, tmp_path):
     assert process.wait(300) != 0, log.read_text()
     done = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
     assert 6 <= len(done) < 30
-    (out / "0" / f".stale{recipe.UNFINISHED}").write_bytes(b"half a picture")
 
     process = launch([str(tmp_path / "in"), str(out), *options], log)
     assert process.wait(300) == 0, log.read_text()
-    assert contents(out) == contents(whole)
+    assert {name: content for name, content in contents(out).items() if not name.endswith(recipe.UNFINISHED)} == contents(whole)
     assert all(p.stat().st_mtime_ns == when for p, when in done.items())  # only the missing ones were made
     said = [line for line in log.read_text().splitlines() if "pictures restored" in line]
     assert len(said) == 1 and said[0].startswith(f"30 of 30 pictures restored, {len(done)} of them before")

@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import torch.nn.functional as F
 from PIL import Image
 
 from restoration import benchmark, recipe
 from restoration.checkpoints import Checkpoint
+from restoration.images import read_image
 from restoration.published import PUBLISHED
-from restoration.report import CELL, table
+from restoration.report import CELL, Report, keep_picture, table
 
 
 @pytest.fixture
@@ -138,6 +140,60 @@ def test_pairs_go_by_name(clean, tmp_path, photo, capsys):
     assert "1 of 2 clean pictures have not exactly one of the same name in" in capsys.readouterr().err
 
 
+def test_pairs_are_cropped_alike(photo):
+    clean = photo[..., :92, :]
+    y = F.avg_pool2d(clean, 4)  # 23×24: the centre of an odd side is half a pixel off
+    small, large = benchmark.crop_pair(y, clean, 64, 4)
+    assert small.shape[-2:] == (16, 16) and large.shape[-2:] == (64, 64) and torch.allclose(F.avg_pool2d(large, 4), small, atol=1e-6)
+    assert all(map(torch.equal, benchmark.crop_pair(y, clean, 10**6, 4), (y, clean)))
+    with pytest.raises(ValueError, match="The clean picture is 96×92, the degraded one 24×23: not 2 times smaller"):
+        benchmark.crop_pair(y, clean, 64, 2)
+
+
+def test_pairs_with_a_crop(clean, tmp_path, capsys):
+    options = ["--input", str(clean), "--target", str(clean), "--solver", "ld-rps", "--set", "steps=2", "--json", str(tmp_path / "s.json")]
+    assert benchmark.main([*options, "--crop", "48"]) == 0
+    assert benchmark.main([*options, "--crop", "64"]) == 2 and "with other crop" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--crop", "--limit", "--enlarge"])
+def test_counts_have_a_least_value(clean, capsys, option):
+    assert benchmark.main(arguments(clean, option, "0")) == 2
+    assert f"error: {option} is 0; it must be at least 1" in capsys.readouterr().err
+
+
+def test_two_runs_at_once_lose_nothing(tmp_path):
+    path, data = tmp_path / "s.json", {"crop": 64}
+    one, two = (Report(str(path), data, {"input": {}, name: {"seed": 0}}, name) for name in ("one", "two"))
+    for report in (one, two):
+        report.picture("a.png", {"clean": "x"})
+        if not report.has("a.png", "input"):
+            report.add("a.png", "input", {"PSNR": 20.0}, {})
+        report.add("a.png", report.current, {"PSNR": 30.0}, {"residual": 1.0})
+    one.picture("b.png", {"clean": "y"})
+    one.add("b.png", "one", {"PSNR": 31.0}, {})
+    found = json.loads(path.read_text())
+    assert found["methods"].keys() == {"input", "one", "two"} and found["rows"].keys() == {"input", "one", "two"}
+    assert found["images"][0].keys() >= {"input", "one", "two"} and found["images"][0]["scalars"].keys() == {"one", "two"}
+    assert [row["name"] for row in found["images"]] == ["a.png", "b.png"]
+    with pytest.raises(ValueError, match=r"holds b\.png with other clean"):
+        two.picture("b.png", {"clean": "z"})
+        two.add("b.png", "two", {"PSNR": 31.0}, {})
+
+
+def test_a_broken_picture_is_named_and_stops_nothing(clean, capsys):
+    (clean / "broken.png").write_bytes(b"nonsense")
+    (clean / "._a.png").write_bytes(b"a Mac's")
+    assert benchmark.main(arguments(clean)) == 0
+    said = capsys.readouterr()
+    assert "broken.png: broken.png is not a picture" in said.err and "._a.png" not in said.err and "Means over 2 pictures" in said.out
+    assert benchmark.main(["--clean", str(clean), "--task", "kernel-deblur"]) == 2  # not the pictures' fault: said once
+    assert capsys.readouterr().err.count("needs a blur kernel") == 1
+    for name in "ab":
+        (clean / f"{name}.png").unlink()
+    assert benchmark.main(arguments(clean)) == 2 and "None of the 1 pictures in" in capsys.readouterr().err
+
+
 def test_a_blind_solver(tmp_path, photo, capsys):
     for name, picture in {"clean": photo, "small": F.avg_pool2d(photo, 4)}.items():
         (tmp_path / name).mkdir()
@@ -163,6 +219,12 @@ def test_the_contact_sheet(clean, tmp_path):
     with Image.open(folder / "sheet.png") as sheet:
         assert sheet.width == 5 * CELL
     assert (folder / "two-steps" / "b.png").exists() and "two/steps" in figures(clean)["rows"]
+
+
+def test_kept_pictures_of_one_stem_are_two(tmp_path):
+    for name, value in {"a.jpg": 0.0, "a.png": 1.0}.items():
+        keep_picture(tmp_path, "x/y", name, torch.full((1, 3, 16, 16), value))
+    assert {path.name: read_image(path).mean().item() for path in (tmp_path / "x-y").iterdir()} == {"a.jpg.png": 0, "a.png": 1}
 
 
 def test_published_rows_are_marked():

@@ -3,10 +3,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from restoration import recipe
 from restoration.__main__ import main
+from restoration.batch import main as batch
 from restoration.benchmark import main as benchmark
+from restoration.cli import parse_settings
 from restoration.prior import load_prior
+from restoration.timings import main as timings
 
 
 def test_a_picture_is_restored_and_repeats(tmp_path, photo, capsys):
@@ -40,6 +45,46 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert main(["--recipe", str(tmp_path / "x.png"), "-o", str(tmp_path / "o.png")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 4 and all(line.startswith("error: ") for line in lines)
+
+
+@pytest.mark.parametrize("more", [["--set", "steps=2.5"], ["--seed", "99999999999999999999"], ["--seed", "-1"]])
+def test_bad_options_are_one_sentence_of_every_command(tmp_path, photo, capsys, more):
+    (tmp_path / "in").mkdir()
+    recipe.save_png(photo, tmp_path / "in" / "in.png", {})
+    options = ["--task", "denoise", *more]
+    for command, arguments in {
+        main: [str(tmp_path / "in" / "in.png"), "-o", str(tmp_path / "o.png")],
+        batch: [str(tmp_path / "in"), str(tmp_path / "out")],
+        benchmark: ["--clean", str(tmp_path / "in")],
+    }.items():
+        assert command([*arguments, *options]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: ") and "whole number" in lines[0]
+
+
+def test_settings_by_name():
+    assert parse_settings(["steps=3", "std=1e-1", "start=noise", "prompt=2024", "mask=1"]) == {
+        "steps": 3, "std": 0.1, "start": "noise", "prompt": "2024", "mask": "1"
+    }  # fmt: skip
+
+
+def test_where_nothing_can_be_written_nothing_is_computed(tmp_path, photo, capsys, monkeypatch):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "file").touch()
+    recipe.save_png(photo, tmp_path / "in" / "in.png", {})
+    monkeypatch.setattr("restoration.benchmark.restore", None)
+    monkeypatch.setattr("restoration.run.restore", None)
+    one, many = [str(tmp_path / "in" / "in.png"), "--task", "denoise"], ["--clean", str(tmp_path / "in"), "--task", "denoise"]
+    for command, arguments, words in (
+        (main, [*one, "-o", str(tmp_path / "nowhere" / "x.png")], "there is no folder"),
+        (main, [*one, "-o", str(tmp_path / "in")], "is a folder"),
+        (benchmark, [*many, "--json", str(tmp_path / "nowhere" / "x.json")], "there is no folder"),
+        (benchmark, [*many, "--pictures", str(tmp_path / "file")], "File exists"),
+        (timings, ["--json", str(tmp_path / "in")], "is a folder"),
+    ):
+        assert command(arguments) == 2
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("error: ") and words in error and recipe.UNFINISHED not in error and "\n" not in error
 
 
 def test_blind_solvers_need_no_task(tmp_path, photo, capsys):

@@ -74,6 +74,23 @@ def test_refusals(tmp_path):
         Inpaint(mask=str(tmp_path / "mask.png")).forward(torch.rand(1, 3, 32, 32))
 
 
+@pytest.mark.parametrize(
+    ("task", "knobs", "words"),
+    [
+        ("deblur", {"size": 3.5}, "size is 3.5; it must be a whole number"),
+        ("deblur", {"std": True}, "std is True; it must be a number"),
+        ("deblur", {"std": "wide"}, "std is 'wide'; it must be a number"),
+        ("deblur", {"std": float("nan")}, "std is nan; it must lie between"),
+        ("super-resolution", {"scale": 2.0}, "scale is 2.0; it must be a whole number"),
+        ("motion-deblur", {"path": True}, "path is True; it must be a whole number"),
+        ("inpaint", {"mask": ["a.png"]}, "mask is .'a.png'.; it must be text"),
+    ],
+)
+def test_knobs_are_of_their_kind(task, knobs, words):
+    with pytest.raises(ValueError, match=words):
+        TASKS[task](**knobs)
+
+
 def test_noise_is_seeded():
     x, task = torch.rand(1, 3, 32, 32), TASKS["denoise"]()
     first, again, other = (task.degrade(x, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))

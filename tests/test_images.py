@@ -30,6 +30,39 @@ def test_heic_is_named(tmp_path):
         read_image(tmp_path / "x.heic")
 
 
+@pytest.mark.parametrize("kind", ["eps", "dds", "jp2", "pcx", "tga", "ico", "ppm"])
+def test_no_other_format_is_decoded(tmp_path, kind):
+    save(tmp_path, Image.new("RGB", (32, 32)), f"x.{kind}")
+    path = (tmp_path / f"x.{kind}").rename(tmp_path / "x.png")
+    with pytest.raises(ValueError, match=r"x\.png is not a picture that can be read here; PNG, JPEG, WebP, BMP, GIF or TIFF are accepted"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_broken_files_are_one_sentence(tmp_path, kind):
+    """Bytes changed at random: Pillow answers with errors of ten kinds."""
+    buffer, random, path = io.BytesIO(), np.random.default_rng(0), tmp_path / "x"
+    Image.fromarray(random.integers(0, 255, (40, 40, 3), np.uint8)).save(buffer, kind)
+    for _ in range(100):
+        content = np.frombuffer(buffer.getvalue(), np.uint8).copy()
+        content[random.integers(0, min(len(content), 120), 4)] = random.integers(0, 255, 4)
+        path.write_bytes(content[: random.integers(20, 2 * len(content))].tobytes())
+        try:
+            read_image(path, 1)
+            images.read_alpha(path, 1)
+        except ValueError as error:
+            assert str(error).endswith(".") and "\n" not in str(error) and "raw mode" not in str(error)
+
+
+def test_the_size_is_known_from_the_header(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path, Image.new("RGB", (4032, 3024)), "large.jpg", exif=exif)
+    assert images.size_read(path) == (1732, 2309) and read_image(path, 1).shape[-2:] == (2309, 1732)
+    with pytest.raises(ValueError, match="8×8"):
+        images.size_read(save(tmp_path, Image.new("RGB", (8, 8)), "small.png"))
+
+
 def test_truncated(tmp_path):
     buffer = io.BytesIO()
     Image.effect_noise((64, 64), 50).convert("RGB").save(buffer, "PNG")
@@ -58,6 +91,16 @@ def test_alpha_over_white(tmp_path):
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     x = read_image(save(tmp_path, Image.fromarray(np.full((16, 16), 32768, np.uint16)), "a.png"))
     assert abs(x.mean().item() - 0.5) < 0.01
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(tmp_path, value):
+    values = np.full((16, 16), 0.5, np.float32)
+    path = save(tmp_path, Image.fromarray(values), "a.tif")
+    assert images.how_read(path) == "16×16 pixels, floating point scaled to 8 bits" and abs(read_image(path).mean() - 0.5) < 0.01
+    values[3, 3] = value
+    with pytest.raises(ValueError, match="infinite or not numbers"):
+        read_image(save(tmp_path, Image.fromarray(values), "a.tif"))
 
 
 def test_exif_rotation(tmp_path):

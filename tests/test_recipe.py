@@ -116,9 +116,50 @@ def test_recipes_are_read_from_pictures_and_json(tmp_path):
     assert recipe.read_png(tmp_path / "a.png", recipe.SCORES) == {"PSNR": 30.0}
     (tmp_path / "b.json").write_text("[1]")
     (tmp_path / "c.json").write_text("{")
-    for name in ("b.json", "c.json", "nowhere.png"):
+    for name in ("b.json", "c.json", "nowhere.json"):
         with pytest.raises(ValueError, match=f"{name} holds no recipe"):
             recipe.read(tmp_path / name)
+    with pytest.raises(ValueError, match=r"nowhere\.png cannot be opened"):
+        recipe.read(tmp_path / "nowhere.png")
+
+
+def test_a_picture_that_is_a_bomb_is_one_sentence(tmp_path):
+    Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
+    for read in (recipe.read, recipe.read_input):
+        with pytest.raises(ValueError, match=r"bomb\.png has far more than the 67 megapixels"):
+            read(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"seed": None}, "The seed is None; it must be a whole number from 0 to 9223372036854775807"),
+        ({"seed": "x"}, "The seed is 'x'"),
+        ({"seed": True}, "The seed is True"),
+        ({"seed": -1}, "The seed is -1"),
+        ({"seed": 2**63}, "The seed is 9223372036854775808"),
+        ({"prior": ["a"]}, "holds no recipe: its prior is .'a'."),
+        ({"settings": []}, "holds no recipe: its settings is"),
+        ({"degradation": None}, "holds no recipe: its degradation is None"),
+        ({"solver": 3}, "holds no recipe: its solver is 3"),
+        ({"task": {}}, "holds no recipe: its task is"),
+        ({"periodic": "no"}, "holds no recipe: its periodic is 'no'"),
+        ({"versions": [[[[[[]]]]]]}, "holds no recipe"),
+    ],
+)
+def test_what_a_recipe_says_is_of_its_kind(tmp_path, wrong, words):
+    said = {"solver": "reld", "settings": {}, "task": "denoise", "degradation": {}, "periodic": False, "prior": "embedded", "seed": 0}
+    (tmp_path / "a.json").write_text(json.dumps(said | wrong))
+    recipe.save_png(torch.rand(1, 3, 16, 16), tmp_path / "a.png", said | wrong)
+    for name in ("a.json", "a.png"):
+        with pytest.raises(ValueError, match=words):
+            recipe.read(tmp_path / name)
+
+
+def test_absurd_nesting_is_one_sentence(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"a\.json holds no recipe"):
+        recipe.read(tmp_path / "a.json")
 
 
 def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
@@ -129,6 +170,6 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.png"):
         recipe.save_png(torch.ones(1, 3, 16, 16), path, {"seed": 1})
     assert recipe.read_png(path) == {"seed": 0} and [p.name for p in tmp_path.iterdir()] == ["a.png"]
