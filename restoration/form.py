@@ -20,6 +20,7 @@ from restoration import images
 from restoration.checkpoints import PRIORS
 from restoration.corruptions import CAMERAS, CORRUPTIONS, make_damage
 from restoration.degradations import FILES, TASKS, LinearDegradation
+from restoration.recipe import check_seed
 from restoration.run import synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
@@ -83,7 +84,7 @@ def asked_for(method: str, values: Values) -> tuple[Solver, LinearDegradation | 
 def job(method: str, values: Values) -> Job:
     """The run that the values describe, its picture read and, where it is clean, degraded. ValueError for bad input."""
     solver, degradation, enlarged = asked_for(method, values)
-    seed = int(values["seed"] or 0)
+    seed = whole_seed(values["seed"])
     y, reference = images.read_image(values["photo"], enlarged), None
     synthetic = values["mode"] == CLEAN
     if synthetic:
@@ -94,11 +95,18 @@ def job(method: str, values: Values) -> Job:
     return Job(y, solver, degradation, reference, seed, synthetic, images.read_alpha(values["photo"], enlarged))
 
 
+def whole_seed(value: Any) -> int:
+    """The seed that a number box holds: whole, though perhaps as a float, or 0 where it is empty. ValueError for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return check_seed(0 if value is None else value)
+
+
 def parse_settings(text: str) -> dict[str, Any]:
     """The settings of a JSON object; ValueError for anything else, and for paths of files."""
     try:
         settings = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"The settings are not JSON: {error}.") from None
     if not isinstance(settings, dict) or FILES & settings.keys():
         raise ValueError('The settings must be a JSON object such as {"noise_std": 25}, without files.')
@@ -140,7 +148,7 @@ def to_query(method: str, values: Values) -> str:
     if not example or values["mode"] != CLEAN:
         return ""
     task, usual = values["task"], opening_values(method) | preset_values(method, values["preset"])
-    query = {"method": method, "image": example, "task": task, "preset": values["preset"], "seed": int(values["seed"] or 0)}
+    query = {"method": method, "image": example, "task": task, "preset": values["preset"], "seed": whole_seed(values["seed"])}
     query |= {"prior": values["prior"]} if values["prior"] != usual["prior"] else {}
     changed = {name: values[key, name] for key, name in _own(usual, method, task) if values[key, name] != usual[key, name]}
     if FILES & {name for name, value in changed.items() if value}:
@@ -159,12 +167,12 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
     values = opening_values(method) | preset_values(method, preset) | {"photo": str(EXAMPLES / example), "task": task}
     values["prior"] = known_prior(query.get("prior", values["prior"]))
     try:
-        values["seed"] = int(query.get("seed", 0))
+        values["seed"] = check_seed(int(query.get("seed", 0)))
         for key, name in _own(values, method, task):
             if name in query and name not in FILES:
                 values[key, name] = type(values[key, name])(query[name])
     except ValueError as error:
-        raise ValueError(f"The link carries a value that is not a number: {error}.") from None
+        raise ValueError(f"The link carries a value that cannot be used: {str(error).rstrip('.')}.") from None
     asked_for(method, values)
     return method, values
 

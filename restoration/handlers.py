@@ -204,7 +204,7 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
     with one_sentence():
         said, y = recipe.read(file), recipe.read_input(file)
-        job = form.Job(y, *recipe.parts(said), None, int(said["seed"]), bool(said["periodic"]))
+        job = form.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"])
         prior = load_prior(form.known_prior(said["prior"]), DEVICE)
         if note := recipe.other_weights(said, recipe.weights(job.solver, prior.name, prior.weights)):
             gr.Warning(note)
@@ -268,8 +268,7 @@ def seconds_needed(method: str, values: Values) -> float:
     """The estimate for the values of a tab; of a minute where they describe no run yet."""
     try:
         solver, degradation, enlarged = form.asked_for(method, values)
-        with Image.open(values["photo"]) as photo:
-            width, height = images.fitted(*photo.size, enlarged)
+        width, height = images.size_read(values["photo"], enlarged)
         shrink = solver.factor(degradation) // enlarged
         return estimate_seconds(solver, degradation, height // shrink, width // shrink)
     except (ValueError, OSError, AttributeError, TypeError):
@@ -282,9 +281,13 @@ def gpu_seconds(estimate: float) -> int:
 
 
 def forecast(method: str, values: Values) -> str:
-    """What the page says before a run: how the picture is read and how long it will take."""
+    """What the page says before a run: how the picture is read and how long it will take, or why it is refused."""
     if not values["photo"]:
         return "&nbsp;"
+    try:
+        images.size_read(values["photo"], form.asked_for(method, values)[2])
+    except ValueError as error:
+        return html.escape(str(error))
     seconds = max(1, seconds_needed(method, values))
     words = f"About {seconds:.0f} s once the model is loaded"
     words += f", {gpu_seconds(seconds)} s of your GPU quota" if ZERO_GPU else ""
@@ -394,7 +397,7 @@ def given(photo: str | None) -> str:
     return photo
 
 
-def restored(method: str, photo: str | None, task: str, preset: str, settings: str, seed: int) -> tuple[str, str]:
+def restored(method: str, photo: str | None, task: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
     """(PNG, JSON with scores, seconds, recipe and how the photo was read) of one run on an already degraded picture."""
     if preset not in PRESETS[method] or task not in DAMAGES[method]:
         raise gr.Error(f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {', '.join(DAMAGES[method])}.", print_exception=False)
@@ -417,7 +420,7 @@ def restore_reld(photo: str, task: str, preset: str, settings: str, seed: float)
     settings: JSON object of numbers, for instance {"noise_std": 25} (in 1/255) or {"scale": 2}. seed: a whole number.
     Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
-    return restored("reld", photo, task, preset, settings, int(seed))
+    return restored("reld", photo, task, preset, settings, seed)
 
 
 def restore_latentindigo(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
@@ -426,7 +429,7 @@ def restore_latentindigo(photo: str, preset: str, settings: str, seed: float) ->
     photo: the damaged picture. preset: fast, pixel, bold or "from noise". settings: JSON object, for instance {"scale": 4}. seed: a whole number.
     Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
-    return restored("latent-indigo", photo, DAMAGES["latent-indigo"][0], preset, settings, int(seed))
+    return restored("latent-indigo", photo, DAMAGES["latent-indigo"][0], preset, settings, seed)
 
 
 def restore_ldrps(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
@@ -436,7 +439,7 @@ def restore_ldrps(photo: str, preset: str, settings: str, seed: float) -> tuple[
     {"prompt": "a red boat on a lake"}. seed: a whole number.
     Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
-    return restored("ld-rps", photo, DAMAGES["ld-rps"][0], preset, settings, int(seed))
+    return restored("ld-rps", photo, DAMAGES["ld-rps"][0], preset, settings, seed)
 
 
 def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
@@ -448,7 +451,7 @@ def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
     with one_sentence():
         made = make_damage(damage, form.parse_settings(settings), 1)
         factor = getattr(made, "factor", 1)
-        y, _ = synthesise(images.read_image(given(photo)), made, factor, int(seed))
+        y, _ = synthesise(images.read_image(given(photo)), made, factor, form.whole_seed(seed))
         return as_file(y)
 
 

@@ -109,7 +109,7 @@ def parts(recipe: Mapping[str, Any], **files: str) -> tuple[Solver, LinearDegrad
         values = recipe["degradation"] | files
         for name in FILES & values.keys() - files.keys():
             if values[name]:  # also no path that somebody wrote into a recipe is ever opened
-                raise ValueError(f"The recipe needs its {name} again: give the file, whose hash is {values[name]}.")
+                raise ValueError(f"The recipe needs its {name} again: on the command line, --set {name}=FILE, the one whose hash is {values[name]}.")
         return solver, None if recipe["task"] == BLIND else TASKS[recipe["task"]](**values)
     except (KeyError, TypeError) as error:
         raise ValueError(f"The recipe is not of this version of the project: {error}.") from None

@@ -222,3 +222,17 @@ def test_the_progress_line_counts_down(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: 11.0)
     line = handlers.progress(step, 10.0)
     assert "Step 2 of 8 · a &lt; b · 3 s left" in line
+
+
+def test_what_is_refused_is_said_before_the_run(picture, tmp_path):
+    (tmp_path / "garbage.png").write_bytes(b"not a picture")
+    assert "is not a picture" in handlers.forecast("reld", filled(str(tmp_path / "garbage.png")))
+    assert "must lie between" in handlers.forecast("reld", filled(picture) | {("denoise", "noise_std"): 1e9})
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, 2**64, "x", True])
+def test_a_seed_that_is_none_is_refused(picture, seed):
+    for answer in (lambda: press(filled(picture, seed=seed)), lambda: handlers.restore_reld(picture, "denoise", "fast", "{}", seed)):
+        with pytest.raises(gr.Error, match="must be a whole number"):
+            answer()
+    assert all(press(filled(picture, seed=none))[-1][1].split("seed ")[1].startswith("0") for none in (None, 0.0))
