@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from restoration import metrics
+from restoration import checkpoints, metrics
 from restoration.corruptions import CORRUPTIONS, to_grey
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
 from restoration.fpam import FPAM, Alignment, Discriminator
 from restoration.guess import first_guess
+from restoration.placement import Placement
+from restoration.prior import build, load_prior
 from restoration.run import restore
-from restoration.solvers.ld_rps import LDRPS, PRESETS, free_run
+from restoration.solvers import ld_rps
+from restoration.solvers.ld_rps import LDRPS, PRESETS
 
 # the paper's algorithm, small enough for a tiny prior: 6 steps, 2 of them before guidance, one recurrence of 3
 SMALL = LDRPS(first=899, steps=6, guide_below=700, again=449, recurrences=1, width=8, scale=2e4, quality_below=400, text_guidance=3.0)
@@ -73,11 +79,11 @@ def test_4_the_companion_is_the_same_whatever_the_picture(text_prior, monkeypatc
         fit = Alignment.fit
         with monkeypatch.context() as patch:
             patch.setattr(Alignment, "fit", lambda self, x, guided, r=record, f=fit: r.append(x[1]) or f(self, x, guided))
-            free_run.cache_clear()
+            ld_rps._free_runs.clear()
             run(text_prior, y)
     assert len(seen[0]) == 9 and all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
     shape, passes = (1, 4, 12, 12), SMALL.passes(text_prior, NOTHING)
-    last = free_run(text_prior, seeds_of()[1], shape, (24, 24), passes, ("", 3.0), SMALL.clamp, "latent", 1.0)[8]
+    last = SMALL._free_run(text_prior, seeds_of()[1], (24, 24), passes).moment(text_prior, None, 8)
     end = ddim_step(last.z0, last.eps, text_prior.alpha_bar[0])
     assert torch.allclose(end, plain_ddim(text_prior, seeds_of()[1], shape, passes, SMALL.clamp), atol=1e-5)
 
@@ -111,7 +117,7 @@ def test_6_the_picture_acts_from_the_first_guided_step(text_prior):
 def test_7_the_order_of_pictures_changes_nothing(text_prior):
     ys = [picture(seed) for seed in range(2)]
     forth = [run(text_prior, y)[-1].image for y in ys]
-    free_run.cache_clear()
+    ld_rps._free_runs.clear()
     back = [run(text_prior, y)[-1].image for y in reversed(ys)][::-1]
     assert all(torch.equal(a, b) for a, b in zip(forth, back, strict=True))
 
@@ -153,14 +159,71 @@ def literal(prior, y, solver, seed=0):
 def test_the_economies_change_nothing(text_prior, prompt):
     # the first noise of the guided trajectory is its own seed's here and in the solver
     solver = LDRPS(**vars(SMALL) | {"prompt": prompt, "scale": 2e3})
-    free_run.cache_clear()
+    ld_rps._free_runs.clear()
     assert torch.allclose(run(text_prior, picture(), solver)[-1].image, literal(text_prior, picture(), solver), atol=2e-3)
+
+
+def failing_once(prior, verb, call):
+    """The prior, whose verb runs out of memory in one call."""
+    works, calls = getattr(prior, verb), [0]
+
+    def fails(*arguments):
+        calls[0] += 1
+        if calls[0] == call:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return works(*arguments)
+
+    setattr(prior, verb, fails)
+    return prior
+
+
+@pytest.mark.parametrize(("verb", "call"), [("denoise", 1), ("decode", 3), ("denoise", 7), ("encode", 1), ("decode", 9)])
+def test_a_failure_leaves_a_free_run_as_it_was(text_folder, verb, call):
+    priors = [load_prior.__wrapped__(text_folder, "cpu") for _ in range(2)]
+    solver = LDRPS(**vars(SMALL) | {"renoise": "image"})
+    disturbed, other = (solver._free_run(prior, 5, (24, 24), solver.passes(prior, NOTHING)) for prior in priors)
+    with pytest.raises(torch.OutOfMemoryError):
+        disturbed.moment(failing_once(priors[0], verb, call), None, 8)
+    for k in range(9):
+        assert all(torch.equal(a, b) for a, b in zip(disturbed.moment(priors[0], None, k), other.moment(priors[1], None, k), strict=True))
+
+
+def test_memory_that_runs_out_in_a_free_run_is_saved(text_folder):
+    short, tiled = (load_prior.__wrapped__(text_folder, "cpu") for _ in range(2))
+    steps = run(failing_once(short, "denoise", 3), picture())
+    assert tiled.save_memory() and short.placement == tiled.placement and "with less memory" in steps[-1].note
+    expected = run(tiled, picture())[-1].result.image
+    assert torch.equal(steps[-1].result.image, expected) and torch.equal(run(short, picture())[-1].result.image, expected)
+
+
+def test_frames_that_left_the_range_of_float16_are_not_replayed(text_folder):
+    narrow, wide = (build("text", checkpoints.check(Path(text_folder), "text"), Placement("cpu", torch.float16)) for _ in range(2))
+    for prior in (narrow, wide):
+        prior._unet.conv_in.weight *= 2e5  # float32 has room for it, and the normalisation behind it takes it back
+    steps = run(narrow, picture())
+    assert "begun again in float32" in steps[-1].note and wide.save_range()
+    assert torch.equal(steps[-1].result.image, run(wide, picture())[-1].result.image)
+
+
+def test_a_prior_that_is_let_go_is_freed(text_folder):
+    prior = load_prior.__wrapped__(text_folder, "cpu")
+    run(prior, picture())
+    kept, trace = ld_rps._free_runs[prior], weakref.ref(prior)
+    assert kept.cache_info().currsize == 2
+    del prior
+    gc.collect()
+    assert trace() is None
+
+
+def test_a_companion_needs_a_start_from_noise():
+    with pytest.raises(ValueError, match="companion=free needs start=noise"):
+        LDRPS(**PRESETS["denoise"] | {"companion": "free"})
 
 
 class Counting:
     """A prior that only counts what it is asked for."""
 
-    factor, channels, device = 8, 4, torch.device("cpu")
+    factor, channels, device, placement = 8, 4, torch.device("cpu"), Placement("cpu")
 
     def __init__(self, alpha_bar):
         self.alpha_bar, self.rows, self.decoded, self.with_graph = alpha_bar, 0, 0, 0
@@ -222,7 +285,7 @@ def test_the_economies_in_flops(text_prior, recurrences, prompt, spare_decodes, 
     solver = LDRPS(first=899, steps=18, recurrences=recurrences, prompt=prompt, width=6)  # 4 of 18 unguided and 9 again, as 100 of 450 and 225
     prior = Counting(text_prior.alpha_bar)
     y = picture(size=(16, 16))
-    free_run.cache_clear()
+    ld_rps._free_runs.clear()
     if not prompt:  # the free trajectories do not depend on the picture: a set of pictures shares them
         list(solver.restore(prior, y, None, generator=torch.Generator().manual_seed(0)))
         prior.rows = prior.decoded = prior.with_graph = 0

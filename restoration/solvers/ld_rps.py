@@ -11,8 +11,9 @@ Written from a specification of the method and of its release, which tells apart
 - Times, clipping, loss weights of low-light, dehaze and denoise: official code. Colour and the mixtures were not released: ours.
 
 Exact economies, none of which changes a result: the companion and, up to the first guided step, the main trajectory depend on the
-seed and the prompt alone and are computed once per process; the companion has no graph; nothing is decoded or encoded in vain;
-features of y are computed once; an empty prompt needs one run of the denoiser instead of two. Against the literal algorithm on Stable
+seed and the settings alone and are computed once, for all pictures of one size, until a prior is used with other settings; the companion
+has no graph; nothing is decoded or encoded in vain; features of y are computed once; an empty prompt needs one run of the denoiser
+instead of two. Against the literal algorithm on Stable
 Diffusion at 512×512 they need 1.41 (low-light, R=2, text), 2.91 (denoise, R=1) and 3.82 (dehaze, R=3) times fewer FLOPs, counted by torch.
 
 The fast presets, for the embedded prior on a CPU, are ours:
@@ -65,6 +66,7 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -76,6 +78,7 @@ from restoration.degradations import Checked, LinearDegradation, knob
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
 from restoration.fpam import Alignment, Weights, edges, grey_matrix, vgg_features
 from restoration.guess import GUESSES, Guess, first_guess
+from restoration.placement import Placement
 from restoration.prior import LatentPrior
 from restoration.solvers.base import Step
 
@@ -125,6 +128,11 @@ class LDRPS(Checked):
     colour: float = knob(1e-2, "Guidance: grey-world", low=0.0, high=1.0)
     quality_below: int = knob(100, "Brightness and grey-world act below this timestep", low=0, high=1000)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start == "picture" and self.companion == "free":
+            raise ValueError("companion=free needs start=noise: at the low level where a picture starts, the unguided sample would be noise.")
+
     @property
     def batches(self) -> bool:
         return False  # it fits networks to each picture
@@ -146,21 +154,21 @@ class LDRPS(Checked):
         alignment = Alignment(target, self._weights(), self.width, generator, matrix, _features(self.features))
         passes = self.passes(prior, guess)
         z = self._first_latent(prior, target, passes[0][0], seeds[0], generator)
-        free = [free_run(prior, seed, tuple(z.shape), size, passes, self._wording(), self.clamp, self.renoise, self.fresh_noise) for seed in seeds]
+        free = [self._free_run(prior, seed, size, passes) for seed in seeds] if self.start == "noise" else []
         total, done, finished = sum(map(len, passes)), 0, {}
         found = f"found: {guess.describe()}, " if self.guess == "auto" else ""
         for number, times in enumerate(passes):
             if number:  # recurrence: back to γT
-                z = _noise_again(prior, z, times[0], size, self.renoise, self.fresh_noise, generator)
+                z = _noise_again(prior, z, times[0], size, self.renoise, self.fresh_noise * randn(z.shape, generator, z.device))
             doubt = self._doubt(prior, guess, times[0])
             for k, (t, t_next) in enumerate(zip(times, (*times[1:], 0), strict=True)):
                 guided = t < self.guide_below and k % self.guide_every == 0 and doubt < math.inf
                 if self.start == "noise" and not number and t >= self.guide_below:
-                    z0, eps, x = free[0][done]  # not yet guided: independent of y
+                    z0, eps, x = free[0].moment(prior, text, done)  # not yet guided: independent of y
                 else:
                     z0, eps = _estimate(prior, z, t, text, self.text_guidance, self.clamp)
                     x = None
-                others = [] if self.companion == "none" else [free[1][done].x.to(z.device)]
+                others = [] if self.companion == "none" else [free[1].moment(prior, text, done).x.to(z.device)]
                 # x1 = D(ẑ0); one step of ψ on {x1, x2}; g = s ∇_{ẑ0} loss(ψ(x1), y)
                 pull, scalars, views = self._align_and_guide(prior, alignment, z0, x, others, t, size, guided, guess, doubt)
                 factor = 1.0 if self.step == "constant" else prior.alpha_bar[t_next].sqrt().float()
@@ -258,14 +266,16 @@ class LDRPS(Checked):
 
     def _first_latent(self, prior: LatentPrior, target: Tensor, t: int, seed: int, generator: torch.Generator) -> Tensor:
         if self.start == "noise":
-            sides = (-(-side // prior.factor) for side in target.shape[-2:])
-            return randn((1, prior.channels, *sides), torch.Generator().manual_seed(seed), prior.device)
+            return randn(_shape(prior, (target.shape[-2], target.shape[-1])), torch.Generator().manual_seed(seed), prior.device)
         with torch.no_grad():
             z = prior.encode(target)
         return add_noise(z, self.fresh_noise * randn(z.shape, generator, z.device), prior.alpha_bar[t])
 
-    def _wording(self) -> tuple[str, float]:
-        return self.prompt, self.text_guidance
+    def _free_run(self, prior: LatentPrior, seed: int, size: tuple[int, int], passes: Passes) -> FreeRun:
+        """The unguided trajectory of a seed under these settings; each prior keeps two, the main and the companion, as long as it lives."""
+        kept = _free_runs.setdefault(prior, functools.lru_cache(maxsize=2)(FreeRun))
+        wording = self.prompt, self.text_guidance
+        return kept(prior.placement, seed, _shape(prior, size), size, passes, wording, self.clamp, self.renoise, self.fresh_noise)
 
     def _weights(self) -> Weights:
         return Weights(**{name: getattr(self, name) for name in Weights.__dataclass_fields__})
@@ -279,45 +289,48 @@ class Moment(NamedTuple):
     x: Tensor
 
 
-class Replay:
-    """The items of an iterator by number, each computed once, when it is first asked for."""
+class FreeRun:
+    """Plain DDIM from noise of shape (1,C,h,w), with recurrences, that no picture touches: the same for every picture of a run.
 
-    def __init__(self, items: Iterator[Moment]):
-        self._items, self._seen = items, list[Moment]()
+    Each moment is computed once, when it is first asked for, by the prior that is then given; a failure leaves all as it was. The placement
+    and the wording (prompt, guidance) are part of its identity: what a network computed in float16 is not replayed in float32.
+    """
 
-    def __getitem__(self, k: int) -> Moment:
-        while len(self._seen) <= k:
-            self._seen.append(next(self._items))
-        return self._seen[k]
-
-
-@functools.lru_cache(maxsize=2)  # the main and the companion trajectory of one setting
-def free_run(
-    prior: LatentPrior,
-    seed: int,
-    shape: tuple[int, ...],
-    size: tuple[int, int],
-    passes: Passes,
-    wording: tuple[str, float],
-    clamp: float,
-    renoise: str,
-    fresh_noise: float,
-) -> Replay:
-    """Plain DDIM from noise of shape (1,C,h,w), with recurrences, that no picture touches: the same for every picture of a run."""
-
-    def moments() -> Iterator[Moment]:
+    def __init__(
+        self,
+        placement: Placement,
+        seed: int,
+        shape: tuple[int, ...],
+        size: tuple[int, int],
+        passes: Passes,
+        wording: tuple[str, float],
+        clamp: float,
+        renoise: str,
+        fresh_noise: float,
+    ):
+        self._size, self._guidance, self._clamp, self._renoise = size, wording[1], clamp, renoise
         generator = torch.Generator().manual_seed(seed)
-        text = prior.embed(wording[0])
-        z = randn(shape, generator, prior.device)
-        for number, times in enumerate(passes):
-            if number:
-                z = _noise_again(prior, z, times[0], size, renoise, fresh_noise, generator)
-            for t, t_next in zip(times, (*times[1:], 0), strict=True):
-                z0, eps = _estimate(prior, z, t, text, wording[1], clamp)
-                yield Moment(z0, eps, _decode(prior, z0, size).cpu())
-                z = ddim_step(z0, eps, prior.alpha_bar[t_next])
+        self._z, *noises = (randn(shape, generator, torch.device(placement.device)) for _ in passes)
+        self._steps = [  # (timestep, the next one, the noise that a recurrence begins with)
+            (t, t_next, noise if t == times[0] else None)
+            for times, noise in zip(passes, [None, *(fresh_noise * noise for noise in noises)], strict=True)
+            for t, t_next in zip(times, (*times[1:], 0), strict=True)
+        ]
+        self._moments: list[Moment] = []
 
-    return Replay(moments())
+    def moment(self, prior: LatentPrior, text: Tensor | None, k: int) -> Moment:
+        """The k-th step; text: the wording as the prior reads it."""
+        while len(self._moments) <= k:
+            t, t_next, noise = self._steps[len(self._moments)]
+            z = self._z if noise is None else _noise_again(prior, self._z, t, self._size, self._renoise, noise)
+            z0, eps = _estimate(prior, z, t, text, self._guidance, self._clamp)
+            moment = Moment(z0, eps, _decode(prior, z0, self._size).cpu())
+            self._z = ddim_step(z0, eps, prior.alpha_bar[t_next])  # last of what can fail
+            self._moments.append(moment)
+        return self._moments[k]
+
+
+_free_runs: weakref.WeakKeyDictionary[LatentPrior, Callable[..., FreeRun]] = weakref.WeakKeyDictionary()
 
 
 @torch.no_grad()
@@ -332,11 +345,16 @@ def _decode(prior: LatentPrior, z: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def _noise_again(prior: LatentPrior, z: Tensor, t: int, size: tuple[int, int], form: str, amount: float, generator: torch.Generator) -> Tensor:
-    """√ᾱ_t z + √(1-ᾱ_t) ε of the latent itself, or of its picture encoded anew."""
+def _noise_again(prior: LatentPrior, z: Tensor, t: int, size: tuple[int, int], form: str, noise: Tensor) -> Tensor:
+    """√ᾱ_t z + √(1-ᾱ_t) noise of the latent itself, or of its picture encoded anew."""
     if form == "image":
         z = prior.encode(prior.decode(z, size).clamp(0, 1))
-    return add_noise(z, amount * randn(z.shape, generator, z.device), prior.alpha_bar[t])
+    return add_noise(z, noise, prior.alpha_bar[t])
+
+
+def _shape(prior: LatentPrior, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Of the latent of one picture."""
+    return 1, prior.channels, -(-size[0] // prior.factor), -(-size[1] // prior.factor)
 
 
 def _falling(first: int, steps: int) -> tuple[int, ...]:
