@@ -7,6 +7,7 @@ stand-in for VGG are ours.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -110,8 +111,9 @@ def edges(x: Tensor) -> Tensor:
     return torch.cat([p * p.shape[1] ** -0.5 for p in parts], 1) * sum(p.shape[1] for p in parts) ** 0.5
 
 
+@functools.cache
 def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
-    """VGG-16 up to the ReLU of conv2_2 on ImageNet-normalised [0,1] pictures. OSError where the weights cannot be had.
+    """VGG-16 up to the ReLU of conv2_2 on ImageNet-normalised [0,1] pictures, loaded once. OSError where the weights cannot be had.
 
     file: safetensors with torchvision's names; without it the Hub's VGG_REPOSITORY is asked.
     """
