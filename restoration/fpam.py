@@ -180,7 +180,10 @@ class Alignment:
             self._features_of_y = features(y)
 
     def fit(self, pictures: Tensor, guided: bool) -> Mapping[str, float]:
-        """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes the look of y. §1.9."""
+        """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes the look of y. §1.9.
+
+        guided: whether the times of guidance have begun.
+        """
         w = self.weights
         if not (w.fit_pixel or w.fit_perceptual or w.fit_adversarial):
             return {}  # nothing to learn; Adam would turn the weight decay alone into full steps

@@ -23,7 +23,9 @@ from restoration.solvers import ld_rps
 from restoration.solvers.ld_rps import LDRPS, PRESETS
 
 # the paper's algorithm, small enough for a tiny prior: 6 steps, 2 of them before guidance, one recurrence of 3
-SMALL = LDRPS(first=899, steps=6, guide_below=700, again=449, recurrences=1, width=8, scale=2e4, quality_below=400, text_guidance=3.0)
+SMALL = LDRPS(
+    first=899, steps=6, guide_below=700, again=449, recurrences=1, width=8, scale=2e4, quality_below=400, text_guidance=3.0, features="edges"
+)  # fmt: skip
 
 NOTHING = first_guess(torch.full((1, 3, 16, 16), 0.5), "none")
 
@@ -220,6 +222,45 @@ def test_a_companion_needs_a_start_from_noise():
         LDRPS(**PRESETS["denoise"] | {"companion": "free"})
 
 
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        ("paper", (2, 80_000, 2e-3, 5e-5, 1e-2, 16, 1e-2, 100, 0.02, 0.3, 0.8, 5e-4, 4e-5)),
+        ("paper dehaze", (3, 25_000, 5e-3, 0, 1e-2, 8, 1e-3, 150, 0.2, 0.5, 0.2, 5e-4, 1e-4)),
+        ("paper denoise", (1, 40_000, 0, 0, 0, None, 0, None, 3, 0.002, 0.001, 5e-4, 1e-4)),
+    ],
+)
+def test_the_papers_presets_are_the_specifications_table(preset, expected):
+    """§2, with the patch of p×p pixels at 512 as 512/p patches a side; None where the weight is 0."""
+    solver = LDRPS(**PRESETS[preset])
+    names = ["recurrences", "scale", "perceptual", "adversarial", "brightness", "patches", "colour", "quality_below"]
+    names += ["fit_pixel", "fit_perceptual", "fit_adversarial", "fit_rate", "critic_rate"]
+    assert all(getattr(solver, name) == value for name, value in zip(names, expected, strict=True) if value is not None)
+    common = (solver.guess, solver.start, solver.first, solver.steps, solver.again, solver.guide_below, solver.step, solver.companion, solver.clamp)
+    assert common == ("none", "noise", 899, 450, 449, 700, "constant", "free", 0.995)
+    assert (solver.width, solver.psi_start, solver.features, solver.text_guidance, solver.guide_every) == (64, "random", "auto", 8, 1)
+
+
+def test_features_are_vgg_where_it_can_be_had(tiny_prior, monkeypatch):
+    def one_step(**settings):
+        solver = LDRPS(**vars(SMALL) | {"features": "auto", "steps": 1, "recurrences": 0} | settings)
+        return run(tiny_prior, picture(), solver)[0].note
+
+    def missing():
+        raise OSError("not on this machine")
+
+    monkeypatch.setattr(ld_rps, "vgg_features", lambda: lambda x: x)
+    assert one_step().startswith("perceptual losses on VGG-16, pass 0")
+    monkeypatch.setattr(ld_rps, "vgg_features", missing)
+    assert one_step().startswith("perceptual losses on edges as VGG-16 cannot be had, pass 0")
+    with pytest.raises(OSError, match="not on this machine"):
+        one_step(features="vgg")
+    assert one_step(features="vgg", perceptual=0.0, fit_perceptual=0.0).startswith("pass 0")  # not even looked for
+    for name, settings in PRESETS.items():
+        if not name.startswith("paper"):
+            assert LDRPS(**settings | {"features": "vgg"})._features()[1] == ""
+
+
 class Counting:
     """A prior that only counts what it is asked for."""
 
@@ -277,12 +318,13 @@ def stable_diffusion_flops():
 
 # the release (specification §5, §7.2): both latents and both texts always; every decode with graph and its gradient; an unused encode
 @pytest.mark.parametrize(
-    ("recurrences", "prompt", "spare_decodes", "least"),
-    [(2, "red door", 0, 1.4), (1, "", 1, 2.5), (3, "", 4, 3.5)],
+    ("preset", "prompt", "spare_decodes", "least"),
+    [("paper", "red door", 0, 1.4), ("paper denoise", "", 1, 2.5), ("paper dehaze", "", 4, 3.5)],
     ids=["low-light", "denoise", "dehaze"],
 )
-def test_the_economies_in_flops(text_prior, recurrences, prompt, spare_decodes, least):
-    solver = LDRPS(first=899, steps=18, recurrences=recurrences, prompt=prompt, width=6)  # 4 of 18 unguided and 9 again, as 100 of 450 and 225
+def test_the_economies_in_flops(text_prior, preset, prompt, spare_decodes, least):
+    # 4 of 18 steps unguided and 9 again, as 100 of 450 and 225
+    solver = LDRPS(**PRESETS[preset] | {"steps": 18, "prompt": prompt, "width": 6, "features": "edges"})
     prior = Counting(text_prior.alpha_bar)
     y = picture(size=(16, 16))
     ld_rps._free_runs.clear()

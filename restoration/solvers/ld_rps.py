@@ -8,7 +8,10 @@ Written from a specification of the method and of its release, which tells apart
 - Recurrence: `renoise="latent"` re-noises the latent (official code), `"image"` decodes and encodes first (paper).
 - Clean estimate: the proper one of z_t; the official code takes it from the next latent with the wrong coefficients (≤ 1 %).
 - Networks and optimisers are fresh for each picture; the official ones keep Adam's moments, so its results depend on the order.
-- Times, clipping, loss weights of low-light, dehaze and denoise: official code. Colour and the mixtures were not released: ours.
+- Times, clipping and the loss weights of low-light, dehaze and denoise are the official code's: presets `paper`, `paper dehaze`, `paper
+  denoise`. Colour and the mixtures were not released: only our fast presets do them.
+- Perceptual losses: on VGG-16 as in the paper where its weights are on this machine or the Hub can be asked for them; otherwise on edge
+  differences, which need none (features=auto; a step's note says which).
 
 Exact economies, none of which changes a result: the companion and, up to the first guided step, the main trajectory depend on the
 seed and the settings alone and are computed once, for all pictures of one size, until a prior is used with other settings; the companion
@@ -115,7 +118,7 @@ class LDRPS(Checked):
     companion: str = knob("free", "free: ψ also learns from an unguided sample · none", choices=("free", "none"))
     width: int = knob(64, "Width of ψ and of the discriminators", low=6, high=64)
     psi_start: str = knob("random", "ψ begins at random as in the paper, or as the guess leaves it", choices=("random", "exact"))
-    features: str = knob("edges", "Perceptual loss: VGG-16 (needs its weights) or edge differences", choices=("vgg", "edges"))
+    features: str = knob("auto", "Perceptual losses: VGG-16, edge differences, or VGG-16 where it can be had", choices=("auto", "vgg", "edges"))
     fit_pixel: float = knob(0.02, "ψ keeps pixels", low=0.0, high=10.0)
     fit_perceptual: float = knob(0.3, "ψ keeps features", low=0.0, high=10.0)
     fit_adversarial: float = knob(0.8, "ψ takes the look of the picture", low=0.0, high=10.0)
@@ -151,12 +154,13 @@ class LDRPS(Checked):
         text = prior.embed(self.prompt)
         seeds = [int(torch.randint(2**62, (), generator=generator)) for _ in range(2)]
         matrix = None if self.psi_start == "random" else grey_matrix() if guess.grey else torch.eye(3)
-        alignment = Alignment(target, self._weights(), self.width, generator, matrix, _features(self.features))
+        features, said = self._features()
+        alignment = Alignment(target, self._weights(), self.width, generator, matrix, features)
         passes = self.passes(prior, guess)
         z = self._first_latent(prior, target, passes[0][0], seeds[0], generator)
         free = [self._free_run(prior, seed, size, passes) for seed in seeds] if self.start == "noise" else []
         total, done, finished = sum(map(len, passes)), 0, {}
-        found = f"found: {guess.describe()}, " if self.guess == "auto" else ""
+        found = (f"found: {guess.describe()}, " if self.guess == "auto" else "") + said
         for number, times in enumerate(passes):
             if number:  # recurrence: back to γT
                 z = _noise_again(prior, z, times[0], size, self.renoise, self.fresh_noise * randn(z.shape, generator, z.device))
@@ -219,7 +223,7 @@ class LDRPS(Checked):
             leaf = z0.detach().requires_grad_(guided)
             x = prior.decode(leaf, size) if known is None else known.to(z0.device)
         pictures = torch.cat([x.detach(), *others])
-        scalars = dict(alignment.fit(pictures, guided))
+        scalars = dict(alignment.fit(pictures, t < self.guide_below))
         pull = torch.zeros_like(z0)
         with torch.set_grad_enabled(guided):
             if guided:
@@ -276,6 +280,17 @@ class LDRPS(Checked):
         kept = _free_runs.setdefault(prior, functools.lru_cache(maxsize=2)(FreeRun))
         wording = self.prompt, self.text_guidance
         return kept(prior.placement, seed, _shape(prior, size), size, passes, wording, self.clamp, self.renoise, self.fresh_noise)
+
+    def _features(self) -> tuple[Callable[[Tensor], Tensor], str]:
+        """What the perceptual losses compare, and which it is where it was looked for. Nothing is loaded where no such loss has weight."""
+        if self.features == "edges" or not (self.perceptual or self.fit_perceptual):
+            return edges, ""
+        try:
+            return vgg_features(), "perceptual losses on VGG-16, "
+        except Exception:  # of the network, the Hub's client, the file: whatever keeps the weights away, there is the stand-in
+            if self.features == "vgg":
+                raise
+            return edges, "perceptual losses on edges as VGG-16 cannot be had, "
 
     def _weights(self) -> Weights:
         return Weights(**{name: getattr(self, name) for name in Weights.__dataclass_fields__})
@@ -368,10 +383,6 @@ def _brightness_only(x: Tensor) -> Tensor:
     return x.detach() + (x - x.detach()).mean(1, keepdim=True)
 
 
-def _features(name: str) -> Callable[[Tensor], Tensor]:
-    return vgg_features() if name == "vgg" else edges
-
-
 # embedded prior, ours: every difference from the paper is a row of the ablation table
 FAST: dict[str, Any] = {
     "start": "picture", "fresh_noise": 0.0, "steps": 6, "recurrences": 0, "again": 1, "guide_below": 1000, "step": "line search", "scale": 1.0,
@@ -387,5 +398,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "colorize": FAST | {"guess": "grey"},
     "low-light+denoise": FAST | {"guess": "exposure"},
     "colorize+denoise": FAST | {"guess": "grey+noise"},
+    # the official code's, for Stable Diffusion on a GPU; low-light is what the defaults are
     "paper": {},
-}
+    "paper dehaze": {
+        "recurrences": 3,  # the paper's best; the script's default, 0, saves no picture
+        "scale": 25_000.0, "perceptual": 5e-3, "adversarial": 0.0, "patches": 8, "colour": 1e-3, "quality_below": 150,
+        "fit_pixel": 0.2, "fit_perceptual": 0.5, "fit_adversarial": 0.2, "critic_rate": 1e-4,
+    },
+    "paper denoise": {
+        "recurrences": 1, "scale": 40_000.0, "perceptual": 0.0, "adversarial": 0.0, "brightness": 0.0, "colour": 0.0,
+        "fit_pixel": 3.0, "fit_perceptual": 0.002, "fit_adversarial": 0.001, "critic_rate": 1e-4,
+    },
+}  # fmt: skip
