@@ -54,6 +54,7 @@ low-light in low-light (9.69 / 0.377), low-light+noise in low-light+denoise (9.0
 | N L, L: psi_start=random features=edges fit_pixel=3 fit_perceptual=0.002 fit_adversarial=0.001 critic_rate=1e-4 | 11.36 / 0.319 | | | |
 | N L companion=free | 12.35 / 0.393 | | | |
 | N L companion=free guide_below=700 step=constant scale=40000 recurrences=1 clamp=0.995 output=decoded | 11.13 / 0.169 | | | |
+| N companion=free guide_below=700 psi_start=random features=edges and the seven loss weights of preset paper | | 7.13 / 0.041 | | |
 | fresh_noise=1 (from the picture, noised anew) | 28.42 / 0.689 | | | |
 | fresh_noise=1 L | 15.69 / 0.480 | | | |
 | step=constant scale=80000 | | | | 24.20 / 0.920 |
