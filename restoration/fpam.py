@@ -7,6 +7,7 @@ stand-in for VGG are ours.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -110,8 +111,9 @@ def edges(x: Tensor) -> Tensor:
     return torch.cat([p * p.shape[1] ** -0.5 for p in parts], 1) * sum(p.shape[1] for p in parts) ** 0.5
 
 
+@functools.cache
 def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
-    """VGG-16 up to the ReLU of conv2_2 on ImageNet-normalised [0,1] pictures. OSError where the weights cannot be had.
+    """VGG-16 up to the ReLU of conv2_2 on ImageNet-normalised [0,1] pictures, loaded once. OSError where the weights cannot be had.
 
     file: safetensors with torchvision's names; without it the Hub's VGG_REPOSITORY is asked.
     """
@@ -178,7 +180,10 @@ class Alignment:
             self._features_of_y = features(y)
 
     def fit(self, pictures: Tensor, guided: bool) -> Mapping[str, float]:
-        """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes the look of y. §1.9."""
+        """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes the look of y. §1.9.
+
+        guided: whether the times of guidance have begun.
+        """
         w = self.weights
         if not (w.fit_pixel or w.fit_perceptual or w.fit_adversarial):
             return {}  # nothing to learn; Adam would turn the weight decay alone into full steps

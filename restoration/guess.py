@@ -15,14 +15,14 @@ from torch import Tensor
 from restoration.baselines import noise_level
 
 GUESSES = ("none", "exposure", "veil", "grey", "grey+noise", "auto")
-# ours, chosen on 64 pictures of the training pack that the prior never saw (`python -m restoration.benchmark` repeats it)
+# ours, chosen on the 64 photographs that the prior's training held out
 WHITE_QUANTILE = 0.995  # the share of pixels below white
 EXPOSURE_POWER = 0.9
 VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12  # of the dark channel; of the short side; of the short side
 CLEAREST = 0.9  # a veil is kept below this share of the air light, where nothing of the picture is left
 LAMP = 3.0  # white is at most this often the mean, so that one lamp does not hide that the rest is dark
 DARK_WHITE = 0.45  # auto: a picture whose white is below this is too dark
-# auto: hazy where the mean veil less a quarter of the mean saturation is above this; finds 91 % of hazy, mistakes 3 % of clean pictures
+# auto: hazy where the mean veil less a quarter of the mean saturation is above this
 HAZY_VEIL, COLOURFUL = 0.25, 0.25
 NOISE_FACTOR = 1.4  # photographs are usually reduced, which correlates their noise and hides some of it from the estimate
 TEXTURE = 4 / 255  # what the estimate finds in clean photographs without noise, on the mean

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import time
 
+import httpx
 import huggingface_hub
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from restoration import caption, hub
 from restoration.caption import CAPTIONERS, MLLM, WORDS, no_caption
@@ -72,6 +74,29 @@ def test_the_question_and_the_picture_reach_the_model(folder, photo, monkeypatch
 def test_without_weights_there_is_one_sentence_and_no_prompt(tmp_path, photo):
     text, note = MLLM(str(tmp_path))(photo)
     assert text == "" and note.startswith("No caption: ") and "\n" not in note
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore advice"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        MemoryError(),
+        SafetensorError("Error while deserializing header: MetadataIncompleteBuffer"),
+        KeyError("smolvlm"),
+        httpx.ReadTimeout("The read operation timed out"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("part", ["_load", "_answer"])
+def test_whatever_fails_is_one_sentence_and_no_prompt(folder, photo, monkeypatch, part, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(caption, part, fail)
+    text, note = MLLM(folder)(photo)
+    reason = (str(error) or "MemoryError").splitlines()[0]
+    assert text == "" and note == f"No caption: {folder} failed ({reason}); the prompt stays empty."
 
 
 @pytest.mark.parametrize("name_server", ["silent", "unknown name"])

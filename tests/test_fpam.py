@@ -109,6 +109,7 @@ def test_vgg_from_safetensors(tmp_path):
     tensors |= {f"features.{n}.bias": torch.zeros(a) for n, (a, _) in shapes.items()}
     save_file(tensors, tmp_path / "vgg.safetensors")
     features = fpam.vgg_features(str(tmp_path / "vgg.safetensors"))
+    assert fpam.vgg_features(str(tmp_path / "vgg.safetensors")) is features  # read once, not for each picture
     x = torch.rand(1, 3, 32, 32, requires_grad=True)
     out = features(x)
     assert out.shape == (1, 128, 16, 16) and out.min() >= 0
