@@ -284,7 +284,7 @@ def _load(kind: type[Any], domain: str, scale: int, prior: str, device: str) -> 
     if not (folder / "config.json").is_file():
         named = f" with the prior {prior!r}" if domain == "latent" else ""
         command = f"python -m restoration.training.inn SHARD... --domain {domain} --prior {prior or 'embedded'} --scale {scale}"
-        other = {"latent": ", or choose the pixel domain, which works with every prior", "first": ", or start from the enlarged picture"}
-        raise ValueError(f"There is no {domain} network for ×{scale}{named}: train one with `{command}`{other.get(domain, '')}.")
+        other = ", or choose the pixel domain, which works with every prior" if domain == "latent" else ""
+        raise ValueError(f"There is no {domain} network for ×{scale}{named}: train one with `{command}`{other}.")
     model = kind.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
     return model.to(device).eval().requires_grad_(False)
