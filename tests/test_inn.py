@@ -7,6 +7,7 @@ import io
 import json
 import math
 import tarfile
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 
 from restoration import realistic
 from restoration.degradations import SuperResolution
-from restoration.inn import INNS, LiftingINN, Restorer, enlarge, load_inn, load_restorer
+from restoration.inn import INNS, LiftingINN, Restorer, _load, codec_of, enlarge, load_inn, load_restorer
 from restoration.metrics import psnr
 from restoration.training import inn as training
 
@@ -114,9 +115,32 @@ def test_save_and_load(tmp_path):
     assert torch.equal(LiftingINN.from_pretrained(tmp_path)(x, gamma)[0], inn(x, gamma)[0])
 
 
-def test_an_untrained_combination_says_what_to_do():
-    with pytest.raises(ValueError, match=r"--domain latent --prior nobody --scale 4.*or choose the pixel domain"):
-        load_inn("latent", 4, "nobody")
+def test_an_untrained_combination_says_what_to_do(tiny_prior):
+    with pytest.raises(ValueError, match=r"--domain latent --prior tiny --scale 4.*or choose the pixel domain"):
+        load_inn("latent", 4, tiny_prior)
+
+
+def test_a_latent_network_serves_one_codec_whatever_the_prior_is_called(tiny_prior, embedded):
+    assert load_inn("latent", 4, SimpleNamespace(name="/home/me/embedded", device="cpu", encode=embedded.encode)).config.codec
+    tiny_prior.name = "/home/me/embedded"
+    scaled = SimpleNamespace(name="embedded", device="cpu", encode=lambda x: 0.9 * embedded.encode(x))
+    fewer = SimpleNamespace(name="embedded", device="cpu", encode=lambda x: embedded.encode(x)[:, :4])
+    for other in (tiny_prior, scaled, fewer):
+        with pytest.raises(ValueError, match="latent-embedded-x4 was trained with another codec than that of the prior"):
+            load_inn("latent", 4, other)
+    assert load_inn("pixel", 4, tiny_prior).config.codec == ()
+
+
+@pytest.mark.parametrize("harm", [float("nan"), 1e8])
+def test_a_damaged_network_is_refused(tmp_path, embedded, monkeypatch, harm):
+    inn = random_inn()
+    inn.updaters[0].leave.bias[0] = harm
+    inn.register_to_config(gain=1e9)
+    inn.save_pretrained(tmp_path / "pixel-x4")
+    monkeypatch.setattr("restoration.inn.INNS", tmp_path)
+    _load.cache_clear()
+    with pytest.raises(ValueError, match="pixel-x4 is damaged: forth and back it errs by"):
+        load_inn("pixel", 4, embedded)
 
 
 def test_enlarging_is_pillows():
@@ -179,7 +203,7 @@ def shard(tmp_path) -> str:
 
 
 @pytest.mark.parametrize("domain", ["pixel", "latent", "first"])
-def test_training_continues_where_it_stopped(tmp_path, shard, domain, capsys):
+def test_training_continues_where_it_stopped(tmp_path, shard, domain, embedded, capsys):
     common = [
         shard,
         "--domain",
@@ -207,7 +231,9 @@ def test_training_continues_where_it_stopped(tmp_path, shard, domain, capsys):
     assert train("a", 2)["step"] == 2
     assert train("a", 4)["step"] == 4
     kind, name = (Restorer, "first-x2") if domain == "first" else (LiftingINN, "latent-embedded-x2" if domain == "latent" else "pixel-x2")
-    assert kind.from_pretrained(tmp_path / "a" / name).config.scale == (1 if domain == "latent" else 2)
+    config = kind.from_pretrained(tmp_path / "a" / name).config
+    assert config.scale == (1 if domain == "latent" else 2)
+    assert domain != "latent" or tuple(config.codec) == codec_of(embedded)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
@@ -217,22 +243,22 @@ def test_the_untrained_restorer_is_the_enlargement(scale):
 
 
 @pytest.mark.parametrize("folder", sorted(INNS.glob("*-x*")), ids=lambda f: f.name)
-def test_committed_networks(folder, photo):
+def test_committed_networks(folder, photo, embedded):
     assert max(f.stat().st_size for f in folder.iterdir()) < 15e6
     domain, *_, scale = folder.name.split("-")
     if domain == "first":
         assert load_restorer(int(scale[1:]))(torch.rand(1, 3, 16, 16)).shape[-1] == 16 * int(scale[1:])
         return
-    inn = load_inn(domain, int(scale[1:]), "embedded")
+    inn = load_inn(domain, int(scale[1:]), embedded)
     x = torch.rand(1, len(inn.config.spread), 64, 64) if domain == "pixel" else torch.randn(1, 16, 32, 32) * inn.unit
     gamma = inn.embed(photo)
     assert (inn.inverse(*inn(x, gamma), gamma) - x).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_the_committed_pixel_networks_know_this_pictures_camera(photo, scale):
+def test_the_committed_pixel_networks_know_this_pictures_camera(photo, embedded, scale):
     """Better than bicubic reduction by more than the 6 dB asked, and worse once γ comes from another camera's picture."""
-    inn, generators = load_inn("pixel", scale, "embedded"), [torch.Generator().manual_seed(seed) for seed in range(8)]
+    inn, generators = load_inn("pixel", scale, embedded), [torch.Generator().manual_seed(seed) for seed in range(8)]
     cameras = [realistic.draw("light", scale, generator) for generator in generators]
     gammas = [inn.embed(camera.degrade(photo, generator)) for camera, generator in zip(cameras, generators, strict=True)]
     gains, exchanged, errors = [], [], []

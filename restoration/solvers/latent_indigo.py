@@ -126,7 +126,7 @@ class LatentINDIGO(Checked):
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·scale,w·scale), its views show the estimated camera.
 
-        ValueError where no INN has been trained for this domain, scale and prior.
+        ValueError where no INN has been trained for this domain, scale and codec of the prior.
         """
         camera = _Camera(self, prior, y)  # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
         z = prior.encode(camera.first)
@@ -183,7 +183,7 @@ class _Camera:
 
         self.solver, self.prior, self.y = solver, prior, y
         self.size = (y.shape[-2] * solver.scale, y.shape[-1] * solver.scale)
-        inn = load_inn(solver.domain, solver.scale, prior.name, str(prior.device))
+        inn = load_inn(solver.domain, solver.scale, prior)
         self.inn = copy.deepcopy(inn) if solver.refine == "full" else inn
         self.gamma = self.inn.embed(y)
         self.big = enlarge(y, solver.scale)
