@@ -317,4 +317,5 @@ def _round_trip(inn: LiftingINN) -> float:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((1, len(inn.config.spread), 32, 32), generator=generator)
     x, gamma = inn.config.offset + inn.unit * noise, inn.embed(torch.rand((1, 3, 32, 32), generator=generator))
-    return ((inn.inverse(*inn(x, gamma), gamma) - x) / inn.unit).abs().max().item()
+    coarse, details = inn(x, gamma)
+    return ((inn.inverse(coarse, details, gamma) - x) / inn.unit).abs().max().item()

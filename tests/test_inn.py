@@ -19,9 +19,16 @@ from restoration import realistic
 from restoration.degradations import SuperResolution
 from restoration.inn import INNS, LiftingINN, Restorer, _load, codec_of, enlarge, load_inn, load_restorer
 from restoration.metrics import psnr
+from restoration.training import data
 from restoration.training import inn as training
 
-SHAPES = [{"scale": 4}, {"scale": 2}, {"scale": 1}, {"scale": 1, "patch": 2, "offset": 0.0, "spread": (1.8, 0.5, 0.2, 0.05)}]
+SHAPES = [
+    {"scale": 8, "patch": 8},
+    {"scale": 4},
+    {"scale": 2},
+    {"scale": 1},
+    {"scale": 1, "patch": 2, "offset": 0.0, "spread": (1.8, 0.5, 0.2, 0.05)},
+]
 
 
 def random_inn(std: float = 0.05, **options) -> LiftingINN:
@@ -50,19 +57,20 @@ def test_round_trip(options, size, dtype, tolerance):
     assert again.shape == x.shape and (again - x).abs().max() < tolerance
 
 
-@pytest.mark.parametrize("scale", [2, 4])
-def test_swapping_the_coarse_part_is_exact(scale):
-    inn = random_inn(scale=scale)
-    x, gamma = example(inn, 32, 48)
-    y = torch.rand(2, 3, 32 // scale, 48 // scale)
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_swapping_the_coarse_part_is_exact(scale, dtype, tolerance):
+    inn = random_inn(scale=scale, patch=8)
+    x, gamma = (t.to(dtype) for t in example(inn, 32, 48))
+    inn, y = inn.to(dtype), torch.rand(2, 3, 32 // scale, 48 // scale, dtype=dtype)
     swapped, measured = inn.swap(x, y, gamma)
-    assert (inn.measure(swapped, gamma) - y).abs().max() < 1e-5
+    assert (inn.measure(swapped, gamma) - y).abs().max() < tolerance
     assert torch.equal(measured, inn.measure(x, gamma))
 
 
-@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("scale", [1, 2, 4, 8])
 def test_untrained_it_is_the_wavelet(scale):
-    inn = LiftingINN(scale=scale)
+    inn = LiftingINN(scale=scale, patch=8)
     x, gamma = example(inn, 32, 48)
     assert torch.allclose(inn.measure(x, gamma), F.avg_pool2d(x, scale), atol=1e-6)
 
@@ -202,38 +210,81 @@ def shard(tmp_path) -> str:
     return str(tmp_path / "photos.tar")
 
 
+def options(shard: str, domain: str, *more: str) -> list[str]:
+    """The smallest training there is."""
+    sizes = {"scale": 2, "holdout": 2, "batch": 2, "crop": 32, "width": 8, "cells": 1, "pairs": 1}
+    return [shard, "--domain", domain, *(word for name, size in sizes.items() for word in (f"--{name}", str(size))), *more]
+
+
 @pytest.mark.parametrize("domain", ["pixel", "latent", "first"])
 def test_training_continues_where_it_stopped(tmp_path, shard, domain, embedded, capsys):
-    common = [
-        shard,
-        "--domain",
-        domain,
-        "--scale",
-        "2",
-        "--holdout",
-        "2",
-        "--batch",
-        "2",
-        "--crop",
-        "32",
-        "--width",
-        "8",
-        "--cells",
-        "1",
-        "--pairs",
-        "1",
-    ]
-
     def train(name: str, steps: int) -> dict:
-        training.main([*common, "--out", str(tmp_path / name), "--checkpoint", str(tmp_path / f"{name}.pt"), "--steps", str(steps)])
+        files = ["--out", str(tmp_path / name), "--checkpoint", str(tmp_path / f"{name}.pt")]
+        training.main(options(shard, domain, *files, "--steps", str(steps)))
         return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
 
     assert train("a", 2)["step"] == 2
-    assert train("a", 4)["step"] == 4
+    begun = torch.load(tmp_path / "a.pt")["model"]
+    assert train("a", 4) == train("undisturbed", 4)
+    # so early the rate still warms up, whatever --steps is
+    states = [torch.load(tmp_path / f"{name}.pt") for name in ("a", "undisturbed")]
+    for part in ("model", "average"):
+        assert all(torch.equal(value, states[1][part][name]) for name, value in states[0][part].items())
+    assert not all(torch.equal(value, states[0]["model"][name]) for name, value in begun.items())
     kind, name = (Restorer, "first-x2") if domain == "first" else (LiftingINN, "latent-embedded-x2" if domain == "latent" else "pixel-x2")
     config = kind.from_pretrained(tmp_path / "a" / name).config
     assert config.scale == (1 if domain == "latent" else 2)
     assert domain != "latent" or tuple(config.codec) == codec_of(embedded)
+
+
+@pytest.fixture
+def set_up(tmp_path, shard, monkeypatch):
+    """(domain, *options) -> (untrained model, loss, evaluate), as the command hands them to the loop."""
+
+    def build(domain: str, *more: str) -> tuple:
+        seen: list = []
+        monkeypatch.setattr("restoration.training.loop.train", lambda *arguments: seen.extend(arguments))
+        training.main(options(shard, domain, "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), *more))
+        return tuple(seen[:3])
+
+    return build
+
+
+@pytest.mark.parametrize("domain", ["pixel", "latent"])
+def test_every_loss_teaches_its_part(set_up, domain):
+    """At the start only the swap reaches the predictors, whose outputs the forward model does not see yet, and only gratings reach T."""
+
+    def slopes(weight: str) -> list[float]:
+        model, loss, _ = set_up(domain, "--swap", weight)
+        loss(model, 0).backward()
+        parts = (model.updaters[0].leave, model.predictors[0].leave, model.encoder.transfer)
+        return [part.weight.grad.abs().sum().item() for part in parts]
+
+    forward, predict, transfer = slopes("0")
+    assert forward > 0 and predict == 0 and transfer > 0
+    swapped = slopes("1")
+    assert swapped[1] > 0 and swapped[2] == pytest.approx(transfer, rel=1e-3)
+    model, loss, _ = set_up("first")
+    loss(model, 0).backward()
+    assert model.leave.weight.grad.abs().sum() > 0
+
+
+def test_what_training_reports_is_measured_on_the_right_pictures(set_up, shard):
+    """Of the untrained network, which is the mean of blocks, on the photographs held out and cameras drawn with seed 0."""
+    model, _, evaluate = set_up("pixel")
+    x = (data.centre_crops(data.load_photographs([shard])[-2:], 192) + 1) / 2
+    generator = torch.Generator().manual_seed(0)
+    cameras = [realistic.draw("light", 2, generator) for _ in x]
+    y = torch.cat([camera.degrade(row, generator) for camera, row in zip(cameras, x.split(1), strict=True)])
+    clean = torch.cat([camera.forward(row) for camera, row in zip(cameras, x.split(1), strict=True)])
+    mean, reduced = F.avg_pool2d(x, 2), F.interpolate(x, scale_factor=0.5, mode="bicubic", antialias=True)
+    expected = {"forward": (mean, clean), "forward_observed": (mean, y), "bicubic_down": (reduced, clean), "bicubic_down_observed": (reduced, y),
+                "bicubic_up": (enlarge(y, 2), x), "swap": (enlarge(y, 2) + F.interpolate(y - F.avg_pool2d(enlarge(y, 2), 2), scale_factor=2), x)}  # fmt: skip
+    figures = evaluate(model)
+    assert figures.keys() == expected.keys()
+    for name, (a, b) in expected.items():
+        decibels = [-10 * (row - other).square().mean().log10().item() for row, other in zip(a, b, strict=True)]
+        assert figures[name] == pytest.approx(sum(decibels) / 2, abs=0.01), name
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
