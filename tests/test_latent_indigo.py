@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
 
-from restoration import metrics, realistic
-from restoration.diffusion import add_noise
+from restoration import metrics, realistic, tiling
+from restoration.diffusion import add_noise, ddim_step
 from restoration.inn import LiftingINN, enlarge, load_restorer
 from restoration.run import restore
 from restoration.solvers.base import Step
@@ -62,6 +62,26 @@ def test_the_loop_aims_between_the_first_estimates_coarse_part_and_the_input(tin
     z0 = one_step(guidance="none")
     assert (latent_network.measure(z0, gamma) - aim).abs().max() > 0.1  # else there is nothing to guide to
     assert torch.allclose(one_step(fidelity_weight=weight), latent_network.swap(z0, aim, gamma)[0], atol=1e-5)
+
+
+def test_the_closed_form_is_a_gradient_step(tiny_prior, latent_network):
+    """(24) with η = 1: one step of length 1 down |z_inv - z|²/2 with z_inv held."""
+    camera = _Camera(LatentINDIGO(), tiny_prior, torch.rand(1, 3, 16, 16))
+    z = tiny_prior.encode(torch.rand(1, 3, 64, 64)).requires_grad_()
+    swapped, _ = latent_network.swap(z, camera.target, camera.gamma)
+    (slope,) = torch.autograd.grad((swapped.detach() - z).square().sum() / 2, z)
+    assert torch.allclose(camera.swap(z)[0], z - slope, atol=1e-6)
+
+
+def test_without_guidance_it_is_ddim(tiny_prior, latent_network):
+    y = torch.rand(1, 3, 16, 16)
+    levels = [tiny_prior.timestep(tiny_prior.gain * level / 255) for level in (5.0, 15**0.5, 3.0)]
+    noise = torch.randn((1, 16, 16, 16), generator=torch.Generator().manual_seed(0))
+    z_t = add_noise(tiny_prior.encode(load_restorer(4)(y)), noise, tiny_prior.alpha_bar[levels[0]])
+    for step, t, following in zip(loop(tiny_prior, y, guidance="none", steps=3), levels, [*levels[1:], levels[-1]], strict=True):
+        z0, eps = tiny_prior.denoise(z_t, t)
+        assert torch.allclose(step.latent, z0, atol=1e-5)
+        z_t = ddim_step(z0, eps, tiny_prior.alpha_bar[following])
 
 
 def test_guidance_changes_the_default_at_every_step(tiny_prior, latent_network):
@@ -201,10 +221,34 @@ def _betas(prior):
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).tolist()
 
 
-def test_any_size_in_tiles(embedded, mean_of_blocks):
-    y = torch.rand(1, 3, 21, 33)
-    image = final(embedded, y, LatentINDIGO(domain="pixel", start="enlarged", steps=2, tile=16)).image
-    assert image.shape == (1, 3, 84, 132)
+def test_any_size_in_tiles(embedded, photo, monkeypatch):
+    """A whole run in tiles: no network of the prior that is tiled sees more, and the result is that of a run without them, borders included."""
+    y = F.interpolate(photo, (21, 33), mode="area")
+    largest: dict[str, int] = {}
+
+    def watch(verb: str) -> None:
+        original = getattr(embedded, verb)
+
+        def watched(z, *more):
+            largest[verb] = max(largest.get(verb, 0), *z.shape[-2:])
+            return original(z, *more)
+
+        monkeypatch.setattr(embedded, verb, watched)
+
+    watch("denoise")
+    watch("decode")
+    images = {}
+    for tile in (16, 512):
+        largest.clear()
+        step = list(LatentINDIGO(steps=2, tile=tile).restore(embedded, y, None, generator=torch.Generator().manual_seed(0)))[-1]
+        images[tile] = step.image
+        assert largest == dict.fromkeys(("denoise", "decode"), min(tile, 33))
+    difference = images[16] - images[512]
+    assert images[16].shape == (1, 3, 84, 132) and difference.square().mean().sqrt() < 0.3 / 255
+    for length, axis in ((21, -2), (33, -1)):
+        edges = [4 * edge - 1 for first in tiling.starts(length, 16) for edge in (first, first + 16) if 0 < edge < length]
+        jumps = [image.diff(dim=axis).abs().mean([d for d in range(-4, 0) if d != axis])[edges].mean() for image in images.values()]
+        assert jumps[0] < 1.05 * jumps[1]
 
 
 def test_an_untrained_scale_or_prior_is_refused(tiny_prior):
