@@ -358,6 +358,7 @@ def test_what_training_reports_is_measured_on_the_right_pictures(set_up, shard):
         "forward_observed": (mean, y),
         "bicubic_down": (reduced, clean),
         "bicubic_down_observed": (reduced, y),
+        "noise": (clean, y),
         "bicubic_up": (big, x),
         "swap": (big + F.interpolate(y - F.avg_pool2d(big, 2), scale_factor=2), x),
     }

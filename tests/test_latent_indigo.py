@@ -41,6 +41,11 @@ def final(prior, y, solver, **options):
     return list(restore(y, solver, prior, **options))[-1].result
 
 
+def camera_of(prior, y, **settings) -> _Camera:
+    solver = LatentINDIGO(**settings)
+    return _Camera(solver, prior, y, load_restorer(solver.scale)(y))
+
+
 def loop(prior, y, **settings) -> list[Step]:
     """The solver's own loop, without what `restore` does around it."""
     return list(LatentINDIGO(**settings).restore(prior, y, None, generator=torch.Generator().manual_seed(0)))
@@ -66,19 +71,21 @@ def test_the_loop_aims_between_the_first_estimates_coarse_part_and_the_input(tin
 
 def test_the_closed_form_is_a_gradient_step(tiny_prior, latent_network):
     """(24) with η = 1: one step of length 1 down |z_inv - z|²/2 with z_inv held."""
-    camera = _Camera(LatentINDIGO(), tiny_prior, torch.rand(1, 3, 16, 16))
+    camera = camera_of(tiny_prior, torch.rand(1, 3, 16, 16))
     z = tiny_prior.encode(torch.rand(1, 3, 64, 64)).requires_grad_()
     swapped, _ = latent_network.swap(z, camera.target, camera.gamma)
     (slope,) = torch.autograd.grad((swapped.detach() - z).square().sum() / 2, z)
     assert torch.allclose(camera.swap(z)[0], z - slope, atol=1e-6)
 
 
-def test_without_guidance_it_is_ddim(tiny_prior, latent_network):
+def test_without_guidance_it_is_ddim_and_needs_no_network_of_the_cameras(tiny_prior):
     y = torch.rand(1, 3, 16, 16)
     levels = [tiny_prior.timestep(tiny_prior.gain * level / 255) for level in (5.0, 15**0.5, 3.0)]
     noise = torch.randn((1, 16, 16, 16), generator=torch.Generator().manual_seed(0))
     z_t = add_noise(tiny_prior.encode(load_restorer(4)(y)), noise, tiny_prior.alpha_bar[levels[0]])
-    for step, t, following in zip(loop(tiny_prior, y, guidance="none", steps=3), levels, [*levels[1:], levels[-1]], strict=True):
+    steps = loop(tiny_prior, y, guidance="none", steps=3)
+    assert not steps[-1].views and "found" not in steps[-1].note
+    for step, t, following in zip(steps, levels, [*levels[1:], levels[-1]], strict=True):
         z0, eps = tiny_prior.denoise(z_t, t)
         assert torch.allclose(step.latent, z0, atol=1e-5)
         z_t = ddim_step(z0, eps, tiny_prior.alpha_bar[following])
@@ -144,7 +151,7 @@ def test_guidance_by_the_true_degradation_makes_the_result_agree_with_it(embedde
 
 def test_one_full_swap_agrees_with_the_measurement(embedded, photo, mean_of_blocks):
     y = F.avg_pool2d(photo, 4)
-    camera = _Camera(LatentINDIGO(domain="pixel", fidelity_weight=1.0), embedded, y)
+    camera = camera_of(embedded, y, domain="pixel", fidelity_weight=1.0)
     z, before = camera.swap(embedded.encode(torch.full_like(photo, 0.5)))
     assert camera.swap(z)[1] < 0.05 * before
 
@@ -153,7 +160,7 @@ def test_one_full_swap_agrees_with_the_measurement(embedded, photo, mean_of_bloc
 def test_refinement_explains_this_photograph_better_and_is_forgotten(tiny_prior, latent_network, refine):
     weights = {k: v.clone() for k, v in latent_network.state_dict().items()}
     y = torch.rand(1, 3, 16, 16)
-    camera = _Camera(LatentINDIGO(start="enlarged", refine=refine), tiny_prior, y)
+    camera = camera_of(tiny_prior, y, start="enlarged", refine=refine)
     gamma = camera.gamma.clone()
     z = tiny_prior.encode(torch.rand(1, 3, 64, 64))
     before = camera.swap(z)[1]
@@ -162,11 +169,11 @@ def test_refinement_explains_this_photograph_better_and_is_forgotten(tiny_prior,
     assert camera.swap(z)[1] < before
     assert torch.equal(camera.gamma, gamma) == (refine == "full")
     assert all(torch.equal(v, weights[k]) for k, v in latent_network.state_dict().items())
-    assert torch.equal(_Camera(LatentINDIGO(start="enlarged", refine=refine), tiny_prior, y).gamma, gamma)
+    assert torch.equal(camera_of(tiny_prior, y, start="enlarged", refine=refine).gamma, gamma)
 
 
 def test_a_gradient_step_lowers_the_mismatch(tiny_prior, latent_network):
-    camera = _Camera(LatentINDIGO(guidance="gradient", fidelity_weight=1.0), tiny_prior, torch.rand(1, 3, 16, 16))
+    camera = camera_of(tiny_prior, torch.rand(1, 3, 16, 16), guidance="gradient", fidelity_weight=1.0)
     z = tiny_prior.encode(torch.rand(1, 3, 64, 64))
     z, before = camera.gradient(z)
     assert camera.gradient(z)[1] < before
@@ -184,7 +191,7 @@ def test_the_fidelity_weight_goes_from_the_clean_estimate_to_the_input(embedded,
 
 def cost_of_a_gradient(prior, domain: str, z: torch.Tensor) -> tuple[float, int]:
     """(seconds, bytes kept between the forward and the backward pass) of one guidance step of the gradient form at 512×512."""
-    camera = _Camera(LatentINDIGO(domain=domain, start="enlarged"), prior, torch.rand(1, 3, 128, 128))
+    camera = camera_of(prior, torch.rand(1, 3, 128, 128), domain=domain, start="enlarged")
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:

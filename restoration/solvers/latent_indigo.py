@@ -101,6 +101,7 @@ class LatentINDIGO(Checked):
 
     domain: str = knob("latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS)
     scale: int = knob(4, "How many times larger the result is", choices=(1, 2, 4))
+    # noise is added to √ᾱ E(enlarged y), not to zeros: at the highest level next to nothing of it is left
     start: str = knob("restoration", "First estimate: a small network's, the enlarged picture, none", choices=("restoration", "enlarged", "noise"))
     fidelity_weight: float = knob(0.0, "0: towards the clean first estimate, 1: towards the input with its noise and artefacts", low=0.0, high=1.0)
     steps: int = knob(4, "Steps of the sampler", low=1, high=100)
@@ -120,6 +121,10 @@ class LatentINDIGO(Checked):
     def factor(self, degradation: LinearDegradation | None) -> int:
         return self.scale
 
+    def size(self, y: Tensor) -> tuple[int, int]:
+        """(H,W) of the result for y (B,3,h,w)."""
+        return y.shape[-2] * self.scale, y.shape[-1] * self.scale
+
     def iterations(self, degradation: LinearDegradation | None) -> int:
         return self.steps
 
@@ -128,24 +133,29 @@ class LatentINDIGO(Checked):
 
         ValueError where no INN has been trained for this domain, scale and codec of the prior.
         """
-        camera = _Camera(self, prior, y)  # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
-        z = prior.encode(camera.first)
+        from restoration.inn import load_restorer  # loads diffusers
+
+        restored = load_restorer(self.scale, str(prior.device))(y)  # Rest(y)
+        # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
+        camera = None if self.guidance == self.refine == "none" else _Camera(self, prior, y, restored)
+        z = prior.encode(restored if self.start == "restoration" else enlarge(y, self.scale))
         start = float(prior.sigmas[-1]) / prior.gain if self.start == "noise" else self.start_level / 255
         times = [prior.timestep(prior.gain * level) for level in geometric_levels(start, min(self.end_level / 255, start), self.steps)]
         z_t = add_noise(z, _noise(z, generator), prior.alpha_bar[times[0]])
         for k, t in enumerate(times, 1):
             last = k == self.steps
             z0 = tiling.denoise(prior, z_t, t, self.tile)  # (14)
-            guided, scalars = camera.guide(z0)
+            guided, scalars = camera.guide(z0) if camera else (z0, {})
             guided = self._regularise(prior, guided, z0, t, k / self.steps, generator)
-            if self.refine != "none" and prior.sigmas[t] < REFINE_BELOW:
+            if camera and self.refine != "none" and prior.sigmas[t] < REFINE_BELOW:
                 camera.refine(guided)  # (25)
             if not last:
                 z_t = self._ddim(prior, z_t, guided, t, times[k], generator)  # (15)
-            image = camera.picture(guided) if last else None
+            image = tiling.decode(prior, guided, self.size(y), self.tile) if last else None
             scalars["level"] = float(prior.sigmas[t])
-            views = camera.views(guided) if last else {}
-            note = f"found: {camera.describe()}, noise level {255 * scalars['level']:.1f}/255"
+            views = camera.views(guided) if camera and last else {}
+            found = f"found: {camera.describe()}, " if camera else ""
+            note = f"{found}noise level {255 * scalars['level']:.1f}/255"
             yield Step(k, self.steps, guided, note, scalars, image, views)
 
     def _regularise(self, prior: LatentPrior, guided: Tensor, z0: Tensor, t: int, progress: float, generator: torch.Generator) -> Tensor:
@@ -178,18 +188,16 @@ class _Camera:
     """
 
     @torch.no_grad()
-    def __init__(self, solver: LatentINDIGO, prior: LatentPrior, y: Tensor):
-        from restoration.inn import load_inn, load_restorer  # loads diffusers
+    def __init__(self, solver: LatentINDIGO, prior: LatentPrior, y: Tensor, restored: Tensor):
+        """y (B,3,h,w) and restored = Rest(y), (B,3,h·scale,w·scale), both in [0,1]."""
+        from restoration.inn import load_inn  # loads diffusers
 
-        self.solver, self.prior, self.y = solver, prior, y
-        self.size = (y.shape[-2] * solver.scale, y.shape[-1] * solver.scale)
+        self.solver, self.prior, self.y, self.restored = solver, prior, y, restored
         inn = load_inn(solver.domain, solver.scale, prior)
         self.inn = copy.deepcopy(inn) if solver.refine == "full" else inn
         self.gamma = self.inn.embed(y)
         self.big = enlarge(y, solver.scale)
         self.observed = y if solver.domain == "pixel" else prior.encode(self.big)
-        self.restored = load_restorer(solver.scale, str(prior.device))(y)
-        self.first = self.restored if solver.start == "restoration" else self.big
         self.target = self._aim()
         self.learned = {"none": [], "gamma": [self.gamma], "full": list(self.inn.parameters())}[solver.refine]
         self.optimiser = torch.optim.Adam(self.learned, lr=REFINE_RATES[solver.refine]) if self.learned else None
@@ -202,7 +210,10 @@ class _Camera:
 
     def _represent(self, z: Tensor) -> Tensor:
         """A latent in the INN's domain: itself, or its picture (1,3,H,W)."""
-        return z if self.solver.domain == "latent" else tiling.decode(self.prior, z, self.size, self.solver.tile)
+        return z if self.solver.domain == "latent" else self._decode(z)
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return tiling.decode(self.prior, z, self.solver.size(self.y), self.solver.tile)
 
     @torch.no_grad()
     def describe(self) -> str:
@@ -253,15 +264,10 @@ class _Camera:
         self.target = self._aim()
 
     @torch.no_grad()
-    def picture(self, z: Tensor) -> Tensor:
-        """The restored picture (1,3,H,W)."""
-        return tiling.decode(self.prior, z, self.size, self.solver.tile)
-
-    @torch.no_grad()
     def views(self, z: Tensor) -> Mapping[str, Tensor]:
         """What the INN thinks the camera made of the estimate, and what it leaves unexplained, beside the measurement."""
         measured = self.inn.measure(self._represent(z), self.gamma)
-        seen, made = (self.y, measured) if self.solver.domain == "pixel" else (self.big, self.picture(measured))
+        seen, made = (self.y, measured) if self.solver.domain == "pixel" else (self.big, self._decode(measured))
         rest = 0.5 + RESIDUAL_CONTRAST * (seen - made)
         return {"What the camera did to it": made.clamp(0, 1), f"Not explained (×{RESIDUAL_CONTRAST})": rest.clamp(0, 1)}
 

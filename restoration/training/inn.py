@@ -119,6 +119,7 @@ def main(argv: list[str] | None = None) -> None:
             "bicubic_down": (represent(x, reduced)[1], target),
             "forward_observed": (model.measure(truth, gamma), observed),
             "bicubic_down_observed": (represent(x, reduced)[1], observed),
+            "noise": (target, observed),  # what no deterministic model of y can beat
             "swap": (model.swap(start, observed, gamma)[0], truth),
             "bicubic_up": (start, truth),
         }
