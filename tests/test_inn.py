@@ -390,7 +390,7 @@ def test_committed_networks(folder, photo, embedded):
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_the_committed_pixel_networks_know_this_pictures_camera(photo, embedded, scale):
-    """Better than bicubic reduction by more than the 6 dB asked, and worse once γ comes from another camera's picture."""
+    """Better than bicubic reduction by more than 6 dB against the noise-free y, and worse once γ comes from another camera's picture."""
     inn, generators = load_inn("pixel", scale, embedded), [torch.Generator().manual_seed(seed) for seed in range(8)]
     cameras = [realistic.draw("light", scale, generator) for generator in generators]
     gammas = [inn.embed(camera.degrade(photo, generator)) for camera, generator in zip(cameras, generators, strict=True)]

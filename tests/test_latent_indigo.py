@@ -207,8 +207,34 @@ def cost_of_a_gradient(prior, domain: str, z: torch.Tensor) -> tuple[float, int]
 def test_the_latent_gradient_takes_a_quarter_of_the_time_and_half_the_memory(embedded):
     z = torch.randn(1, 16, 128, 128)
     (latent_time, latent_bytes), (pixel_time, pixel_bytes) = (cost_of_a_gradient(embedded, domain, z) for domain in ("latent", "pixel"))
+    denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
     print(f"latent {latent_time:.2f} s {latent_bytes / 1e6:.0f} MB, pixel {pixel_time:.2f} s {pixel_bytes / 1e6:.0f} MB")
+    print(f"with the denoiser's {denoiser:.2f} s: {(denoiser + latent_time) / (denoiser + pixel_time):.2f}")
     assert 0 < latent_time < pixel_time / 4 and 0 < latent_bytes < pixel_bytes / 2
+
+
+def processor_time(function) -> tuple[float, object]:
+    """(seconds, result); other processes do not count."""
+    began = time.process_time()
+    result = function()
+    return time.process_time() - began, result
+
+
+def test_what_the_direct_form_adds_to_an_unguided_run(embedded):
+    """At 512×512, ×4: a few hundredths of the denoiser's time per step, and what is done once."""
+    y, z = torch.rand(1, 3, 128, 128), torch.randn(1, 16, 128, 128)
+    camera_of(embedded, y)  # loads the networks
+    once, camera = processor_time(lambda: camera_of(embedded, y))
+    restorer, _ = processor_time(lambda: load_restorer(4)(y))
+    step, _ = processor_time(lambda: camera.swap(z))
+    seen, _ = processor_time(lambda: (camera.describe(), camera.views(z)))
+    denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
+    codec, _ = processor_time(lambda: embedded.decode(embedded.encode(torch.rand(1, 3, 512, 512)), (512, 512)))
+    shares = {steps: (once - restorer + steps * step + seen) / (steps * denoiser + codec + restorer) for steps in (4, 25)}
+    print(
+        f"once {once - restorer:.2f} s, a step {step:.3f} s, views {seen:.2f} s, denoiser {denoiser:.2f} s; added to 4 steps {shares[4]:.3f}, 25 {shares[25]:.3f}"
+    )
+    assert step < 0.1 * denoiser and shares[25] < 0.1
 
 
 @pytest.mark.parametrize("churn", [0.0, 0.7])

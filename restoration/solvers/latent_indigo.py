@@ -61,10 +61,14 @@ at 50/255), where the gradient form is better than the direct one; regularisatio
 neither. Hence neither is on by default. From noise (--preset "from noise", first 2 of CBSD24, bicubic 22.53) the gradient form reaches
 20.18 dB and the direct one 19.60 dB. At 50/255 the low NIQE is in part speckle: `bold` starts at 20/255, where none is seen.
 
-Time of a run of 25 steps at 512×512, over that of an unguided one: LatentINN direct 1.03 (`python -m restoration.timings --prior embedded
---weights --side 512 --solver latent-indigo --set start=enlarged steps=25 guidance=…`, two cores, whose times wobble by a few per cent;
-what is done once, F and the pictures shown at the end, weighs more in short runs). One step of the gradient form there: LatentINN
-0.07 s of processor time and 11 MB kept for the backward pass, PixelINN 1.3 s and 72 MB (printed by tests/test_latent_indigo.py).
+Time at 512×512, ×4, in seconds of one core (`python -m pytest -s tests/test_latent_indigo.py -k "quarter_of or adds_to"` prints it): a
+gradient takes LatentINN 0.07 and PixelINN 1.2, 0.06 of it; but the denoiser takes 1.6, so that a whole guided step takes LatentINN 0.60
+of PixelINN's time, not a quarter. For the backward pass they keep 11 and 72 MB; the whole process (`/usr/bin/time -v python -m restoration
+Y.png --solver latent-indigo -o X.png --set guidance=… steps=4`) grows to 989 MB unguided, 993 with LatentINN's gradient and 1118 with
+PixelINN's. The direct form adds 0.04 a step, 0.05 once and 0.35 for the two pictures shown at the end to an unguided run, which computes
+none of F, aim and views: 4 % of 25 steps, but 8 % of `fast` and its 4.
+
+start="noise" adds its noise to √ᾱ E(enlarged y), of which 0.025 is left at the highest level (40) of the embedded prior, not to zeros.
 """
 
 from __future__ import annotations
@@ -101,7 +105,6 @@ class LatentINDIGO(Checked):
 
     domain: str = knob("latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS)
     scale: int = knob(4, "How many times larger the result is", choices=(1, 2, 4))
-    # noise is added to √ᾱ E(enlarged y), not to zeros: at the highest level next to nothing of it is left
     start: str = knob("restoration", "First estimate: a small network's, the enlarged picture, none", choices=("restoration", "enlarged", "noise"))
     fidelity_weight: float = knob(0.0, "0: towards the clean first estimate, 1: towards the input with its noise and artefacts", low=0.0, high=1.0)
     steps: int = knob(4, "Steps of the sampler", low=1, high=100)
