@@ -72,8 +72,7 @@ def weights(solver: Solver, prior: str, prior_weights: str) -> dict[str, str]:
     if isinstance(solver, LatentINDIGO):
         from restoration.inn import INNS, folder_name  # loads diffusers
 
-        names = [folder_name(solver.domain, solver.scale, prior)]
-        names += [folder_name("first", solver.scale, "")] if solver.start == "restoration" else []
+        names = [folder_name(solver.domain, solver.scale, prior), folder_name("first", solver.scale, "")]
         found |= {name: digest(sorted((INNS / name).glob("*.safetensors"))) for name in names}
     return found
 

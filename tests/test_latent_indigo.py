@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
 
-from restoration import metrics, realistic
-from restoration.diffusion import add_noise
-from restoration.inn import LiftingINN, enlarge
+from restoration import metrics, realistic, tiling
+from restoration.diffusion import add_noise, ddim_step
+from restoration.inn import LiftingINN, enlarge, load_restorer
 from restoration.run import restore
-from restoration.solvers.latent_indigo import LatentINDIGO, _Camera
+from restoration.solvers.base import Step
+from restoration.solvers.latent_indigo import REFINE_RATES, LatentINDIGO, _Camera
 
 
 @pytest.fixture
@@ -40,6 +41,93 @@ def final(prior, y, solver, **options):
     return list(restore(y, solver, prior, **options))[-1].result
 
 
+def camera_of(prior, y, **settings) -> _Camera:
+    solver = LatentINDIGO(**settings)
+    return _Camera(solver, prior, y, load_restorer(solver.scale)(y))
+
+
+def loop(prior, y, **settings) -> list[Step]:
+    """The solver's own loop, without what `restore` does around it."""
+    return list(LatentINDIGO(**settings).restore(prior, y, None, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture
+def one_step(tiny_prior, latent_network):
+    """Settings -> the latent (1,16,16,16) after the only step, from 25/255."""
+    y = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    return lambda **settings: loop(tiny_prior, y, **{"steps": 1, "start_level": 25.0, "end_level": 25.0} | settings)[-1].latent
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_the_loop_aims_between_the_first_estimates_coarse_part_and_the_input(tiny_prior, latent_network, one_step, weight):
+    y = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    gamma = latent_network.embed(y)
+    clean = latent_network.measure(tiny_prior.encode(load_restorer(4)(y)), gamma)
+    aim = clean.lerp(tiny_prior.encode(enlarge(y, 4)), weight)
+    z0 = one_step(guidance="none")
+    assert (latent_network.measure(z0, gamma) - aim).abs().max() > 0.1  # else there is nothing to guide to
+    assert torch.allclose(one_step(fidelity_weight=weight), latent_network.swap(z0, aim, gamma)[0], atol=1e-5)
+
+
+def test_the_closed_form_is_a_gradient_step(tiny_prior, latent_network):
+    """(24) with η = 1: one step of length 1 down |z_inv - z|²/2 with z_inv held."""
+    camera = camera_of(tiny_prior, torch.rand(1, 3, 16, 16))
+    z = tiny_prior.encode(torch.rand(1, 3, 64, 64)).requires_grad_()
+    swapped, _ = latent_network.swap(z, camera.target, camera.gamma)
+    (slope,) = torch.autograd.grad((swapped.detach() - z).square().sum() / 2, z)
+    assert torch.allclose(camera.swap(z)[0], z - slope, atol=1e-6)
+
+
+def test_without_guidance_it_is_ddim_and_needs_no_network_of_the_cameras(tiny_prior):
+    y = torch.rand(1, 3, 16, 16)
+    levels = [tiny_prior.timestep(tiny_prior.gain * level / 255) for level in (5.0, 15**0.5, 3.0)]
+    noise = torch.randn((1, 16, 16, 16), generator=torch.Generator().manual_seed(0))
+    z_t = add_noise(tiny_prior.encode(load_restorer(4)(y)), noise, tiny_prior.alpha_bar[levels[0]])
+    steps = loop(tiny_prior, y, guidance="none", steps=3)
+    assert not steps[-1].views and "found" not in steps[-1].note
+    for step, t, following in zip(steps, levels, [*levels[1:], levels[-1]], strict=True):
+        z0, eps = tiny_prior.denoise(z_t, t)
+        assert torch.allclose(step.latent, z0, atol=1e-5)
+        z_t = ddim_step(z0, eps, tiny_prior.alpha_bar[following])
+
+
+def test_guidance_changes_the_default_at_every_step(tiny_prior, latent_network):
+    y = torch.rand(1, 3, 16, 16)
+    for guidance in ("direct", "gradient"):
+        for free, guided in zip(loop(tiny_prior, y, guidance="none"), loop(tiny_prior, y, guidance=guidance), strict=True):
+            assert (free.latent - guided.latent).square().mean().sqrt() > 0.005
+
+
+@pytest.mark.parametrize("refine", ["gamma", "full"])
+def test_refinement_in_the_loop_lowers_its_last_residual(tiny_prior, latent_network, refine, monkeypatch):
+    monkeypatch.setitem(REFINE_RATES, "full", 1e-3)
+    y = torch.rand(1, 3, 16, 16)
+    plain, refined = ([step.scalars["residual"] for step in loop(tiny_prior, y, steps=20, refine=form)] for form in ("none", refine))
+    assert refined[0] == plain[0] and refined[-1] < 0.999 * plain[-1]
+
+
+def test_pull_is_r1(one_step):
+    free, guided = one_step(guidance="none"), one_step()
+    pulled = one_step(regularise="pull", strength=0.5)
+    assert torch.allclose(pulled, (guided + 0.5 * free) / 1.5, atol=1e-5) and (pulled - guided).abs().max() > 0.01
+
+
+def test_resample_is_r2(tiny_prior, one_step):
+    guided = one_step()
+    generator, t = torch.Generator().manual_seed(0), tiny_prior.timestep(tiny_prior.gain * 25 / 255)
+    _, noise = (torch.randn(guided.shape, generator=generator) for _ in range(2))
+    again = tiny_prior.denoise(add_noise(guided, noise, tiny_prior.alpha_bar[t]), t).z0
+    assert torch.allclose(one_step(regularise="resample", strength=0.5), (guided + again) / 2, atol=1e-5)
+    assert (again - guided).abs().max() > 0.01
+
+
+def test_statistics_is_r5(one_step):
+    free, guided, matched = one_step(guidance="none"), one_step(), one_step(regularise="statistics", strength=1.0)
+    for figure in (torch.mean, torch.std):
+        assert torch.allclose(figure(matched, (2, 3)), figure(free, (2, 3)), atol=1e-4)
+        assert not torch.allclose(figure(guided, (2, 3)), figure(free, (2, 3)), atol=1e-3)
+
+
 @pytest.mark.parametrize("guidance", ["direct", "gradient"])
 @pytest.mark.parametrize("refine", ["none", "gamma", "full"])
 def test_the_latent_network_never_decodes_before_the_end(tiny_prior, latent_network, monkeypatch, guidance, refine):
@@ -53,47 +141,57 @@ def test_the_latent_network_never_decodes_before_the_end(tiny_prior, latent_netw
 @pytest.mark.parametrize("guidance", ["direct", "gradient"])
 def test_guidance_by_the_true_degradation_makes_the_result_agree_with_it(embedded, photo, mean_of_blocks, guidance):
     y = F.avg_pool2d(photo, 4)
-    solver = LatentINDIGO(domain="pixel", start="enlarged", start_level=25.0, steps=4, guidance=guidance, fidelity=1.0)
+    solver = LatentINDIGO(domain="pixel", start="enlarged", start_level=25.0, steps=4, fidelity_weight=1.0)
     mismatch = {}
-    for fidelity in (0.0, 1.0):
-        image = final(embedded, y, dataclasses.replace(solver, fidelity=fidelity)).image
-        mismatch[fidelity] = (F.avg_pool2d(image, 4) - y).square().mean().sqrt()
-    assert mismatch[1.0] < 0.5 * mismatch[0.0]
+    for form in ("none", guidance):
+        image = final(embedded, y, dataclasses.replace(solver, guidance=form)).image
+        mismatch[form] = (F.avg_pool2d(image, 4) - y).square().mean().sqrt()
+    assert mismatch[guidance] < 0.5 * mismatch["none"]
 
 
 def test_one_full_swap_agrees_with_the_measurement(embedded, photo, mean_of_blocks):
     y = F.avg_pool2d(photo, 4)
-    camera = _Camera(LatentINDIGO(domain="pixel", start="enlarged"), embedded, y)
-    z, before = camera.swap(embedded.encode(torch.full_like(photo, 0.5)), 1.0)
-    assert camera.swap(z, 1.0)[1] < 0.05 * before
+    camera = camera_of(embedded, y, domain="pixel", fidelity_weight=1.0)
+    z, before = camera.swap(embedded.encode(torch.full_like(photo, 0.5)))
+    assert camera.swap(z)[1] < 0.05 * before
 
 
 @pytest.mark.parametrize("refine", ["gamma", "full"])
 def test_refinement_explains_this_photograph_better_and_is_forgotten(tiny_prior, latent_network, refine):
     weights = {k: v.clone() for k, v in latent_network.state_dict().items()}
     y = torch.rand(1, 3, 16, 16)
-    camera = _Camera(LatentINDIGO(start="enlarged", refine=refine), tiny_prior, y)
+    camera = camera_of(tiny_prior, y, start="enlarged", refine=refine)
     gamma = camera.gamma.clone()
     z = tiny_prior.encode(torch.rand(1, 3, 64, 64))
-    before = camera.swap(z, 0.0)[1]
+    before = camera.swap(z)[1]
     for _ in range(20):
         camera.refine(z)
-    assert camera.swap(z, 0.0)[1] < before
+    assert camera.swap(z)[1] < before
     assert torch.equal(camera.gamma, gamma) == (refine == "full")
     assert all(torch.equal(v, weights[k]) for k, v in latent_network.state_dict().items())
-    assert torch.equal(_Camera(LatentINDIGO(start="enlarged", refine=refine), tiny_prior, y).gamma, gamma)
+    assert torch.equal(camera_of(tiny_prior, y, start="enlarged", refine=refine).gamma, gamma)
 
 
 def test_a_gradient_step_lowers_the_mismatch(tiny_prior, latent_network):
-    camera = _Camera(LatentINDIGO(start="enlarged", guidance="gradient", fidelity=0.5), tiny_prior, torch.rand(1, 3, 16, 16))
+    camera = camera_of(tiny_prior, torch.rand(1, 3, 16, 16), guidance="gradient", fidelity_weight=1.0)
     z = tiny_prior.encode(torch.rand(1, 3, 64, 64))
     z, before = camera.gradient(z)
     assert camera.gradient(z)[1] < before
 
 
+@pytest.mark.parametrize("domain", ["latent", "pixel"])
+def test_the_fidelity_weight_goes_from_the_clean_estimate_to_the_input(embedded, photo, domain):
+    generator = torch.Generator().manual_seed(0)
+    y = realistic.draw("light", 4, generator).degrade(photo, generator)
+    runs = [list(restore(y, LatentINDIGO(domain=domain, fidelity_weight=weight), embedded))[-1] for weight in (0.0, 0.5, 1.0)]
+    unexplained = [step.scalars["residual"] for step in runs]
+    assert unexplained[2] < unexplained[1] < unexplained[0]
+    assert (runs[2].result.image - runs[0].result.image).square().mean().sqrt() > 1 / 255
+
+
 def cost_of_a_gradient(prior, domain: str, z: torch.Tensor) -> tuple[float, int]:
     """(seconds, bytes kept between the forward and the backward pass) of one guidance step of the gradient form at 512×512."""
-    camera = _Camera(LatentINDIGO(domain=domain, start="enlarged"), prior, torch.rand(1, 3, 128, 128))
+    camera = camera_of(prior, torch.rand(1, 3, 128, 128), domain=domain, start="enlarged")
     kept: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -109,8 +207,33 @@ def cost_of_a_gradient(prior, domain: str, z: torch.Tensor) -> tuple[float, int]
 def test_the_latent_gradient_takes_a_quarter_of_the_time_and_half_the_memory(embedded):
     z = torch.randn(1, 16, 128, 128)
     (latent_time, latent_bytes), (pixel_time, pixel_bytes) = (cost_of_a_gradient(embedded, domain, z) for domain in ("latent", "pixel"))
+    denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
     print(f"latent {latent_time:.2f} s {latent_bytes / 1e6:.0f} MB, pixel {pixel_time:.2f} s {pixel_bytes / 1e6:.0f} MB")
+    print(f"with the denoiser's {denoiser:.2f} s: {(denoiser + latent_time) / (denoiser + pixel_time):.2f}")
     assert 0 < latent_time < pixel_time / 4 and 0 < latent_bytes < pixel_bytes / 2
+
+
+def processor_time(function) -> tuple[float, object]:
+    """(seconds, result); other processes do not count."""
+    began = time.process_time()
+    result = function()
+    return time.process_time() - began, result
+
+
+def test_what_the_direct_form_adds_to_an_unguided_run(embedded):
+    """At 512×512, ×4: a few hundredths of the denoiser's time per step, and what is done once."""
+    y, z = torch.rand(1, 3, 128, 128), torch.randn(1, 16, 128, 128)
+    camera_of(embedded, y)  # loads the networks
+    once, camera = processor_time(lambda: camera_of(embedded, y))
+    restorer, _ = processor_time(lambda: load_restorer(4)(y))
+    step, _ = processor_time(lambda: camera.swap(z))
+    seen, _ = processor_time(lambda: (camera.describe(), camera.views(z)))
+    denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
+    codec, _ = processor_time(lambda: embedded.decode(embedded.encode(torch.rand(1, 3, 512, 512)), (512, 512)))
+    shares = {steps: (once - restorer + steps * step + seen) / (steps * denoiser + codec + restorer) for steps in (4, 25)}
+    print(f"once {once - restorer:.2f} s, a step {step:.3f} s, views {seen:.2f} s, denoiser {denoiser:.2f} s")
+    print(f"added to 4 steps {shares[4]:.3f}, to 25 {shares[25]:.3f}")
+    assert step < 0.1 * denoiser and shares[25] < 0.1
 
 
 @pytest.mark.parametrize("churn", [0.0, 0.7])
@@ -130,10 +253,34 @@ def _betas(prior):
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).tolist()
 
 
-def test_any_size_in_tiles(embedded, mean_of_blocks):
-    y = torch.rand(1, 3, 21, 33)
-    image = final(embedded, y, LatentINDIGO(domain="pixel", start="enlarged", steps=2, tile=16)).image
-    assert image.shape == (1, 3, 84, 132)
+def test_any_size_in_tiles(embedded, photo, monkeypatch):
+    """A whole run in tiles: no network of the prior that is tiled sees more, and the result is that of a run without them, borders included."""
+    y = F.interpolate(photo, (21, 33), mode="area")
+    largest: dict[str, int] = {}
+
+    def watch(verb: str) -> None:
+        original = getattr(embedded, verb)
+
+        def watched(z, *more):
+            largest[verb] = max(largest.get(verb, 0), *z.shape[-2:])
+            return original(z, *more)
+
+        monkeypatch.setattr(embedded, verb, watched)
+
+    watch("denoise")
+    watch("decode")
+    images = {}
+    for tile in (16, 512):
+        largest.clear()
+        step = list(LatentINDIGO(steps=2, tile=tile).restore(embedded, y, None, generator=torch.Generator().manual_seed(0)))[-1]
+        images[tile] = step.image
+        assert largest == dict.fromkeys(("denoise", "decode"), min(tile, 33))
+    difference = images[16] - images[512]
+    assert images[16].shape == (1, 3, 84, 132) and difference.square().mean().sqrt() < 0.3 / 255
+    for length, axis in ((21, -2), (33, -1)):
+        edges = [4 * edge - 1 for first in tiling.starts(length, 16) for edge in (first, first + 16) if 0 < edge < length]
+        jumps = [image.diff(dim=axis).abs().mean([d for d in range(-4, 0) if d != axis])[edges].mean() for image in images.values()]
+        assert jumps[0] < 1.05 * jumps[1]
 
 
 def test_an_untrained_scale_or_prior_is_refused(tiny_prior):

@@ -61,13 +61,13 @@ def test_a_recipe_tells_and_opens_no_path(tmp_path, tiny_prior, y):
 
 
 def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
-    for name, content in {"latent-embedded-x4": b"1", "first-x4": b"2", "pixel-x2": b"3"}.items():
+    for name, content in {"latent-embedded-x4": b"1", "first-x4": b"2", "pixel-x2": b"3", "first-x2": b"4"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(content)
     monkeypatch.setattr("restoration.inn.INNS", tmp_path)
     before = recipe.weights(LatentINDIGO(), "embedded", "abc")
     assert before.keys() == {"prior", "latent-embedded-x4", "first-x4"} and len({*before.values()}) == 3
-    assert recipe.weights(LatentINDIGO(domain="pixel", scale=2, start="noise"), "sd", "abc").keys() == {"prior", "pixel-x2"}
+    assert recipe.weights(LatentINDIGO(domain="pixel", scale=2, start="noise"), "sd", "abc").keys() == {"prior", "pixel-x2", "first-x2"}
     assert recipe.weights(RELD(), "embedded", "abc") == {"prior": "abc"}
     (tmp_path / "pixel-x2" / "model.safetensors").write_bytes(b"33")
     assert recipe.other_weights({"weights": before}, recipe.weights(LatentINDIGO(), "embedded", "abc")) == ""

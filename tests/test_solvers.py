@@ -30,15 +30,15 @@ def networks(monkeypatch) -> None:
     """Random degradation networks of every kind for blind solvers."""
     latent = {"scale": 1, "patch": 1, "offset": 0.0, "spread": (1.0,) * 16}
 
-    def load(domain, scale, prior, device):
+    def load(domain, scale):
         torch.random.manual_seed(0)
         inn = LiftingINN(width=8, pairs=1, embedding=8, **latent if domain == "latent" else {"scale": scale})
         for lift in (*inn.predictors, *inn.updaters):
             torch.nn.init.normal_(lift.leave.weight, std=0.05)
         return inn.eval().requires_grad_(False)
 
-    made = {(d, s): load(d, s, "", "") for d in ("latent", "pixel") for s in (1, 2, 4)}
-    monkeypatch.setattr("restoration.inn.load_inn", lambda domain, scale, prior, device: made[domain, scale])
+    made = {(d, s): load(d, s) for d in ("latent", "pixel") for s in (1, 2, 4)}
+    monkeypatch.setattr("restoration.inn.load_inn", lambda domain, scale, prior: made[domain, scale])
     first = {s: Restorer(s, width=8, cells=1).requires_grad_(False) for s in (1, 2, 4)}
     monkeypatch.setattr("restoration.inn.load_restorer", lambda scale, device: first[scale])
 

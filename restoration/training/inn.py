@@ -21,7 +21,7 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from restoration import realistic
-from restoration.inn import DOMAINS, LiftingINN, Restorer, enlarge, folder_name
+from restoration.inn import DOMAINS, LiftingINN, Restorer, codec_of, enlarge, folder_name
 from restoration.prior import LatentPrior, load_prior
 from restoration.training import data, loop
 
@@ -52,7 +52,7 @@ def new_model(args: argparse.Namespace, prior: LatentPrior | None, x: Tensor) ->
         return LiftingINN(scale=args.scale, **size)
     spread = tuple(prior.encode(x).std((0, 2, 3)).tolist())
     # 2×2 latent pixels together: half the time of 1×1 at this width; wide bounds, since updates must cancel heavy-tailed channels
-    return LiftingINN(scale=1, patch=2, offset=0.0, spread=spread, gain=8.0, **size)
+    return LiftingINN(scale=1, patch=2, offset=0.0, spread=spread, gain=8.0, codec=codec_of(prior), **size)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -119,6 +119,7 @@ def main(argv: list[str] | None = None) -> None:
             "bicubic_down": (represent(x, reduced)[1], target),
             "forward_observed": (model.measure(truth, gamma), observed),
             "bicubic_down_observed": (represent(x, reduced)[1], observed),
+            "noise": (target, observed),  # what no deterministic model of y can beat
             "swap": (model.swap(start, observed, gamma)[0], truth),
             "bicubic_up": (start, truth),
         }
