@@ -435,8 +435,8 @@ def restore_latentindigo(photo: str, preset: str, settings: str, seed: float) ->
 def restore_ldrps(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
     """Restore a photograph that is too dark, hazy, noisy or without colour (LD-RPS).
 
-    photo: the damaged picture. preset: auto, low-light, dehaze, denoise or colorize. settings: JSON object, for instance
-    {"prompt": "a red boat on a lake"}. seed: a whole number.
+    photo: the damaged picture. preset: auto, low-light, dehaze, denoise, colorize, low-light+denoise or colorize+denoise.
+    settings: JSON object, for instance {"prompt": "a red boat on a lake"}. seed: a whole number.
     Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
     return restored("ld-rps", photo, DAMAGES["ld-rps"][0], preset, settings, seed)
