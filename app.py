@@ -293,14 +293,14 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         runs.append(caption_pair.click(on_gpu(pair_handler, lambda values: 2 * needed(values)), set(parts.values()), [*outputs, entry], **running))
     opened = page.load(open_page, None, [*everything, linked, tabs], **AT_ONCE)
     opened.then(None, linked, None, js=f"linked => {{ if (linked) press('start-{method}'); }}", **PRIVATE)
-    for event in runs:
-        kept = event.success(None, entry, [address, past], js=KEEP_RUN, **PRIVATE)
-        kept.then(lambda: "", None, entry, **AT_ONCE)
+    travelled = [event.success(None, entry, [address, past], js=KEEP_RUN, **PRIVATE) for event in runs]
     # with several events to cancel, Gradio does not call the function of the same listener
     stop.click(None, cancels=runs, **PRIVATE)
     stop.click(handlers.stopped, outputs[1], outputs[1], **AT_ONCE)
     page.load(None, None, past, js=f"() => showRuns('{method}')", **PRIVATE)
-    bring.click(bring_back, entry, everything, js="() => pickedRun", **AT_ONCE)
+    travelled.append(bring.click(bring_back, entry, everything, js="() => pickedRun", **AT_ONCE))
+    for event in travelled:
+        event.then(lambda: "", None, entry, **AT_ONCE)
     examples.click(show_example, examples, everything, **AT_ONCE)
     parts["preset"].input(apply_preset, parts["preset"], list(own_knobs.values()), **AT_ONCE)  # type: ignore[attr-defined]
     parts["mode"].change(lambda mode: gr.update(visible=mode == DEGRADED), parts["mode"], parts["reference"], **AT_ONCE)  # type: ignore[attr-defined]
