@@ -1,10 +1,18 @@
-"""Classical blind restoration, the baselines of the benchmark. Every function: y (1,3,H,W) in [0,1] -> the same shape and range, nothing known."""
+"""Classical restoration, to stand beside ours. Every function takes y (1,3,H,W) in [0,1] and gives a picture in that range."""
 
 from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from restoration import images
+from restoration.degradations import Denoise, LinearDegradation, SuperResolution, _Blur
+
+WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 
 
 def gamma_grey_world(y: Tensor) -> Tensor:
@@ -45,22 +53,58 @@ def noise_level(y: Tensor) -> float:
     return ((a - b - c + d) / 2).abs().median().item() / 0.6745
 
 
-def non_local_means(y: Tensor) -> Tensor:
-    """scikit-image's fast non-local means at the estimated noise level."""
+def non_local_means(y: Tensor, sigma: float | None = None) -> Tensor:
+    """scikit-image's fast non-local means at the noise level sigma, estimated where it is not told."""
     from skimage.restoration import denoise_nl_means
 
-    sigma = noise_level(y)
+    sigma = noise_level(y) if sigma is None else sigma
     if sigma == 0:
         return y
-    image = y[0].double().numpy()
-    out = denoise_nl_means(image, patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True, channel_axis=0)
-    return torch.from_numpy(out).float()[None]
+    out = denoise_nl_means(_array(y), patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1)
+    return _tensor(out)
 
 
-BASELINES = {
+def bm3d(y: Tensor, sigma: float) -> Tensor:
+    """Its authors' colour BM3D. Not among our requirements: its licence forbids commercial use."""
+    from bm3d import bm3d_rgb
+
+    return _tensor(bm3d_rgb(_array(y), sigma))
+
+
+def wiener(y: Tensor, blur: _Blur, balance: float) -> Tensor:
+    """scikit-image's Wiener-Hunt deconvolution, channel by channel."""
+    from skimage.restoration import wiener as skimage_wiener
+
+    kernel = blur._kernel.numpy()
+    return _tensor(np.stack([skimage_wiener(c, kernel, balance, clip=False) for c in _array(y).transpose(2, 0, 1)], -1))
+
+
+def _array(x: Tensor) -> np.ndarray:
+    return x[0].permute(1, 2, 0).double().numpy()
+
+
+def _tensor(a: np.ndarray) -> Tensor:
+    return torch.from_numpy(a).float().permute(2, 0, 1)[None]
+
+
+BLIND: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "low-light": ("gamma + grey-world", gamma_grey_world),
     "haze": ("dark channel prior", dark_channel_prior),
     "noise": ("non-local means", non_local_means),
     "low-light+noise": ("gamma + grey-world", gamma_grey_world),
     "grey+noise": ("non-local means", non_local_means),
 }
+
+
+def baselines(degradation: LinearDegradation | None, task: str | None, factor: int) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The classical methods to beat, by name. They are told the degradation, or nothing where it is None; of the Wiener balances the best counts."""
+    if isinstance(degradation, Denoise):
+        sigma, told = degradation.noise, f"(noise {degradation.noise_std:g})"
+        found: dict[str, Callable[[Tensor], Tensor]] = {f"non-local means {told}": lambda y: non_local_means(y, sigma)}
+        return found | ({f"BM3D {told}": lambda y: bm3d(y, sigma)} if importlib.util.find_spec("bm3d") else {})
+    if isinstance(degradation, _Blur):
+        return {f"Wiener {b}": lambda y, b=b: wiener(y, degradation, b) for b in WIENER_BALANCES}  # type: ignore[misc]
+    if degradation is None:
+        blind = dict([BLIND[task]]) if task in BLIND else {}
+        return blind | ({"bicubic": lambda y: images.enlarge(y, factor)} if factor > 1 else {})
+    return {"bicubic" if isinstance(degradation, SuperResolution) else "fill": degradation.start}

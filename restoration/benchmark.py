@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from restoration import cli, images, metrics, recipe
-from restoration.baselines import BASELINES
+from restoration.baselines import baselines
 from restoration.checkpoints import fetch
 from restoration.corruptions import Damage
-from restoration.degradations import Denoise, LinearDegradation, SuperResolution, _Blur
+from restoration.degradations import LinearDegradation
 from restoration.inn import enlarge
 from restoration.prior import load_prior
 from restoration.published import PUBLISHED, Scores
@@ -32,55 +30,6 @@ from restoration.realistic import Camera
 from restoration.report import Report, best_wiener, contact_sheet, keep_picture, table
 from restoration.run import restore
 from restoration.solvers.base import Solver
-
-WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
-
-
-def non_local_means(y: Tensor, degradation: LinearDegradation) -> Tensor:
-    """scikit-image's fast non-local means with the true noise level."""
-    from skimage.restoration import denoise_nl_means
-
-    sigma = degradation.noise
-    out = denoise_nl_means(_array(y), patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1)
-    return _tensor(out)
-
-
-def bm3d(y: Tensor, degradation: LinearDegradation) -> Tensor:
-    """Its authors' colour BM3D with the true noise level. Not among our requirements: its licence forbids commercial use."""
-    from bm3d import bm3d_rgb
-
-    return _tensor(bm3d_rgb(_array(y), degradation.noise))
-
-
-def wiener(y: Tensor, degradation: LinearDegradation, balance: float) -> Tensor:
-    """scikit-image's Wiener-Hunt deconvolution, channel by channel."""
-    from skimage.restoration import wiener as skimage_wiener
-
-    assert isinstance(degradation, _Blur)
-    kernel = degradation._kernel.numpy()
-    return _tensor(np.stack([skimage_wiener(c, kernel, balance, clip=False) for c in _array(y).transpose(2, 0, 1)], -1))
-
-
-def baselines(degradation: LinearDegradation | None, task: str | None, factor: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """The classical methods to beat, by name; several Wiener balances, of which the best on the set is reported."""
-    if isinstance(degradation, Denoise):
-        told = f"(noise {degradation.noise_std:g})"
-        found = {f"non-local means {told}": lambda y: non_local_means(y, degradation)}
-        return found | ({f"BM3D {told}": lambda y: bm3d(y, degradation)} if importlib.util.find_spec("bm3d") else {})
-    if isinstance(degradation, _Blur):
-        return {f"Wiener {b}": lambda y, b=b: wiener(y, degradation, b) for b in WIENER_BALANCES}  # type: ignore[misc]
-    if degradation is None:
-        blind = dict([BASELINES[task]]) if task in BASELINES else {}
-        return blind | ({"bicubic": lambda y: enlarge(y, factor)} if factor > 1 else {})
-    return {"bicubic" if isinstance(degradation, SuperResolution) else "fill": degradation.start}
-
-
-def _array(x: Tensor) -> np.ndarray:
-    return x[0].permute(1, 2, 0).double().numpy()
-
-
-def _tensor(a: np.ndarray) -> Tensor:
-    return torch.from_numpy(a).float().permute(2, 0, 1)[None]
 
 
 def crop_centre(x: Tensor, size: int, multiple: int) -> Tensor:

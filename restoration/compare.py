@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from restoration import images, metrics
-from restoration.baselines import BASELINES
+from restoration.baselines import baselines
 from restoration.corruptions import make_damage
 from restoration.degradations import TASKS, LinearDegradation
 from restoration.form import Job
@@ -51,7 +51,7 @@ def compare(
 ) -> Iterator[State]:
     """Damage the clean picture (1,3,H,W) once, with seed 0, and restore it with every (method, preset) and seed 0..seeds-1.
 
-    Before them stand the clean picture, the input (bicubic where the damage reduced) and, where BASELINES has one, a classical restoration.
+    Before them stand the clean picture, the input (bicubic where the damage reduced) and the classical restorations.
     The last state's note names the methods that could not take part and why, and what the codec alone would score.
     """
     cells, remarks, total = list[Cell](), list[str](), len(runs) * seeds
@@ -64,10 +64,7 @@ def compare(
                 assert job.reference is not None
                 if not cells:
                     cells = [Cell("clean", job.reference, {}), Cell("input", job.before(), metrics.score(job.before(), job.reference))]
-                    if damage in BASELINES:
-                        name, function = BASELINES[damage]
-                        classical = images.quantise(function(job.y))
-                        cells.append(Cell(f"classical: {name}", classical, metrics.score(classical, job.reference)))
+                    cells += _classical(job, TASKS[damage]() if damage in TASKS else None, damage)
                 for step in steps_of(job, prior):
                     share = (number * seeds + seed + step.index / step.total) / total
                     if step.result is None:
@@ -88,6 +85,19 @@ def compare(
         ceiling = metrics.psnr(images.quantise(prior.picture(prior.encode(clean.to(prior.device)), (clean.shape[-2], clean.shape[-1]))).cpu(), clean)
         remarks.append(f"The prior's round trip of the clean picture: {ceiling:.2f} dB.")
     yield State(1.0, " ".join(["Done.", *remarks]), cells, True)
+
+
+def _classical(job: Job, known: LinearDegradation | None, damage: str) -> list[Cell]:
+    """The baselines of a damage, of each kind the best on this picture (Wiener's balance); none that shows what the input shows."""
+    assert job.reference is not None
+    best: dict[str, Cell] = {}
+    for name, function in baselines(known, damage, job.reference.shape[-1] // job.y.shape[-1]).items():
+        image = images.quantise(function(job.y))
+        cell = Cell(f"classical: {name}", image, metrics.score(image, job.reference))
+        kind = name.split()[0]
+        if not torch.equal(image, job.before()) and (kind not in best or cell.scores["PSNR"] > best[kind].scores["PSNR"]):
+            best[kind] = cell
+    return list(best.values())
 
 
 def seconds(clean: Tensor, damage: str, runs: Sequence[tuple[str, str]], seeds: int) -> float:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from restoration import benchmark, recipe
+from restoration import baselines, benchmark, recipe
 from restoration.checkpoints import Checkpoint
 from restoration.images import read_image
 from restoration.published import PUBLISHED
@@ -47,7 +47,7 @@ def test_a_table_beside_baselines_and_published_rows(clean, capsys):
 
 def test_a_second_run_adds_and_computes_nothing_twice(clean, capsys, monkeypatch):
     calls: list[str] = []
-    monkeypatch.setattr(benchmark, "non_local_means", lambda y, _: calls.append(recipe.fingerprint(y)) or y)
+    monkeypatch.setattr(baselines, "non_local_means", lambda y, _: calls.append(recipe.fingerprint(y)) or y)
     assert benchmark.main(arguments(clean, "--limit", "1")) == 0
     first = figures(clean)
     assert benchmark.main(arguments(clean)) == 0  # one picture more
