@@ -46,9 +46,7 @@ def test_a_visitor_sees_a_result_without_computation_and_repeats_it(tab):
 
 
 def test_stop_ends_the_run(tab):
-    tab.get_by_text("Method settings").click()
-    tab.get_by_label("number input for Steps").fill("200")
-    tab.get_by_role("button", name="Restore").click()
+    restore_in_steps(tab, 200)
     tab.get_by_text("of 200").wait_for()
     tab.get_by_role("button", name="Stop").click()
     tab.get_by_text("Stopped").wait_for()
@@ -88,6 +86,17 @@ def test_every_tab_fits_the_window(browser, address, width, theme, tmp_path):
 
 def visible(page, selector):
     return page.locator(f"{selector}:visible").first
+
+
+def restore_in_steps(page, steps: int) -> None:
+    """Press Restore for a run long enough to look at."""
+    page.get_by_text("Method settings").click()
+    box = page.get_by_label("number input for Steps")
+    box.wait_for()
+    page.wait_for_timeout(1000)  # the opening value may still be on its way into a box that has just been drawn
+    box.fill(str(steps))
+    box.press("Tab")
+    page.get_by_role("button", name="Restore").click()
 
 
 def denoise_own(page, file) -> None:
@@ -182,9 +191,7 @@ def test_history_brings_a_result_back(tab, tmp_path):
 
 def test_the_link_is_of_the_run_that_is_shown(tab):
     """Not of what the controls say when it ends."""
-    tab.get_by_text("Method settings").click()
-    tab.get_by_label("number input for Steps").fill("100")
-    tab.get_by_role("button", name="Restore").click()
+    restore_in_steps(tab, 100)
     tab.get_by_text("of 100").wait_for()
     tab.get_by_label("Seed").first.fill("7")
     tab.get_by_text("256×256 pixels in").wait_for()
@@ -197,9 +204,7 @@ def test_the_link_is_of_the_run_that_is_shown(tab):
 
 
 def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address):
-    tab.get_by_text("Method settings").click()
-    tab.get_by_label("number input for Steps").fill("200")
-    tab.get_by_role("button", name="Restore").click()
+    restore_in_steps(tab, 200)
     tab.get_by_text("of 200").wait_for()
     others = [browser.new_page() for _ in range(8)]
     for page in others:
@@ -258,7 +263,7 @@ def test_a_link_carries_an_own_picture(browser, address, tmp_path):
     link = page.evaluate("navigator.clipboard.readText()")
     assert "deep_link=" in link
     state = handlers.cache() / "deep_links" / link.partition("deep_link=")[2] / "state.json"
-    assert "own.png" in state.read_text() and "base64" not in state.read_text()  # nothing of the history
+    assert "own.png" in state.read_text() and ";base64," not in state.read_text()  # nothing of the history
     other = browser.new_context().new_page()
     other.set_default_timeout(60_000)
     other.goto(link)
