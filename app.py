@@ -38,7 +38,7 @@ the statistics of NIQE are this project's own work. The captioners are Apache-2.
 of the large priors (TAESD) MIT. Other priors are downloaded only when chosen:
 
 {priors}"""
-CSS = """.zoom { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 8px }
+CSS = """.zoom { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 8px; align-items: end }
 .zoom figure { margin: 0; overflow: hidden } .zoom figcaption { font-size: 0.9em; position: relative; z-index: 1 }
 .zoom div { overflow: hidden }
 .zoom img { width: 100%; display: block; transform: scale(var(--zoom, 1)); transform-origin: var(--x, 50%) var(--y, 50%) }

@@ -93,7 +93,7 @@ def _classical(job: Job, known: LinearDegradation | None, damage: str) -> list[C
     best: dict[str, Cell] = {}
     for name, function in baselines(known, damage, job.reference.shape[-1] // job.y.shape[-1]).items():
         image = images.quantise(function(job.y))
-        cell = Cell(f"classical: {name}", image, metrics.score(image, job.reference))
+        cell = Cell(f"classical: {name.partition(' (')[0]}", image, metrics.score(image, job.reference))
         kind = name.split()[0]
         if not torch.equal(image, job.before()) and (kind not in best or cell.scores["PSNR"] > best[kind].scores["PSNR"]):
             best[kind] = cell
