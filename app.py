@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import html
 import math
@@ -111,7 +112,7 @@ LAUNCH: dict[str, Any] = {
 UNKNOWN_SECONDS = 20.0  # asked of ZeroGPU where nothing better is known of a run; never tried on one
 PRIVATE: Any = {"api_visibility": "private"}
 ON_DEVICE: Any = {"concurrency_id": "device", "concurrency_limit": 1}
-# small things do not wait for a place in the queue, which runs may have filled
+# small things do not wait for a place in the queue, which runs may have filled; but only from the queue does gr.Error reach the visitor
 AT_ONCE: Any = {"queue": False, "show_progress": "hidden"} | PRIVATE
 Parts = dict[Any, gr.components.Component]
 
@@ -249,7 +250,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         return {name: values[part] for name, part in parts.items()}
 
     def needed(values: dict[gr.components.Component, Any]) -> float:
-        return handlers.seconds_needed(method, named(values))
+        with contextlib.suppress(ValueError):  # the run itself will say what is wrong
+            return handlers.seconds_needed(method, named(values))
+        return UNKNOWN_SECONDS
 
     def handler(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
         for shown in handlers.run(method, named(values)):
@@ -260,7 +263,6 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
             yield *shown, handlers.history_entry(method, named(values), shown)
 
     def open_page(request: gr.Request) -> dict[gr.components.Component, Any]:
-        handlers.forget_deep_links()
         query = dict(request.query_params)
         if "deep_link" in query:  # Gradio has filled in picture and settings already; its links do not carry what a generator showed
             return {linked: False, outputs[1]: "Somebody sent you a picture and settings: press Restore to see the result."}
@@ -298,7 +300,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     stop.click(None, cancels=runs, **PRIVATE)
     stop.click(handlers.stopped, outputs[1], outputs[1], **AT_ONCE)
     page.load(None, None, past, js=f"() => showRuns('{method}')", **PRIVATE)
-    travelled.append(bring.click(bring_back, entry, everything, js="() => pickedRun", **AT_ONCE))
+    travelled.append(bring.click(bring_back, entry, everything, js="() => pickedRun", show_progress="hidden", **PRIVATE))
     for event in travelled:
         event.then(lambda: "", None, entry, **AT_ONCE)
     examples.click(show_example, examples, everything, **AT_ONCE)
@@ -362,7 +364,7 @@ def repeat_tab() -> None:
             outputs = result_column("ld-rps")
             outputs[1].value = "Drop a picture that carries its recipe and press Repeat."  # type: ignore[attr-defined]
 
-    file.change(handlers.read_recipe, file, text, **AT_ONCE)
+    file.change(handlers.read_recipe, file, text, show_progress="hidden", **PRIVATE)
     event = start.click(
         on_gpu(handlers.repeat),
         file,
@@ -402,6 +404,7 @@ def build() -> gr.Blocks:
                 )
         gr.DeepLinkButton("Link to this page with your picture and settings, for at most a day", size="sm")
         programming_interface()
+        page.load(handlers.forget_deep_links, **AT_ONCE)
     return page
 
 

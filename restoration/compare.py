@@ -16,6 +16,7 @@ from restoration.corruptions import make_damage
 from restoration.degradations import TASKS, LinearDegradation
 from restoration.form import Job
 from restoration.prior import LatentPrior
+from restoration.report import best_wiener
 from restoration.run import estimate_seconds, synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver, Step
@@ -88,16 +89,13 @@ def compare(
 
 
 def _classical(job: Job, known: LinearDegradation | None, damage: str) -> list[Cell]:
-    """The baselines of a damage, of each kind the best on this picture (Wiener's balance); none that shows what the input shows."""
-    assert job.reference is not None
-    best: dict[str, Cell] = {}
-    for name, function in baselines(known, damage, job.reference.shape[-1] // job.y.shape[-1]).items():
-        image = images.quantise(function(job.y))
-        cell = Cell(f"classical: {name.partition(' (')[0]}", image, metrics.score(image, job.reference))
-        kind = name.split()[0]
-        if not torch.equal(image, job.before()) and (kind not in best or cell.scores["PSNR"] > best[kind].scores["PSNR"]):
-            best[kind] = cell
-    return list(best.values())
+    """The baselines of a damage, Wiener's at the balance that is best on this picture; none that shows what the input shows."""
+    clean, shown = job.reference, job.before()
+    assert clean is not None
+    functions = baselines(known, damage, clean.shape[-1] // job.y.shape[-1])
+    made = {name: image for name, function in functions.items() if not torch.equal(image := images.quantise(function(job.y)), shown)}
+    best = best_wiener({name: {"PSNR": metrics.psnr(image, clean)} for name, image in made.items()})
+    return [Cell(f"classical: {name.partition(' (')[0]}", made[name], metrics.score(made[name], clean)) for name in best]
 
 
 def seconds(clean: Tensor, damage: str, runs: Sequence[tuple[str, str]], seeds: int) -> float:

@@ -18,7 +18,7 @@ from typing import Any
 
 import gradio as gr
 import pandas as pd
-from PIL import Image
+from torch import Tensor
 
 from restoration import compare, form, images, metrics, recipe
 from restoration.caption import CAPTIONERS
@@ -100,7 +100,7 @@ def show(job: form.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any,
         if "residual" in step.scalars:  # a step without guidance measures nothing
             curve.append({"step": step.index, "residual": step.scalars["residual"]})
         if step.result is not None:
-            yield finished(step, before, job, prior, curve)
+            yield (left, as_file(step.result.image)), *finished(step, before, job, prior, curve)
         elif time.monotonic() - shown > PREVIEW_EVERY:
             preview = prior.preview(step.latent, (before.shape[-2], before.shape[-1]))
             yield (left, as_file(preview)), progress(step, began), None, course(curve), gallery(step, job.reference), None
@@ -113,15 +113,14 @@ def course(curve: list[dict[str, float]]) -> pd.DataFrame | None:
 
 
 def finished(step: Step, before: Any, job: form.Job, prior: LatentPrior, curve: list[dict[str, float]]) -> tuple[Any, ...]:
-    """The outputs of the last step."""
+    """(status, scores, curve, views, file) of the last step."""
     result = step.result
     assert result is not None
     status = f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.seed}"
     status += "".join(f" · {html.escape(note)}" for note in (step.note, prior.placement.note) if note)
     status += " · transparent again in the download" if job.alpha else ""
     table = score_table(score_rows(before, result, prior, job.reference))
-    pair = (as_file(before), as_file(result.image))
-    return pair, status, table, course(curve), gallery(step, job.reference), stored_file(result, job)
+    return status, table, course(curve), gallery(step, job.reference), stored_file(result, job)
 
 
 def stored_file(result: Result, job: form.Job) -> str:
@@ -131,13 +130,13 @@ def stored_file(result: Result, job: form.Job) -> str:
     return file
 
 
-def as_file(picture: Any) -> str:
-    """A tensor or PIL picture as a PNG for the page.
+def as_file(x: Tensor) -> str:
+    """x (1,3,H,W) in [0,1] as a PNG for the page.
 
     Every time a new file: given pixels, Gradio writes equal ones into one file again and again, even while a browser reads it.
     """
     file = new_file("image.png")
-    (picture if isinstance(picture, Image.Image) else images.to_pil(picture)).save(file)
+    images.to_pil(x).save(file)
     return file
 
 
@@ -243,18 +242,22 @@ def compare_all(photo: str | None, damage: str, choices: list[str], seeds: float
 
 def grid(cells: Sequence[compare.Cell]) -> str:
     """The pictures of a comparison side by side; they zoom together."""
+
+    def png(x: Tensor) -> bytes:
+        buffer = io.BytesIO()
+        images.to_pil(x).save(buffer, format="PNG")
+        return buffer.getvalue()
+
     figures = "".join(
-        f'<figure><figcaption>{title}</figcaption><div><img alt="{title}" src="{data_uri(cell.image)}"></div></figure>'
+        f'<figure><figcaption>{title}</figcaption><div><img alt="{title}" src="{data_uri(png(cell.image))}"></div></figure>'
         for title, cell in ((html.escape(cell.title), cell) for cell in cells)
     )
     return f'<div class="zoom" tabindex="0" aria-label="Results side by side; plus and minus zoom">{figures}</div>'
 
 
-def data_uri(x: Any) -> str:
-    """A picture as the PNG that a page can carry."""
-    buffer = io.BytesIO()
-    (x if isinstance(x, Image.Image) else images.to_pil(x)).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+def data_uri(png: bytes) -> str:
+    """A picture as a page can carry it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def example_outputs(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -265,14 +268,11 @@ def example_outputs(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def seconds_needed(method: str, values: Values) -> float:
-    """The estimate for the values of a tab; of a minute where they describe no run yet."""
-    try:
-        solver, degradation, enlarged = form.asked_for(method, values)
-        width, height = images.size_read(values["photo"], enlarged)
-        shrink = solver.factor(degradation) // enlarged
-        return estimate_seconds(solver, degradation, height // shrink, width // shrink)
-    except (ValueError, OSError, AttributeError, TypeError):
-        return 60.0
+    """The estimate for the values of a tab. ValueError where they describe no run."""
+    solver, degradation, enlarged = form.asked_for(method, values)
+    width, height = images.size_read(values["photo"], enlarged)
+    shrink = solver.factor(degradation) // enlarged
+    return estimate_seconds(solver, degradation, height // shrink, width // shrink)
 
 
 def gpu_seconds(estimate: float) -> int:
@@ -285,22 +285,18 @@ def forecast(method: str, values: Values) -> str:
     if not values["photo"]:
         return "&nbsp;"
     try:
-        images.size_read(values["photo"], form.asked_for(method, values)[2])
+        read, seconds = how_read(method, values), max(1, seconds_needed(method, values))
     except ValueError as error:
         return html.escape(str(error))
-    seconds = max(1, seconds_needed(method, values))
     words = f"About {seconds:.0f} s once the model is loaded"
     words += f", {gpu_seconds(seconds)} s of your GPU quota" if ZERO_GPU else ""
     words += f", but a run is stopped after {TIME_LIMIT:.0f} s: use fewer steps or a smaller picture" if seconds > TIME_LIMIT else ""
-    return f"{read}. {words}." if (read := how_read(method, values)) else f"{words}."
+    return f"{read}. {words}."
 
 
 def how_read(method: str, values: Values) -> str:
-    """What happens to the picture before its run; "" where the values describe none."""
-    try:
-        return images.how_read(values["photo"], form.asked_for(method, values)[2])
-    except (ValueError, TypeError):
-        return ""
+    """What happens to the picture before its run. ValueError where the values describe none."""
+    return images.how_read(values["photo"], form.asked_for(method, values)[2])
 
 
 def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
@@ -335,7 +331,7 @@ def history_entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
     pair, status, scores, _, _, file = shown
     if not file:
         return ""
-    pictures = [data_uri(images.to_pil(images.read_image(side))) for side in pair]
+    pictures = [data_uri(Path(side).read_bytes()) for side in pair]
     space, photo = HISTORY_BYTES - sum(map(len, pictures)), Path(values["photo"])
     fits = photo.stat().st_size * 4 / 3 < space
     entry = {
@@ -382,9 +378,10 @@ def stopped(status: str) -> Any:
     return "Stopped: the picture shows the last step." if "<progress" in status or status.endswith("…") else gr.skip()
 
 
-def from_uri(uri: str) -> Image.Image:
-    """The picture of `data_uri`."""
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+def from_uri(uri: str) -> Tensor:
+    """The picture of `data_uri`, (1,3,H,W) in [0,1]. ValueError for what is none: it comes from a browser."""
+    with images.open_image(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
+        return images.read_image(picture)
 
 
 # ---- named endpoints for gradio_client and MCP, where their docstrings are read

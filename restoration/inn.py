@@ -42,7 +42,7 @@ from restoration.prior import LatentPrior
 INNS = Path(__file__).parent / "weights" / "inn"
 DOMAINS = ("latent", "pixel")
 OTHER_CODEC = 0.05  # relative difference of `codec` above which latents are another codec's; storage in half precision makes a hundredth
-ROUND_TRIP = 1e-3  # largest error, in deviations of x; that of the committed weights is 8e-7 (latentindigo.md §6.4)
+ROUND_TRIP = 1e-3  # largest error, in deviations of x: a thousand times what float32 makes (latentindigo.md §6.4)
 RESIDUAL = 0.1  # unit of the restorer's output: about what an enlarged picture lacks
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -68,7 +69,10 @@ def test_the_history_brings_back_what_went_in_and_what_came_out(picture, monkeyp
     assert again["photo"] is None and "choose it again" in outputs[1]
     monkeypatch.setattr(handlers, "HISTORY_BYTES", 0)
     assert json.loads(handlers.history_entry("reld", values, shown))["pictures"] == []
-    for garbage in ("", "[]", text.replace("scores", "cores"), text.replace("iVBOR", "iVBOX")):
+    eps = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(eps, format="EPS")  # Pillow would hand it to Ghostscript
+    foreign = json.loads(text) | {"pictures": [handlers.data_uri(eps.getvalue())] * 2}
+    for garbage in ("", "[]", text.replace("scores", "cores"), text.replace("iVBOR", "iVBOX"), json.dumps(foreign)):
         with pytest.raises(gr.Error, match="cannot be read"):
             handlers.recall(garbage)
 
