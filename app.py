@@ -296,9 +296,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     opened = page.load(open_page, None, [*everything, linked, tabs], **AT_ONCE)
     opened.then(None, linked, None, js=f"linked => {{ if (linked) press('start-{method}'); }}", **PRIVATE)
     travelled = [event.success(None, entry, [address, past], js=KEEP_RUN, **PRIVATE) for event in runs]
-    # with several events to cancel, Gradio does not call the function of the same listener
-    stop.click(None, cancels=runs, **PRIVATE)
-    stop.click(handlers.stopped, outputs[1], outputs[1], **AT_ONCE)
+    stoppable(stop, runs, outputs[1])
     page.load(None, None, past, js=f"() => showRuns('{method}')", **PRIVATE)
     travelled.append(bring.click(bring_back, entry, everything, js="() => pickedRun", show_progress="hidden", **PRIVATE))
     for event in travelled:
@@ -349,7 +347,7 @@ def compare_tab() -> None:
         **ON_DEVICE,
         **PRIVATE,
     )
-    stop.click(handlers.stopped, status, status, cancels=[event], **AT_ONCE)
+    stoppable(stop, [event], status)
 
 
 def repeat_tab() -> None:
@@ -374,7 +372,14 @@ def repeat_tab() -> None:
         **ON_DEVICE,
         **PRIVATE,
     )
-    stop.click(handlers.stopped, outputs[1], outputs[1], cancels=[event], **AT_ONCE)
+    stoppable(stop, [event], outputs[1])
+
+
+def stoppable(stop: gr.Button, runs: list[Any], status: gr.components.Component) -> None:
+    """Let the button end the runs, and the status line say so once they have ended: until then Gradio ignores another press of Restore."""
+    stop.click(None, cancels=runs, **PRIVATE)
+    for event in runs:
+        event.then(handlers.stopped, status, status, **AT_ONCE)
 
 
 def on_gpu(handler: Callable[..., Any], seconds: Callable[..., float] = lambda *_: UNKNOWN_SECONDS) -> Callable[..., Any]:

@@ -374,8 +374,10 @@ def forget_deep_links() -> None:
 
 
 def stopped(status: str) -> Any:
-    """The status line after Stop, where something was running."""
-    return "Stopped: the picture shows the last step." if "<progress" in status or status.endswith("…") else gr.skip()
+    """The status line of a run that is over, where it was not its last word: Stop was pressed, or it failed."""
+    if "<progress" in status:
+        return "Stopped: the picture shows the last step."
+    return "Stopped." if status.endswith("…") else gr.skip()
 
 
 def from_uri(uri: str) -> Tensor:

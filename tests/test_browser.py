@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import threading
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from PIL import Image
 
 from restoration import handlers, images, recipe
 from restoration.form import EXAMPLES
+from restoration.run import restore
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+PATIENCE = 180_000  # milliseconds: a busy machine draws slowly
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +30,20 @@ def browser():
         browser.close()
 
 
+def visit(browser, address, width=1280, **options):
+    """A page of a visitor of its own."""
+    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    return page
+
+
 @pytest.fixture
 def tab(browser, address):
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(180_000)
-    page.goto(address)
+    page = visit(browser, address)
     page.get_by_text("computed beforehand").first.wait_for()
     yield page
-    page.close()
+    page.context.close()
 
 
 def test_a_visitor_sees_a_result_without_computation_and_repeats_it(tab):
@@ -62,14 +71,13 @@ def test_garbage_is_answered_with_one_sentence(tab, tmp_path):
     tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
     tab.locator("input[type=file]").first.set_input_files(tmp_path / "garbage.png")
     tab.get_by_role("button", name="Restore").click()
-    tab.get_by_text("is not a picture that can be read here").wait_for()
+    tab.get_by_text("is not a picture that can be read here").first.wait_for()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_tab_fits_the_window(browser, address, width, theme, tmp_path):
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    page.goto(f"{address}?__theme={theme}")
+    page = visit(browser, f"{address}?__theme={theme}", width)
     page.get_by_text("computed beforehand").first.wait_for()
     for name in ("RELD", "LatentINDIGO", "LD-RPS", "Compare", "Repeat", "About"):
         tab = page.get_by_role("tab", name=name, exact=True)
@@ -81,7 +89,7 @@ def test_every_tab_fits_the_window(browser, address, width, theme, tmp_path):
         page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("img:not([alt])").count() == 0
-    page.close()
+    page.context.close()
 
 
 def visible(page, selector):
@@ -127,22 +135,17 @@ def test_a_link_shows_another_visitor_the_same_picture(browser, address, query):
     link = f"{address}?{query}"
     results = []
     for _ in range(2):
-        context = browser.new_context()
-        page = context.new_page()
-        page.set_default_timeout(180_000)
-        page.goto(link)
+        page = visit(browser, link)
         page.get_by_text(re.compile("256×256 pixels in .*seed 3")).wait_for()
         results.append(shown_result(page))
-        context.close()
+        page.context.close()
     assert torch.equal(*results)
 
 
 def test_two_visitors_do_not_see_each_others_pictures(browser, address):
     pages = []
     for name in ("chelsea.png", "coffee.png"):
-        page = browser.new_context().new_page()
-        page.set_default_timeout(180_000)
-        page.goto(address)
+        page = visit(browser, address)
         denoise_own(page, EXAMPLES / name)
         pages.append((name, page))
     for _, page in pages:
@@ -160,7 +163,8 @@ def test_before_and_after_without_the_slider(tab):
     before, after = (tab.get_by_role("img", name=name, exact=True) for name in ("Before", "After"))
     opening = after.get_attribute("src")
     tab.get_by_role("button", name="Denoise", exact=True).click()
-    tab.wait_for_function("old => document.querySelector('.zoom img[alt=After]').src !== old", arg=opening, timeout=20_000)
+    tab.wait_for_function("old => document.querySelector('.zoom img[alt=After]').src !== old", arg=opening)
+    tab.wait_for_function("[...document.querySelectorAll('.zoom img')].every(i => i.complete)")
     slider = tab.locator('[role="tabpanel"]:visible .slider-wrap img').evaluate_all("all => all.map(i => i.src)")
     assert slider == [before.get_attribute("src"), after.get_attribute("src")]
     assert before.evaluate("i => i.naturalWidth") == after.evaluate("i => i.naturalWidth") == 256
@@ -203,29 +207,38 @@ def test_the_link_is_of_the_run_that_is_shown(tab):
     assert link.input_value() == ""
 
 
-def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address):
+def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, monkeypatch):
+    """While one run holds the only place, eight visitors open the page and look at an example."""
+    over = threading.Event()
+
+    def held(*args, **options):
+        for step in restore(*args, **options):
+            yield step
+            over.wait(PATIENCE / 1000)
+
+    monkeypatch.setattr(handlers, "restore", held)
     restore_in_steps(tab, 200)
-    tab.get_by_text("of 200").wait_for()
-    others = [browser.new_page() for _ in range(8)]
+    tab.get_by_text("Step 1 of 200").wait_for()
+    others = [visit(browser, address) for _ in range(8)]
     for page in others:
-        page.goto(address)
-    page.get_by_text("computed beforehand").first.wait_for()
+        page.get_by_text("computed beforehand").first.wait_for()
     page.get_by_role("button", name="Denoise", exact=True).click()
     page.get_by_text("Denoise: computed beforehand").wait_for()
     assert page.get_by_text("busy").count() == 0 and page.get_by_text("queue").count() == 0
     for page in others:
-        page.close()
+        page.context.close()
+    tab.get_by_text("Step 1 of 200").wait_for()
     tab.get_by_role("button", name="Stop").click()
+    over.set()
     tab.get_by_text("Stopped").wait_for()
 
 
 def test_a_wrong_link_says_so_and_shows_an_example(browser, address):
     for query in ("method=foo&image=chelsea.png", "method=reld&image=chelsea.png&noise_std=nan", "method=reld&image=chelsea.png&noise_std=1e9"):
-        page = browser.new_page()
-        page.goto(f"{address}?{query}")
+        page = visit(browser, f"{address}?{query}")
         page.get_by_text("Here is an example instead").wait_for()
         page.get_by_text("PSNR ↑").first.wait_for()
-        page.close()
+        page.context.close()
 
 
 def test_a_png_of_the_page_repeats_its_run(tab):
@@ -253,27 +266,25 @@ def test_compare_runs_every_method(tab):
 
 def test_a_link_carries_an_own_picture(browser, address, tmp_path):
     recipe.save_png(torch.rand(1, 3, 64, 64), tmp_path / "own.png", {})
-    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    page.set_default_timeout(180_000)
-    page.goto(address)
+    page = visit(browser, address, permissions=["clipboard-read", "clipboard-write"])
     denoise_own(page, tmp_path / "own.png")
     visible(page, "button:has-text('Restore')").click()
     page.get_by_text("64×64 pixels in").wait_for()
     result = shown_result(page)
     page.get_by_role("button", name="Link to this page").click()
     page.get_by_text("Link Copied").wait_for()
-    link = page.evaluate("navigator.clipboard.readText()")
-    assert "deep_link=" in link
+    for _ in range(PATIENCE // 200):  # the words come before the link
+        link = page.evaluate("navigator.clipboard.readText()")
+        if "deep_link=" in link:
+            break
+        page.wait_for_timeout(200)
     state = handlers.cache() / "deep_links" / link.partition("deep_link=")[2] / "state.json"
     assert "own.png" in state.read_text() and ";base64," not in state.read_text()  # nothing of the history
-    other = browser.new_context().new_page()
-    other.set_default_timeout(60_000)
-    other.goto(link)
+    other = visit(browser, link)
     other.get_by_text("press Restore to see the result").first.wait_for()
     assert other.evaluate("localStorage.getItem('runs')") is None
     visible(other, "button:has-text('Restore')").click()
     other.get_by_text("64×64 pixels in").wait_for()
     assert torch.equal(shown_result(other), result)
     other.context.close()
-    context.close()
+    page.context.close()
