@@ -376,7 +376,7 @@ def forget_deep_links() -> None:
 def stopped(status: str) -> Any:
     """The status line of a run that is over, where it was not its last word: Stop was pressed, or it failed."""
     if "<progress" in status:
-        return "Stopped: the picture shows the last step."
+        return "Stopped: this is how far it got."
     return "Stopped." if status.endswith("…") else gr.skip()
 
 
