@@ -23,7 +23,6 @@ from restoration.baselines import baselines
 from restoration.checkpoints import fetch
 from restoration.corruptions import Damage
 from restoration.degradations import LinearDegradation
-from restoration.inn import enlarge
 from restoration.prior import load_prior
 from restoration.published import PUBLISHED, Scores
 from restoration.realistic import Camera
@@ -175,7 +174,7 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     degradation = task if isinstance(task, LinearDegradation) and not solver.blind else None
     factor = solver.factor(degradation)
     todo = pairs(args, task, factor)
-    methods: dict[str, Method] = {"input": classical(lambda y: y if factor == 1 else enlarge(y, factor))}
+    methods: dict[str, Method] = {"input": classical(lambda y: y if factor == 1 else images.enlarge(y, factor))}
     methods |= {label: classical(function) for label, function in baselines(degradation, args.task, factor).items()}
     records: dict[str, dict[str, object]] = {label: {} for label in methods}
     plain = name_of(solver, args)

@@ -119,7 +119,7 @@ class LatentUNet(ModelMixin, ConfigMixin):
     With s = z_t/√ᾱ = z0 + σ n, S the latent's standard deviation per channel and F the network (EDM, arXiv 2206.00364,
     Table 1, written per channel):  z0 = S²/(S²+σ²) s + Sσ/√(S²+σ²) F(s/√(S²+σ²), σ).
     F begins at zero, so the untrained model is the per-channel Wiener filter. Its blocks are not normalised: with a LayerNorm each it
-    learned faster and denoised better, but made detail up wherever an input had less noise than t says, as RELD's and LD-RPS's have.
+    learned faster and denoised better, but made detail up wherever an input had less noise than t says, as RELD's have.
 
     sample: (B,C,h,w), h and w any size (padded inside to a multiple of 4); timestep: int or (B,).
     The noise levels are geometric from `sigma_min` (t=0) to `sigma_max` (t=T-1), the same that scheduler/ holds as betas.

@@ -278,6 +278,7 @@ def test_a_link_carries_an_own_picture(browser, address, tmp_path):
         if "deep_link=" in link:
             break
         page.wait_for_timeout(200)
+    assert "deep_link=" in link
     state = handlers.cache() / "deep_links" / link.partition("deep_link=")[2] / "state.json"
     assert "own.png" in state.read_text() and ";base64," not in state.read_text()  # nothing of the history
     other = visit(browser, link)

@@ -21,7 +21,8 @@ from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from restoration import realistic
-from restoration.inn import DOMAINS, LiftingINN, Restorer, codec_of, enlarge, folder_name
+from restoration.images import enlarge
+from restoration.inn import DOMAINS, LiftingINN, Restorer, codec_of, folder_name
 from restoration.prior import LatentPrior, load_prior
 from restoration.training import data, loop
 
