@@ -483,6 +483,19 @@ def test_colour_is_added_and_brightness_kept(embedded, photo):
     assert metrics.psnr(to_grey(x), y) > 30
 
 
+def test_added_colours_follow_the_brightness():
+    generator = torch.Generator().manual_seed(0)
+    brightness = to_grey(torch.rand(1, 3, 40, 48, generator=generator))
+    tint = torch.tensor([0.2, -0.1, 0.0])[None, :, None, None]
+    tinted = brightness * (1 + tint - to_grey(tint))
+    assert torch.allclose(ld_rps._shaded(tinted), tinted, atol=1e-5)
+    speckled = tinted + 0.1 * torch.randn(tinted.shape, generator=generator)
+    shaded = ld_rps._shaded(speckled)
+    assert torch.allclose(to_grey(shaded), to_grey(speckled), atol=1e-5)
+    ratio = shaded / to_grey(speckled) - 1
+    assert ratio.diff(dim=-1).abs().max() < 0.05  # speckles of colour are gone, those of brightness are not
+
+
 def test_a_grey_noisy_picture_is_coloured_first_and_denoised_then(tiny_prior, photo):
     y = CORRUPTIONS["grey+noise"].degrade(photo, torch.Generator().manual_seed(0))
     solver, guess = LDRPS(**PRESETS["auto"]), first_guess(y, "auto")

@@ -85,9 +85,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from restoration.corruptions import to_grey
 from restoration.degradations import Checked, LinearDegradation, knob
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
 from restoration.fpam import Alignment, Weights, edges, grey_matrix, vgg_features
@@ -98,6 +100,7 @@ from restoration.solvers.base import Step
 
 COLOURLESS = 10.0  # ours: the level at which a latent no longer says that its picture is grey
 CODEC_ERROR = 2 / 255  # ours: the embedded codec's round trip of the 8 development photographs loses 1.7/255 (43.8 dB at --crop 192)
+TINT_WIDTH = 0.16  # ours: of the short side, the standard deviation of the windows in which colours follow the brightness
 Passes = tuple[tuple[int, ...], ...]
 
 
@@ -120,7 +123,11 @@ class LDRPS(Checked):
     recurrences: int = knob(2, "How many times the result is noised again and refined (R)", low=0, high=8)
     again: int = knob(449, "Timestep that a recurrence returns to", low=1, high=999)
     renoise: str = knob("latent", "A recurrence re-noises the latent, or the image after decoding and encoding", choices=("latent", "image"))
-    output: str = knob("decoded", "decoded: as in the paper · consistent: a last step in pixels", choices=("decoded", "consistent"))
+    output: str = knob(
+        "decoded",
+        "decoded: as in the paper · consistent: a last step in pixels · shaded: before it, added colours are made to follow the brightness",
+        choices=("decoded", "consistent", "shaded"),
+    )
     guide_below: int = knob(700, "Guidance begins below this timestep", low=1, high=1000)
     guide_every: int = knob(1, "Guide every n-th step", low=1, high=10)
     step: str = knob("constant", "constant: as in the paper · line search: the best step along the gradient", choices=("constant", "line search"))
@@ -269,6 +276,8 @@ class LDRPS(Checked):
         """The answer from the decoded x: as it is, or after one last step towards y in pixels, which brings back what the codec drops."""
         if self.output == "decoded":
             return x
+        if self.output == "shaded" and guess.grey:
+            x = _shaded(x)
         with torch.enable_grad():
             leaf = x.requires_grad_()
             free = _brightness_only(leaf) if guess.grey else leaf
@@ -394,6 +403,18 @@ def _brightness_only(x: Tensor) -> Tensor:
     return x.detach() + (x - x.detach()).mean(1, keepdim=True)
 
 
+def _shaded(x: Tensor) -> Tensor:
+    """x (1,3,h,w) with its brightness b kept and its colours made to follow it: (1 + tint) b, the tint that of wide windows (ours).
+
+    Light and shade change brightness and colour by the same factor; the faint colours that a small prior adds do not.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    brightness, width = to_grey(x), TINT_WIDTH * min(x.shape[-2:])
+    added, light = (gaussian_filter(part.cpu().numpy(), (0, 0, width, width), mode="nearest") for part in (x - brightness, brightness))
+    return brightness * (1 + torch.from_numpy(added / np.maximum(light, 1e-3)).to(x))
+
+
 # embedded prior, ours: the ablation table has a row for each difference from the paper
 FAST: dict[str, Any] = {
     "start": "picture", "fresh_noise": 0.0, "steps": 6, "recurrences": 0, "again": 1, "guide_below": 1000, "step": "line search", "scale": 1.0,
@@ -402,13 +423,13 @@ FAST: dict[str, Any] = {
 }  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "auto": FAST | {"guess": "auto"},
+    "auto": FAST | {"guess": "auto", "output": "shaded"},
     "low-light": FAST | {"guess": "exposure"},
     "dehaze": FAST | {"guess": "veil"},
     "denoise": FAST,
-    "colorize": FAST | {"guess": "grey", "step": "constant", "scale": 80_000.0},
+    "colorize": FAST | {"guess": "grey", "step": "constant", "scale": 80_000.0, "output": "shaded"},
     "low-light+denoise": FAST | {"guess": "exposure"},
-    "colorize+denoise": FAST | {"guess": "grey+noise"},
+    "colorize+denoise": FAST | {"guess": "grey+noise", "output": "shaded"},
     # the official code's, for Stable Diffusion on a GPU; low-light is what the defaults are
     "paper": {},
     "paper dehaze": {
