@@ -127,3 +127,18 @@ def test_gradients_that_stay_large_are_followed_again(tmp_path):
 
     loop.train(model, loss, lambda _: {}, lambda _: None, args)
     assert values[-1] < 0.1 * values[10]
+
+
+def test_a_run_that_leaps_twice_from_one_checkpoint_goes_on_at_a_quarter_of_the_rate(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "JUDGED", 1)
+    checkpoint, leaps, seen = tmp_path / "state.pt", [12, 12], []
+
+    def loss(model, step):
+        seen.append(step)
+        far = 100.0 if leaps and step == leaps[0] and leaps.pop() else 1.0
+        return far * (model.weight.square().mean() + 1)
+
+    options = ["none.tar", "--out", str(tmp_path), "--checkpoint", str(checkpoint), "--steps", "20", "--save-every", "0", "--rate", "0.1"]
+    loop.train(torch.nn.Linear(2, 2), loss, lambda _: {}, lambda _: None, loop.arguments("a test", device="cpu").parse_args(options))
+    assert seen == [*range(13), 12, *range(12, 20)]
+    assert torch.load(checkpoint, weights_only=True)["peak"] == pytest.approx(0.025)

@@ -122,8 +122,9 @@ def train(
             mean = sum(losses) / len(losses) if len(losses) >= JUDGED else best
             if mean > DIVERGED * best or math.isnan(mean):
                 tqdm.write(json.dumps({"step": step, "diverged": mean}))
+                halved = peak / 2  # of now: the checkpoint's is the rate before this run's first return to it
                 resume()
-                bar.n, warm_from, peak = step, step, peak / 2
+                bar.n, warm_from, peak = step, step, halved
             else:
                 best = min(best, mean)
                 checkpoint()
