@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import signal
 import subprocess
 import sys
@@ -142,3 +143,11 @@ def test_a_run_that_leaps_twice_from_one_checkpoint_goes_on_at_a_quarter_of_the_
     loop.train(torch.nn.Linear(2, 2), loss, lambda _: {}, lambda _: None, loop.arguments("a test", device="cpu").parse_args(options))
     assert seen == [*range(13), 12, *range(12, 20)]
     assert torch.load(checkpoint, weights_only=True)["peak"] == pytest.approx(0.025)
+
+
+def test_an_explosion_counts_by_its_logarithm():
+    error = torch.tensor([0.5, denoiser.FAR, 1e9], requires_grad=True)
+    value = denoiser.bounded(error)
+    value.sum().backward()
+    assert value.tolist() == pytest.approx([0.5, denoiser.FAR, denoiser.FAR * (1 + math.log(1e9 / denoiser.FAR))])
+    assert error.grad.tolist() == pytest.approx([1, 1, denoiser.FAR / 1e9])

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-OUTLIER = 10  # gradients longer than this many times the usual are not followed
 JUDGED = 100  # steps whose mean loss says something
 DIVERGED = 1.5  # such a mean, this many times the best, sends the run back to its last checkpoint, at half the rate
 
@@ -88,7 +87,7 @@ def train(
         with_average(save)
 
     start = saved = time.monotonic()
-    start_step, usual, losses = step, 0.0, list[float]()
+    losses = list[float]()
     bar = tqdm(total=args.steps, initial=step, mininterval=5)
     while step < args.steps and time.monotonic() - start < 60 * args.max_minutes:
         elapsed = time.monotonic() - start
@@ -100,13 +99,8 @@ def train(
             value = loss(model, step)
         optimiser.zero_grad(set_to_none=True)
         value.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0).item()
-        # networks without normalisation layers blow up from a single step far out: such steps are left out
-        usual = norm if step == start_step else usual
-        if math.isfinite(norm) and norm < OUTLIER * usual:
+        if nn.utils.clip_grad_norm_(model.parameters(), 1.0).isfinite():
             optimiser.step()
-        # a step left out raises what is usual a little: otherwise a network that has drifted would be left there for ever
-        usual += 0.01 * (min(norm, OUTLIER * usual) - usual) if math.isfinite(norm) else 0.0
         losses.append(value.item())
         step += 1
         bar.update()
