@@ -51,7 +51,7 @@ def train(
 
     The rate warms up over 200 steps, stays, and falls to zero over the last quarter of the steps or the minutes,
     whichever is further along. The exponential average is what is evaluated and saved. A run that diverges goes back to
-    its last checkpoint and on at half the rate: without normalisation layers, 1e-3 and 5e-4 both did, after 8,000 and 11,000 steps.
+    its last checkpoint and on at half the rate, and at a quarter if it does so again.
     """
     device = torch.device(args.device)
     model.to(device, memory_format=torch.channels_last)
