@@ -485,7 +485,7 @@ def test_colour_is_added_and_brightness_kept(embedded, photo):
 
 def test_added_colours_follow_the_brightness():
     generator = torch.Generator().manual_seed(0)
-    brightness = to_grey(torch.rand(1, 3, 40, 48, generator=generator))
+    brightness = to_grey(torch.rand(1, 3, 100, 120, generator=generator))
     tint = torch.tensor([0.2, -0.1, 0.0])[None, :, None, None]
     tinted = brightness * (1 + tint - to_grey(tint))
     assert torch.allclose(ld_rps._shaded(tinted), tinted, atol=1e-5)

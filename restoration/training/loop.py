@@ -65,7 +65,7 @@ def train(
         state = torch.load(args.checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        average, step, best, peak = state["average"], state["step"], state["best"], min(args.rate, state["peak"])
+        average, step, best, peak = state["average"], state["step"], state["best"], min(peak, state["peak"])
         return state["seconds"]
 
     if Path(args.checkpoint).exists():
@@ -116,9 +116,9 @@ def train(
             mean = sum(losses) / len(losses) if len(losses) >= JUDGED else best
             if mean > DIVERGED * best or math.isnan(mean):
                 tqdm.write(json.dumps({"step": step, "diverged": mean}))
-                halved = peak / 2  # of now: the checkpoint's is the rate before this run's first return to it
+                peak /= 2  # and stays so: the checkpoint still says what it was before
                 resume()
-                bar.n, warm_from, peak = step, step, halved
+                bar.n, warm_from = step, step
             else:
                 best = min(best, mean)
                 checkpoint()
