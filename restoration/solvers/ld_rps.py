@@ -30,7 +30,7 @@ The fast presets, for the embedded prior on a CPU, are ours:
   haze without noise is undone by the guess alone.
 
 python -m restoration.benchmark --clean CBSD24 --crop 256 --limit 6 --task TASK --solver ld-rps --preset PRESET (noise: --limit 8), seed 0,
-embedded prior; 1 to 4 s of one core's time a picture, the first preview within 1 s; PSNR in dB / SSIM:
+embedded prior; 1 to 5 s of one core's time a picture, the first preview within 1 s; PSNR in dB / SSIM:
 | task | preset | input | baseline | result | both up |
 |---|---|---|---|---|---|
 | noise | denoise | 25.00 / 0.636 | non-local means 28.95 / 0.820 | 30.57 / 0.887 | 8 of 8 |
