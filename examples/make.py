@@ -11,8 +11,9 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from restoration import form, images, recipe  # noqa: E402
-from restoration.prior import load_prior  # noqa: E402
+from restoration.files import images, recipe  # noqa: E402
+from restoration.page import form  # noqa: E402
+from restoration.priors.latent import load_prior  # noqa: E402
 from restoration.run import restore, score_rows  # noqa: E402
 from restoration.solvers import SOLVERS  # noqa: E402
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"restore": "restoration.run", "load_prior": "restoration.prior", "SOLVERS": "restoration.solvers",
-          "TASKS": "restoration.degradations", "read_image": "restoration.images"}  # fmt: skip
+_HOMES = {"restore": "restoration.run", "load_prior": "restoration.priors.latent", "SOLVERS": "restoration.solvers",
+          "TASKS": "restoration.degradations.linear", "read_image": "restoration.files.images"}  # fmt: skip
 __all__ = ["SOLVERS", "TASKS", "load_prior", "read_image", "restore"]
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from restoration import images, metrics, recipe
-from restoration.corruptions import Damage
-from restoration.degradations import LinearDegradation
-from restoration.placement import out_of_memory
-from restoration.prior import LatentPrior
+from restoration.degradations.blind import Damage
+from restoration.degradations.linear import LinearDegradation
+from restoration.evaluation import metrics
+from restoration.files import images, recipe
+from restoration.priors.latent import LatentPrior
+from restoration.priors.placement import out_of_memory
 from restoration.solvers.base import Result, Solver, Step
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from restoration.networks import LatentUNet, PatchAutoencoder
-from restoration.prior import LatentPrior, load_prior
+from restoration.priors.latent import LatentPrior, load_prior
+from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.training.denoiser import geometric_betas
 
 
@@ -82,7 +82,7 @@ def photo() -> Tensor:
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """The page, served as `python app.py` serves it."""
-    import app
+    from restoration.page import layout as app
 
     page = app.build().queue()
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)

@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from restoration.form import EXAMPLES
+from restoration.page.form import EXAMPLES
 
 ENDPOINTS = {"/restore_reld", "/restore_latentindigo", "/restore_ldrps", "/degrade", "/caption", "/metrics"}
 PHOTO = str(EXAMPLES / "chelsea.png")

@@ -11,11 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-import app
-from restoration import form, handlers, images, metrics, recipe
-from restoration.degradations import FILES
-from restoration.form import CLEAN, DEGRADED
-from restoration.prior import load_prior
+from restoration.degradations.linear import FILES
+from restoration.evaluation import metrics
+from restoration.files import images, recipe
+from restoration.page import form, handlers
+from restoration.page import layout as app
+from restoration.page.form import CLEAN, DEGRADED
+from restoration.priors.latent import load_prior
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Step
 

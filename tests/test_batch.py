@@ -20,8 +20,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from restoration import batch, recipe
-from restoration.degradations import Denoise
+from restoration.commands import batch
+from restoration.degradations.linear import Denoise
+from restoration.files import recipe
 from restoration.solvers.reld import RELD
 
 TASK = ["--task", "denoise", "--set", "steps=3"]
@@ -32,7 +33,7 @@ def prior(tmp_path_factory) -> str:
     """A tiny random prior of the embedded classes, on disk."""
     from diffusers import DDIMScheduler
 
-    from restoration.networks import LatentUNet, PatchAutoencoder
+    from restoration.priors.networks import LatentUNet, PatchAutoencoder
     from restoration.training.denoiser import geometric_betas
 
     folder = tmp_path_factory.mktemp("prior")
@@ -44,8 +45,8 @@ def prior(tmp_path_factory) -> str:
     betas = geometric_betas(unet.config.sigma_min, unet.config.sigma_max, 1000)
     DDIMScheduler(trained_betas=betas, prediction_type="sample").save_pretrained(folder / "scheduler")
     index = {
-        "vae": ["restoration.networks", "PatchAutoencoder"],
-        "unet": ["restoration.networks", "LatentUNet"],
+        "vae": ["restoration.priors.networks", "PatchAutoencoder"],
+        "unet": ["restoration.priors.networks", "LatentUNet"],
         "scheduler": ["diffusers", "DDIMScheduler"],
     }
     (folder / "model_index.json").write_text(json.dumps(index))

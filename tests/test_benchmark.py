@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from restoration import baselines, benchmark, recipe
-from restoration.checkpoints import Checkpoint
-from restoration.images import read_image
-from restoration.published import PUBLISHED
-from restoration.report import CELL, Report, keep_picture, table
+from restoration.commands import benchmark
+from restoration.evaluation import baselines
+from restoration.evaluation.published import PUBLISHED
+from restoration.evaluation.report import CELL, Report, keep_picture, table
+from restoration.files import recipe
+from restoration.files.images import read_image
+from restoration.priors.checkpoints import Checkpoint
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration import handlers, images, recipe
-from restoration.form import EXAMPLES
+from restoration.files import images, recipe
+from restoration.page import handlers
+from restoration.page.form import EXAMPLES
 from restoration.run import restore
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

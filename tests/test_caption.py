@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from restoration import caption, hub
-from restoration.caption import CAPTIONERS, MLLM, WORDS, no_caption
-from restoration.fpam import vgg_features
+from restoration.priors import caption, hub
+from restoration.priors.caption import CAPTIONERS, MLLM, WORDS, no_caption
+from restoration.solvers.fpam import vgg_features
 
 SIDE, PATCH = 28, 14
 TEMPLATE = (

@@ -18,8 +18,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from restoration import checkpoints, recipe
-from restoration.prior import PRIORS, load_prior
+from restoration.files import recipe
+from restoration.priors import checkpoints
+from restoration.priors.latent import PRIORS, load_prior
 from restoration.solvers.reld import RELD
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -202,7 +203,7 @@ def test_a_failed_load_leaves_the_old_one_and_a_switch_drops_it(server, text_fol
 
 
 def test_a_failure_while_weights_are_read_leaves_the_old_one_loadable(text_folder, monkeypatch):
-    monkeypatch.setattr("restoration.placement._host_free", lambda: 1e5)
+    monkeypatch.setattr("restoration.priors.placement._host_free", lambda: 1e5)
     with pytest.raises(ValueError, match=r"Not enough memory for this prior .* cpu has 0.0 GB free of"):
         load_prior(text_folder)
     monkeypatch.undo()

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from restoration import recipe
-from restoration.__main__ import main
-from restoration.batch import main as batch
-from restoration.benchmark import main as benchmark
-from restoration.cli import parse_settings
-from restoration.prior import load_prior
-from restoration.timings import main as timings
+from restoration.commands.batch import main as batch
+from restoration.commands.benchmark import main as benchmark
+from restoration.commands.cli import parse_settings
+from restoration.commands.restore import main
+from restoration.commands.timings import main as timings
+from restoration.files import recipe
+from restoration.priors.latent import load_prior
 
 
 def test_a_picture_is_restored_and_repeats(tmp_path, photo, capsys):
@@ -72,7 +72,7 @@ def test_where_nothing_can_be_written_nothing_is_computed(tmp_path, photo, capsy
     (tmp_path / "in").mkdir()
     (tmp_path / "file").touch()
     recipe.save_png(photo, tmp_path / "in" / "in.png", {})
-    monkeypatch.setattr("restoration.benchmark.restore", None)
+    monkeypatch.setattr("restoration.commands.benchmark.restore", None)
     monkeypatch.setattr("restoration.run.restore", None)
     one, many = [str(tmp_path / "in" / "in.png"), "--task", "denoise"], ["--clean", str(tmp_path / "in"), "--task", "denoise"]
     for command, arguments, words in (

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from restoration import compare
-from restoration.compare import Cell
+from restoration.page import compare
+from restoration.page.compare import Cell
 from restoration.run import restore
 
 

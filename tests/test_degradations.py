@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration.degradations import TASKS, Inpaint, LinearDegradation, SuperResolution, UploadedBlur
+from restoration.degradations.linear import TASKS, Inpaint, LinearDegradation, SuperResolution, UploadedBlur
 
 
 @pytest.fixture

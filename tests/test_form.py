@@ -5,8 +5,9 @@ from urllib.parse import parse_qsl
 import pytest
 import torch
 
-from restoration import form, recipe
-from restoration.form import DEGRADED, EXAMPLES
+from restoration.files import recipe
+from restoration.page import form
+from restoration.page.form import DEGRADED, EXAMPLES
 from restoration.solvers import PRESETS, SOLVERS
 
 

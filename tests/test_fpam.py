@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from restoration import fpam
-from restoration.fpam import FPAM, Alignment, Discriminator, Weights, fresh
+from restoration.solvers import fpam
+from restoration.solvers.fpam import FPAM, Alignment, Discriminator, Weights, fresh
 
 CPU = torch.device("cpu")
 

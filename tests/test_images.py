@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from restoration import images
-from restoration.images import edge_taper, lanczos, read_image
+from restoration.files import images
+from restoration.files.images import edge_taper, lanczos, read_image
 
 
 def save(tmp_path, image: Image.Image, name: str, **options) -> str:

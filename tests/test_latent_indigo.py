@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
 
-from restoration import metrics, realistic, tiling
+from restoration.degradations import realistic
 from restoration.diffusion import add_noise, ddim_step
-from restoration.inn import LiftingINN, enlarge, load_restorer
+from restoration.evaluation import metrics
+from restoration.priors import tiling
 from restoration.run import restore
 from restoration.solvers.base import Step
+from restoration.solvers.inn import LiftingINN, enlarge, load_restorer
 from restoration.solvers.latent_indigo import REFINE_RATES, LatentINDIGO, _Camera
 
 
@@ -22,7 +24,7 @@ from restoration.solvers.latent_indigo import REFINE_RATES, LatentINDIGO, _Camer
 def mean_of_blocks(monkeypatch) -> LiftingINN:
     """The untrained network: exactly the reduction to means of 4×4 blocks."""
     inn = LiftingINN().eval().requires_grad_(False)
-    monkeypatch.setattr("restoration.inn.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn.load_inn", lambda *_: inn)
     return inn
 
 
@@ -33,7 +35,7 @@ def latent_network(monkeypatch) -> LiftingINN:
     for lift in (*inn.predictors, *inn.updaters):
         torch.nn.init.normal_(lift.leave.weight, std=0.05)
         torch.nn.init.normal_(lift.cells[0].second.weight, std=0.05)
-    monkeypatch.setattr("restoration.inn.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn.load_inn", lambda *_: inn)
     return inn
 
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from restoration import checkpoints, diffusion
-from restoration.degradations import TASKS
-from restoration.placement import Placement
-from restoration.prior import LatentPrior, build
+from restoration import diffusion
+from restoration.degradations.linear import TASKS
+from restoration.priors import checkpoints
+from restoration.priors.latent import LatentPrior, build
+from restoration.priors.placement import Placement
 from restoration.run import restore
 from restoration.solvers import PRESETS
 from restoration.solvers.reld import RELD
@@ -275,7 +276,7 @@ def test_previews_are_made_of_tiles_where_the_pictures_are(folders, tmp_path, mo
 
 @pytest.mark.parametrize("preview", ["", "some/missing"])
 def test_without_a_small_decoder_the_preview_is_the_picture(folders, monkeypatch, preview):
-    monkeypatch.setattr("restoration.checkpoints.reachable", lambda: False)
+    monkeypatch.setattr("restoration.priors.checkpoints.reachable", lambda: False)
     monkeypatch.setitem(checkpoints.PRIORS, "sd1", checkpoints.Entry(str(folders["sd1"]), "", 16, 1.0, 1.0, 1.0, preview=preview))
     prior, z = load(folders["sd1"]), torch.randn(1, 4, 8, 8)
     assert torch.equal(prior.preview(z, (16, 16)), prior.picture(z, (16, 16)))

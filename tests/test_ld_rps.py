@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from restoration import checkpoints, metrics
-from restoration.corruptions import CORRUPTIONS, to_grey
+from restoration.degradations.blind import CORRUPTIONS, to_grey
+from restoration.degradations.estimate import first_guess
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
-from restoration.fpam import FPAM, Alignment, Discriminator, Weights, edges, fresh
-from restoration.guess import first_guess
-from restoration.placement import Placement
-from restoration.prior import build, load_prior
+from restoration.evaluation import metrics
+from restoration.priors import checkpoints
+from restoration.priors.latent import build, load_prior
+from restoration.priors.placement import Placement
 from restoration.run import restore
 from restoration.solvers import ld_rps
+from restoration.solvers.fpam import FPAM, Alignment, Discriminator, Weights, edges, fresh
 from restoration.solvers.ld_rps import LDRPS, PRESETS
 
 # the paper's algorithm, small enough for a tiny prior: 6 steps, 2 of them before guidance, one recurrence of 3

@@ -5,7 +5,7 @@ import torch
 from skimage.data import coffee
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from restoration import metrics
+from restoration.evaluation import metrics
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from restoration import placement, timings
-from restoration.placement import Device, place
+from restoration.commands import timings
+from restoration.priors import placement
+from restoration.priors.placement import Device, place
 
 GB = 1e9
 SD21 = {"unet": 866e6, "text_encoder": 340e6, "vae": 84e6}

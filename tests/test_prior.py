@@ -6,8 +6,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from restoration import diffusion, metrics
-from restoration.prior import EMBEDDED, load_prior
+from restoration import diffusion
+from restoration.evaluation import metrics
+from restoration.priors.latent import EMBEDDED, load_prior
 from restoration.training import card
 
 

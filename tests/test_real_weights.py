@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from restoration import checkpoints, metrics
-from restoration.degradations import TASKS
-from restoration.prior import PRIORS, load_prior
+from restoration.degradations.linear import TASKS
+from restoration.evaluation import metrics
+from restoration.priors import checkpoints
+from restoration.priors.latent import PRIORS, load_prior
 from restoration.run import restore
 from restoration.solvers import PRESETS
 from restoration.solvers.reld import RELD

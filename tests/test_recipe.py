@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration import images, recipe
-from restoration.checkpoints import digest, fetch
-from restoration.degradations import GaussianBlur, UploadedBlur
-from restoration.prior import load_prior
+from restoration.degradations.linear import GaussianBlur, UploadedBlur
+from restoration.files import images, recipe
+from restoration.priors.checkpoints import digest, fetch
+from restoration.priors.latent import load_prior
 from restoration.run import restore
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
@@ -64,7 +64,7 @@ def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
     for name, content in {"latent-embedded-x4": b"1", "first-x4": b"2", "pixel-x2": b"3", "first-x2": b"4"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(content)
-    monkeypatch.setattr("restoration.inn.INNS", tmp_path)
+    monkeypatch.setattr("restoration.solvers.inn.INNS", tmp_path)
     before = recipe.weights(LatentINDIGO(), "embedded", "abc")
     assert before.keys() == {"prior", "latent-embedded-x4", "first-x4"} and len({*before.values()}) == 3
     assert recipe.weights(LatentINDIGO(domain="pixel", scale=2, start="noise"), "sd", "abc").keys() == {"prior", "pixel-x2", "first-x2"}

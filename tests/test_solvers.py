@@ -8,11 +8,11 @@ import threading
 import pytest
 import torch
 
-from restoration import metrics
-from restoration.degradations import TASKS
-from restoration.inn import LiftingINN, Restorer
+from restoration.degradations.linear import TASKS
+from restoration.evaluation import metrics
 from restoration.run import restore, restore_together
 from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers.inn import LiftingINN, Restorer
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
 
@@ -38,9 +38,9 @@ def networks(monkeypatch) -> None:
         return inn.eval().requires_grad_(False)
 
     made = {(d, s): load(d, s) for d in ("latent", "pixel") for s in (1, 2, 4)}
-    monkeypatch.setattr("restoration.inn.load_inn", lambda domain, scale, prior: made[domain, scale])
+    monkeypatch.setattr("restoration.solvers.inn.load_inn", lambda domain, scale, prior: made[domain, scale])
     first = {s: Restorer(s, width=8, cells=1).requires_grad_(False) for s in (1, 2, 4)}
-    monkeypatch.setattr("restoration.inn.load_restorer", lambda scale, device: first[scale])
+    monkeypatch.setattr("restoration.solvers.inn.load_restorer", lambda scale, device: first[scale])
 
 
 def run(prior, y, solver, task, **options):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from restoration import tiling
+from restoration.priors import tiling
 
 
 @pytest.mark.parametrize(("length", "tile"), [(10, 16), (16, 16), (17, 16), (100, 16), (384, 64)])

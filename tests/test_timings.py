@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from restoration import timings
-from restoration.prior import PRIORS
+from restoration.commands import timings
+from restoration.priors.latent import PRIORS
 from restoration.solvers.reld import RELD
 
 
@@ -52,7 +52,7 @@ def test_counting_sees_gradients_and_ends_with_the_block():
 
 
 def test_a_batch_is_restored_as_its_pictures_are():
-    from restoration.degradations import TASKS
+    from restoration.degradations.linear import TASKS
 
     prior, task = timings.random_prior("tiny", 32, "cpu"), TASKS["deblur"]()
     y = torch.rand(3, 3, 28, 32)

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from skimage import data as pictures
 
-from restoration.prior import load_prior
+from restoration.priors.latent import load_prior
 from restoration.training import autoencoder, data, denoiser, loop
 
 SMALL = ["--widths", "8", "8", "--blocks", "1", "--crop", "32", "--batch", "2", "--holdout", "2", "--evaluate-every", "1000"]

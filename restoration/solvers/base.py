@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from restoration.degradations import LinearDegradation
-from restoration.prior import LatentPrior
+from restoration.degradations.linear import LinearDegradation
+from restoration.priors.latent import LatentPrior
 
 
 @dataclass(frozen=True)

@@ -81,11 +81,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration import realistic, tiling
-from restoration.degradations import Checked, LinearDegradation, knob
+from restoration.degradations import realistic
+from restoration.degradations.linear import Checked, LinearDegradation, knob
 from restoration.diffusion import add_noise, geometric_levels, randn
-from restoration.images import enlarge
-from restoration.prior import LatentPrior
+from restoration.files.images import enlarge
+from restoration.priors import tiling
+from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Step
 
 DOMAINS = ("latent", "pixel")
@@ -136,7 +137,7 @@ class LatentINDIGO(Checked):
 
         ValueError where no INN has been trained for this domain, scale and codec of the prior.
         """
-        from restoration.inn import load_restorer  # loads diffusers
+        from restoration.solvers.inn import load_restorer  # loads diffusers
 
         restored = load_restorer(self.scale, str(prior.device))(y)  # Rest(y)
         # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
@@ -193,7 +194,7 @@ class _Camera:
     @torch.no_grad()
     def __init__(self, solver: LatentINDIGO, prior: LatentPrior, y: Tensor, restored: Tensor):
         """y (B,3,h,w) and restored = Rest(y), (B,3,h·scale,w·scale), both in [0,1]."""
-        from restoration.inn import load_inn  # loads diffusers
+        from restoration.solvers.inn import load_inn  # loads diffusers
 
         self.solver, self.prior, self.y, self.restored = solver, prior, y, restored
         inn = load_inn(solver.domain, solver.scale, prior)

@@ -92,14 +92,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration.corruptions import to_grey
-from restoration.degradations import Checked, LinearDegradation, knob
+from restoration.degradations.blind import to_grey
+from restoration.degradations.estimate import GUESSES, Guess, first_guess
+from restoration.degradations.linear import Checked, LinearDegradation, knob
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
-from restoration.fpam import Alignment, Weights, edges, grey_matrix, vgg_features
-from restoration.guess import GUESSES, Guess, first_guess
-from restoration.placement import Placement
-from restoration.prior import LatentPrior
+from restoration.priors.latent import LatentPrior
+from restoration.priors.placement import Placement
 from restoration.solvers.base import Step
+from restoration.solvers.fpam import Alignment, Weights, edges, grey_matrix, vgg_features
 
 COLOURLESS = 10.0  # ours: the level at which a latent no longer says that its picture is grey
 CODEC_ERROR = 2 / 255  # ours: the embedded codec's round trip of the 8 development photographs loses 1.7/255 (43.8 dB at --crop 192)

@@ -41,9 +41,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations import Checked, Denoise, LinearDegradation, knob
+from restoration.degradations.linear import Checked, Denoise, LinearDegradation, knob
 from restoration.diffusion import geometric_levels, randn
-from restoration.prior import LatentPrior
+from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Step
 
 NOISE_FLOOR = 0.5 / 255  # measurements are never better than their 8-bit rounding

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restoration.networks import PatchAutoencoder
+from restoration.priors.networks import PatchAutoencoder
 from restoration.training import data, loop
 
 

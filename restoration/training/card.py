@@ -11,9 +11,9 @@ import argparse
 import torch
 from torch import Tensor
 
-from restoration import images
 from restoration.diffusion import ddim_step, randn
-from restoration.prior import LatentPrior, load_prior
+from restoration.files import images
+from restoration.priors.latent import LatentPrior, load_prior
 from restoration.training import data
 
 LEVELS = (1, 2, 5, 10, 15, 25, 50, 100, 255, 765, 2550)  # in 1/255

@@ -16,7 +16,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from restoration.networks import LatentUNet, PatchAutoencoder
+from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.training import data, loop
 
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # noise levels of the evaluation, in latent units (= [0,1] pixel units)
@@ -119,8 +119,8 @@ def save(model: nn.Module, args: argparse.Namespace) -> None:
     ).save_pretrained(f"{args.out}/scheduler")
     index = {
         "_class_name": "DiffusionPipeline",
-        "vae": ["restoration.networks", "PatchAutoencoder"],
-        "unet": ["restoration.networks", "LatentUNet"],
+        "vae": ["restoration.priors.networks", "PatchAutoencoder"],
+        "unet": ["restoration.priors.networks", "LatentUNet"],
         "scheduler": ["diffusers", "DDIMScheduler"],
     }
     Path(args.out, "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from diffusers import ModelMixin
 from torch import Tensor, nn
 
-from restoration import realistic
-from restoration.images import enlarge
-from restoration.inn import DOMAINS, LiftingINN, Restorer, codec_of, folder_name
-from restoration.prior import LatentPrior, load_prior
+from restoration.degradations import realistic
+from restoration.files.images import enlarge
+from restoration.priors.latent import LatentPrior, load_prior
+from restoration.solvers.inn import DOMAINS, LiftingINN, Restorer, codec_of, folder_name
 from restoration.training import data, loop
 
 VAGUE = 16  # side of the blocks whose means alone are left of some of the estimates; crops are multiples of it

@@ -6,7 +6,7 @@ import argparse
 
 from safetensors.torch import save_file
 
-from restoration import metrics
+from restoration.evaluation import metrics
 from restoration.training import data
 
 

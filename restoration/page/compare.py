@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from restoration import images, metrics
-from restoration.baselines import baselines
-from restoration.corruptions import make_damage
-from restoration.degradations import TASKS, LinearDegradation
-from restoration.form import Job
-from restoration.prior import LatentPrior
-from restoration.report import best_wiener
+from restoration.degradations.blind import make_damage
+from restoration.degradations.linear import TASKS, LinearDegradation
+from restoration.evaluation import metrics
+from restoration.evaluation.baselines import baselines
+from restoration.evaluation.report import best_wiener
+from restoration.files import images
+from restoration.page.form import Job
+from restoration.priors.latent import LatentPrior
 from restoration.run import estimate_seconds, synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver, Step

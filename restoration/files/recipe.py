@@ -21,10 +21,10 @@ from typing import IO, Any
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from restoration import images
-from restoration.checkpoints import digest
-from restoration.degradations import FILES, TASKS, LinearDegradation
-from restoration.prior import LatentPrior
+from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.files import images
+from restoration.priors.checkpoints import digest
+from restoration.priors.latent import LatentPrior
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Solver
 from restoration.solvers.latent_indigo import LatentINDIGO
@@ -70,7 +70,7 @@ def weights(solver: Solver, prior: str, prior_weights: str) -> dict[str, str]:
     """The digest of the files of every network that a run loads: "prior", and by folder those that LatentINDIGO has beside it."""
     found = {"prior": prior_weights}
     if isinstance(solver, LatentINDIGO):
-        from restoration.inn import INNS, folder_name  # loads diffusers
+        from restoration.solvers.inn import INNS, folder_name  # loads diffusers
 
         names = [folder_name(solver.domain, solver.scale, prior), folder_name("first", solver.scale, "")]
         found |= {name: digest(sorted((INNS / name).glob("*.safetensors"))) for name in names}

@@ -12,8 +12,9 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from restoration import images, metrics, recipe
-from restoration.published import Scores
+from restoration.evaluation import metrics
+from restoration.evaluation.published import Scores
+from restoration.files import images, recipe
 
 CELL, ROWS = 256, 24  # of the contact sheet: side of a cell in pixels, pictures at most
 RESULT = "result"

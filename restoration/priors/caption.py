@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from restoration.hub import reachable
-from restoration.images import to_pil
+from restoration.files.images import to_pil
+from restoration.priors.hub import reachable
 
 WORDS = 20
 # own wording of the paper's question: task-blind, content first, and the damage never named

@@ -34,12 +34,12 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from restoration import realistic
-from restoration.images import enlarge
-from restoration.networks import Residual
-from restoration.prior import LatentPrior
+from restoration.degradations import realistic
+from restoration.files.images import enlarge
+from restoration.priors.latent import LatentPrior
+from restoration.priors.networks import Residual
 
-INNS = Path(__file__).parent / "weights" / "inn"
+INNS = Path(__file__).parents[1] / "weights" / "inn"
 DOMAINS = ("latent", "pixel")
 OTHER_CODEC = 0.05  # relative difference of `codec` above which latents are another codec's; storage in half precision makes a hundredth
 ROUND_TRIP = 1e-3  # largest error, in deviations of x: a thousand times what float32 makes (latentindigo.md §6.4)

@@ -16,16 +16,16 @@ from urllib.parse import urlencode
 from PIL import Image
 from torch import Tensor
 
-from restoration import images
-from restoration.checkpoints import PRIORS
-from restoration.corruptions import CAMERAS, CORRUPTIONS, make_damage
-from restoration.degradations import FILES, TASKS, LinearDegradation
-from restoration.recipe import check_seed
+from restoration.degradations.blind import CAMERAS, CORRUPTIONS, make_damage
+from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.files import images
+from restoration.files.recipe import check_seed
+from restoration.priors.checkpoints import PRIORS
 from restoration.run import synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 # what can be done to a clean picture first, by method: what the method is told, or what it is made for
 DAMAGES: dict[str, tuple[str, ...]] = {"reld": tuple(TASKS), "latent-indigo": tuple(CAMERAS), "ld-rps": tuple(CORRUPTIONS)}

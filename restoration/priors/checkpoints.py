@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import torch
 
-from restoration import placement
-from restoration.hub import reachable
+from restoration.priors import placement
+from restoration.priors.hub import reachable
 
-EMBEDDED = Path(__file__).parent / "weights" / "embedded"
+EMBEDDED = Path(__file__).parents[1] / "weights" / "embedded"
 OPEN = "RESTORATION_ANY_PRIOR"  # the environment variable that opens the whole Hub; leave it unset on public servers
 PATIENCE = 5.0  # seconds for the Hub to answer at all
 
@@ -78,7 +78,7 @@ PRIORS = {
 }
 
 # what a folder may be made of: nothing outside these is ever imported
-LIBRARIES = {"diffusers", "transformers", "restoration.networks"}
+LIBRARIES = {"diffusers", "transformers", "restoration.priors.networks"}
 CLASSES = {
     "vae": {"AutoencoderKL", "PatchAutoencoder"},
     "unet": {"UNet2DConditionModel", "LatentUNet"},

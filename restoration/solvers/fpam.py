@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restoration.corruptions import LUMA
-from restoration.hub import reachable
+from restoration.degradations.blind import LUMA
+from restoration.priors.hub import reachable
 
 VGG_REPOSITORY, VGG_FILE = "timm/vgg16.tv_in1k", "model.safetensors"  # torchvision's IMAGENET1K_V1 weights as safetensors
 PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS = 10.0, 0.2  # official code: a training term above 10 counts a fifth while guidance runs

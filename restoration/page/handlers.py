@@ -20,13 +20,15 @@ import gradio as gr
 import pandas as pd
 from torch import Tensor
 
-from restoration import compare, form, images, metrics, recipe
-from restoration.caption import CAPTIONERS
-from restoration.checkpoints import PRIORS, downloaded
-from restoration.corruptions import make_damage
-from restoration.degradations import FILES
-from restoration.form import DAMAGES, DEGRADED, EXAMPLES, Values
-from restoration.prior import LatentPrior, load_prior
+from restoration.degradations.blind import make_damage
+from restoration.degradations.linear import FILES
+from restoration.evaluation import metrics
+from restoration.files import images, recipe
+from restoration.page import compare, form
+from restoration.page.form import DAMAGES, DEGRADED, EXAMPLES, Values
+from restoration.priors.caption import CAPTIONERS
+from restoration.priors.checkpoints import PRIORS, downloaded
+from restoration.priors.latent import LatentPrior, load_prior
 from restoration.run import estimate_seconds, restore, score_rows, synthesise
 from restoration.solvers import PRESETS
 from restoration.solvers.base import Result, Step

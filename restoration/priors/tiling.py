@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from restoration.prior import LatentPrior
+from restoration.priors.latent import LatentPrior
 
 VARIANCE = 0.01  # of the weights, in units of the tile's squared side: StableSR
 

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration.degradations import TASKS, LinearDegradation
+from restoration.degradations.linear import TASKS, LinearDegradation
+from restoration.degradations.realistic import CAMERAS, Camera
 from restoration.diffusion import randn
-from restoration.images import quantise
-from restoration.realistic import CAMERAS, Camera
+from restoration.files.images import quantise
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-WEIGHTS = Path(__file__).parent / "weights" / "niqe" / "model.safetensors"
+WEIGHTS = Path(__file__).parents[1] / "weights" / "niqe" / "model.safetensors"
 ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"  # the trunk that lpips takes from torchvision
 
 

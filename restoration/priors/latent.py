@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration import placement
-from restoration.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch, fetch_preview
-from restoration.placement import Placement
+from restoration.priors import placement
+from restoration.priors.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch, fetch_preview
+from restoration.priors.placement import Placement
 
 __all__ = ["EMBEDDED", "PRIORS", "Denoised", "LatentPrior", "load_prior"]
 

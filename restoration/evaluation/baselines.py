@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restoration import images
-from restoration.degradations import Denoise, LinearDegradation, SuperResolution, _Blur
+from restoration.degradations.linear import Denoise, LinearDegradation, SuperResolution, _Blur
+from restoration.files import images
 
 WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 

@@ -8,11 +8,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from restoration import recipe
-from restoration.checkpoints import PRIORS, fetch
-from restoration.corruptions import CORRUPTIONS, Damage, make_damage
-from restoration.degradations import FILES, TASKS, LinearDegradation
-from restoration.realistic import CAMERAS
+from restoration.degradations.blind import CORRUPTIONS, Damage, make_damage
+from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.degradations.realistic import CAMERAS
+from restoration.files import recipe
+from restoration.priors.checkpoints import PRIORS, fetch
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from restoration.baselines import noise_level
+from restoration.evaluation.baselines import noise_level
 
 GUESSES = ("none", "exposure", "veil", "grey", "grey+noise", "auto")
 # ours, chosen on the 64 photographs that the prior's training held out

@@ -1,0 +1,1 @@
+"""The command lines: one picture, a folder, tables, timings."""

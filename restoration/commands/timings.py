@@ -1,0 +1,258 @@
+"""python -m restoration.timings --prior sd-2.1-base --task deblur: time and memory on the accelerator that is there, without any download.
+
+Neither depends on what the weights are, so the full-size architectures are built with random ones; what they restore is meaningless.
+A run is the solver's loop until its picture is on the host, caches being filled by an earlier one, as for a second picture. Its network
+calls are counted and each kind is timed in isolation, in the same precision and size, decoding with its gradient where the run takes one;
+the quotient of the two says what the method costs besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from restoration.commands import cli
+from restoration.degradations.linear import LinearDegradation
+from restoration.files import images, recipe
+from restoration.priors import placement
+from restoration.priors.latent import LatentPrior, load_prior
+from restoration.solvers import PRESETS
+from restoration.solvers.base import Solver
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Architecture(NamedTuple):
+    """Arguments of UNet2DConditionModel, of one or two CLIP text encoders, and of AutoencoderKL; as the published config.json files say."""
+
+    unet: dict[str, Any]
+    texts: list[dict[str, Any]]
+    vae: dict[str, Any]
+
+
+KL = {
+    "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4, "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2, "sample_size": 512, "scaling_factor": 0.18215,
+}  # fmt: skip
+CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "projection_dim": 768}
+CLIP_H = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16, "projection_dim": 512}
+CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20, "projection_dim": 1280}
+ARCHITECTURES = {
+    "tiny": Architecture(
+        {"down_block_types": ["CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D"], "block_out_channels": [8], "norm_num_groups": 4,
+         "attention_head_dim": 8, "cross_attention_dim": 16},
+        [{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 16}],
+        {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2, "block_out_channels": [8, 8],
+         "norm_num_groups": 4},
+    ),
+    "sd-1.5": Architecture({"attention_head_dim": 8, "cross_attention_dim": 768}, [CLIP_L], KL),
+    "sd-2.1-base": Architecture({"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": True}, [CLIP_H], KL),
+    "sdxl": Architecture(
+        {"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+         "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "block_out_channels": [320, 640, 1280],
+         "attention_head_dim": [5, 10, 20], "cross_attention_dim": 2048, "use_linear_projection": True, "transformer_layers_per_block": [1, 2, 10],
+         "addition_embed_type": "text_time", "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816},
+        [CLIP_L, CLIP_G], KL | {"sample_size": 1024, "scaling_factor": 0.13025},
+    ),
+}  # fmt: skip
+
+
+def networks(architecture: Architecture, dtype: torch.dtype) -> dict[str, Any]:
+    """The networks with random weights on the default device, all but the VAE in dtype from the start."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    before = torch.get_default_dtype()
+    parts: dict[str, Any] = {"vae": AutoencoderKL(**architecture.vae)}
+    try:
+        torch.set_default_dtype(dtype)
+        parts["unet"] = UNet2DConditionModel(**architecture.unet)
+        for name, kind, config in zip(
+            ("text_encoder", "text_encoder_2"), (CLIPTextModel, CLIPTextModelWithProjection), architecture.texts, strict=False
+        ):
+            parts[name] = kind(CLIPTextConfig(**config))
+    finally:
+        torch.set_default_dtype(before)
+    return parts
+
+
+def random_prior(name: str, side: int, device: str | None = None, dtype: torch.dtype | None = None) -> LatentPrior:
+    """The architecture `name` with random weights, placed by free memory for pictures of side×side pixels. ValueError where it does not fit."""
+    from diffusers import DDIMScheduler
+    from transformers import CLIPTokenizer
+
+    with torch.device("meta"):
+        counts = {part: sum(p.numel() for p in network.parameters()) for part, network in networks(ARCHITECTURES[name], torch.float32).items()}
+    where = placement.choose(counts, side, device)
+    where = replace(where, dtype=dtype) if dtype else where
+    # where networks take turns, even their first moment on the device would be too much
+    with torch.device("cpu" if where.offload else where.device):
+        parts = networks(ARCHITECTURES[name], where.dtype)
+    words = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(letter + "</w>" for letter in LETTERS)]
+    tokenizer = CLIPTokenizer({word: number for number, word in enumerate(words)}, [], model_max_length=77)
+    tokenizers = {"tokenizer": tokenizer, "tokenizer_2": tokenizer if "text_encoder_2" in parts else None}
+    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon")
+    return LatentPrior(name, scheduler=scheduler, device=torch.device(where.device), placement=where, **parts, **tokenizers)
+
+
+def seconds(function: Callable[[], Any], device: torch.device, repeats: int) -> float:
+    """The median time of a call, the device having finished; one call more beforehand warms up."""
+    times = []
+    for _ in range(repeats + 1):
+        _finish(device)
+        began = time.perf_counter()
+        function()
+        _finish(device)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def _finish(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+Call = tuple[str, tuple[int, ...], Any]  # verb, shape of its tensor, and what else matters: the size or the gradient, the text
+
+
+@contextlib.contextmanager
+def counted(prior: LatentPrior) -> Iterator[collections.Counter[Call]]:
+    """Count the calls of the prior's networks by kind while the block runs."""
+    calls: collections.Counter[Call] = collections.Counter()
+    encode, decode, denoise = prior.encode, prior.decode, prior.denoise
+
+    def counting_encode(x: Tensor) -> Tensor:
+        calls["encode", tuple(x.shape), None] += 1
+        return encode(x)
+
+    def counting_decode(z: Tensor, size: tuple[int, int]) -> Tensor:
+        calls["decode", tuple(z.shape), (size, z.requires_grad and torch.is_grad_enabled())] += 1
+        return decode(z, size)
+
+    def counting_denoise(z_t: Tensor, t: int, text: Tensor | None = None, guidance: float = 1.0) -> Any:
+        calls["denoise", tuple(z_t.shape), 2 if text is not None and len(text) > 1 and guidance != 1 else 1] += 1
+        return denoise(z_t, t, text, guidance)
+
+    vars(prior).update(encode=counting_encode, decode=counting_decode, denoise=counting_denoise)
+    try:
+        yield calls
+    finally:
+        for verb in ("encode", "decode", "denoise"):
+            del vars(prior)[verb]
+
+
+def isolated(prior: LatentPrior, call: Call, repeats: int) -> float:
+    """Seconds of one such call alone."""
+    verb, shape, more = call
+    data = torch.rand(shape, device=prior.device)
+    if verb == "encode":
+        with torch.no_grad():
+            return seconds(lambda: prior.encode(data), prior.device, repeats)
+    if verb == "denoise":
+        text = prior.embed("a", "" if more == 2 else "a")
+        return seconds(lambda: prior.denoise(data, 500, text, 2.0), prior.device, repeats)
+    size, gradient = more
+    with torch.set_grad_enabled(gradient):
+        leaf = data.requires_grad_(gradient)
+
+        def decode() -> None:
+            x = prior.decode(leaf, size)
+            if gradient:
+                torch.autograd.grad(x, leaf, torch.ones_like(x))
+
+        return seconds(decode, prior.device, repeats)
+
+
+def run(prior: LatentPrior, solver: Solver, y: Tensor, degradation: LinearDegradation | None) -> None:
+    """The solver's loop until its picture is on the host."""
+    for step in solver.restore(prior, y, degradation, generator=torch.Generator().manual_seed(0)):
+        if step.image is not None:
+            step.image.cpu()
+
+
+def measure(prior: LatentPrior, solver: Solver, known: LinearDegradation | None, side: int, batch: int, repeats: int) -> dict[str, Any]:
+    """All figures of one solver at side×side restored pixels: seconds, GB; None where there is none."""
+    small = side // solver.factor(known)
+    y = torch.rand(1, 3, small, small, generator=torch.Generator().manual_seed(0)).to(prior.device)
+    run(prior, solver, y, known)  # also fills the caches
+    if prior.device.type != "cpu":
+        torch.accelerator.reset_peak_memory_stats(prior.device)
+    with counted(prior) as calls:
+        run(prior, solver, y, known)
+    peak = torch.accelerator.max_memory_allocated(prior.device) / 1e9 if prior.device.type != "cpu" else None
+    whole = seconds(lambda: run(prior, solver, y, known), prior.device, repeats)
+    alone = {call: isolated(prior, call, repeats) for call in calls}
+    network = sum(count * alone[call] for call, count in calls.items())
+    figures: dict[str, Any] = {"run": whole, "network calls alone": network, "run / network calls": whole / network, "peak memory": peak}
+    for verb in ("encode", "decode", "denoise"):
+        figures[f"calls of {verb}"] = sum(count for call, count in calls.items() if call[0] == verb)
+    if batch > 1:
+        together = seconds(lambda: run(prior, solver, y.expand(batch, -1, -1, -1).contiguous(), known), prior.device, repeats)
+        figures[f"batch of {batch} against {batch} single ones"] = batch * whole / together
+    return figures
+
+
+def machine(device: torch.device) -> str:
+    """What was measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 after printing the table, 2 after one line about bad input."""
+    parser = argparse.ArgumentParser(prog="python -m restoration.timings", description=__doc__)
+    cli.add_options(parser)
+    parser.add_argument("--weights", action="store_true", help="load the prior's real weights; without, those of ARCHITECTURES are random")
+    parser.add_argument("--side", type=int, default=512, help="pixels of the restored picture")
+    parser.add_argument("--batch", type=int, default=1, help="compare so many pictures at once with single ones; 1 does not")
+    parser.add_argument("--repeats", type=int, default=5, help="take the median of so many")
+    parser.add_argument("--device", help="cuda, cuda:1, cpu, …; the one with most free memory by default")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the U-Net; by default what the device is good at")
+    parser.add_argument("--json", help="file for all figures")
+    args = parser.parse_args(argv)
+    try:
+        if args.json:
+            recipe.check_target(args.json)
+        cli.check_least(args, side=images.MIN_SIDE, batch=1, repeats=1)
+        solver, task = cli.build(args)
+        known = task if isinstance(task, LinearDegradation) and not solver.blind else None
+        random = args.prior in ARCHITECTURES and not args.weights
+        if random:
+            prior = random_prior(args.prior, args.side, args.device, getattr(torch, args.dtype) if args.dtype else None)
+        else:
+            prior = load_prior(args.prior, args.device)
+        figures = measure(prior, solver, known, args.side, args.batch, args.repeats)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    preset = args.preset or next(iter(PRESETS[args.solver]))
+    title = f"{solver.title} {preset}, {args.prior}{' (random weights)' if random else ''}, {args.side}×{args.side}"
+    print(f"{title}\n{machine(prior.device)}, torch {torch.__version__}. {prior.placement.note}\n")
+    print(table(figures))
+    if args.json:
+        report = {"arguments": vars(args), "machine": machine(prior.device), "placement": prior.placement.note, "figures": figures}
+        Path(args.json).write_text(json.dumps(report, indent=1))
+    return 0
+
+
+def table(figures: dict[str, Any]) -> str:
+    """One Markdown table, a row per figure."""
+    units = {"run": " s", "network calls alone": " s", "peak memory": " GB"}
+    cells = {name: "–" if value is None else f"{value}" if isinstance(value, int) else f"{value:.3f}" for name, value in figures.items()}
+    return "\n".join(
+        ["| what | figure |", "|---|---|", *(f"| {name} | {cell}{units.get(name, '') if cell != '–' else ''} |" for name, cell in cells.items())]
+    )

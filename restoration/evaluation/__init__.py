@@ -1,0 +1,1 @@
+"""How good a result is: metrics, classical baselines, published figures, tables."""

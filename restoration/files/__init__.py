@@ -1,0 +1,1 @@
+"""Pictures and recipes, read from files and written to them."""

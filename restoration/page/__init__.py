@@ -1,0 +1,1 @@
+"""The Gradio page: layout, what its controls do, its state."""
