@@ -104,10 +104,11 @@ def _run(
             for k, (row, image, reference, said) in enumerate(zip(y.split(1), restored.split(1), references, ingredients, strict=True)):
                 if is_grey(row) and not solver.colours:
                     image = images.quantise(image.mean(1, keepdim=True)).expand_as(image)
-                scores, after = dict(metrics.score(image, reference)), ()
+                after: tuple[str, ...] = ()
+                scores = dict(metrics.score(image, reference))
                 if degradation is not None and (misfit := _misfit(degradation, image, light[k : k + 1], row)) is not None:
                     scores["consistency"] = -20 * math.log10(max(misfit, 1e-5))
-                    after = contradictions(row, degradation, misfit)
+                    after = contradictions(degradation, misfit)
                 results.append(Result(image, scores, seconds, said, (*before, *after)))
         yield step, results
 

@@ -316,11 +316,23 @@ class Inpaint(LinearDegradation):
     missing: float = knob(0.5, "Share of random pixels that are missing (without a mask file)", low=0.0, high=0.95)
     mask: str = knob("", "Mask: a picture of the same size, black where pixels are missing")
 
+    @functools.cached_property
+    def _masks(self) -> dict[tuple[int, int], Tensor]:
+        return {}
+
     def _keep(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        if not self.mask:
-            return (torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0)) >= self.missing).to(x)
-        return read_mask(self.mask, height, width)[None, None].to(x)
+        """(1,1,h,w) of x's size, ones where pixels are known. ValueError, one sentence, for a mask file that cannot be of this picture."""
+        size = (x.shape[-2], x.shape[-1])
+        if size not in self._masks:
+            if self.mask:
+                known = read_mask(self.mask, *size)
+            else:
+                known = torch.rand(size, generator=torch.Generator().manual_seed(0)) >= self.missing
+            if not known.any():
+                raise ValueError("The mask leaves no pixel of the picture: it is black where pixels are missing, and all of it is black.")
+            self._masks.clear()  # of one size: a folder holds pictures of many
+            self._masks[size] = known[None, None]
+        return self._masks[size].to(x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._keep(x) * x

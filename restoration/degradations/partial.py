@@ -42,9 +42,7 @@ class MaskedBlur(LinearDegradation):
 
     def solve(self, r: Tensor, rho: float) -> Tensor:
         """(M h hᵀ M + ρ)⁻¹ r for r that is 0 where M is, to TOLERANCE."""
-        return conjugate_gradients(
-            lambda z: self.forward(self.adjoint(z)) + rho * z, lambda z: self.known * self.blur.solve(z, rho), self.known * r
-        )
+        return conjugate_gradients(lambda z: self.forward(self.adjoint(z)) + rho * z, lambda z: self.known * self.blur.solve(z, rho), self.known * r)
 
     def measured(self, y: Tensor) -> Tensor:
         return self.known

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from restoration.degradations.linear import Blur, Denoise, Inpaint, LinearDegradation, SuperResolution
+from restoration.degradations.linear import Blur, Inpaint, LinearDegradation, SuperResolution
 from restoration.evaluation.baselines import noise_level
 
 MISSING = 0.9  # of the pixels: more than that is drawn rather than restored
-LESS = 2.0  # noise told as less than this part of what is in the picture
-ROUNDING = 0.5 / 255  # of a picture stored in 8 bits
-TOLERATED = 1.2  # of a result's misfit over the noise told
+TOLD_LESS = 2.0  # noise told as less than this part of what is in the picture
+DETAIL: dict[type, float] = {
+    SuperResolution: 8.0
+}  # 1/255: as much as this of a picture's own detail looks like noise, 1 where the picture is blurred
+STORED = 0.75 / 255  # misfit that the rounding of input and result to 8 bits explains
+TOLERATED = 1.05  # of a result's misfit over the noise: 0.97 at most with the right kernel, 1.11 with one turned by 180°
 
 
 def suspicions(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
@@ -19,13 +22,28 @@ def suspicions(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
         missing = 1 - degradation.measured(y).mean().item()
         return (f"{missing:.0%} of the pixels are missing: most of the result is made up.",) if missing > MISSING else ()
     told, seen = degradation.noise_std, 255 * noise_level(y)
-    if isinstance(degradation, SuperResolution) or seen <= LESS * told + 1:  # the detail of a reduced picture looks like noise
+    if seen <= TOLD_LESS * told + DETAIL.get(type(degradation), 1.0):
         return ()
     if 0 < told < 1:
-        return (f"noise_std is {told:g} in units of 1/255, but there is noise of about {seen:.1f}; for {told:g} of white give {255 * told:.3g}.",)
-    return (f"noise_std is {told:g}, but there is noise of about {seen:.1f} in the picture; told too little, it is amplified.",)
+        return (
+            f"noise_std is {told:g} in units of 1/255, but the picture looks as if it had noise of {seen:.1f}; "
+            f"where {told:g} is meant for values from 0 to 1, give {min(255 * told, 100):g}.",
+        )
+    if isinstance(degradation, SuperResolution):
+        return ()
+    return (f"noise_std is {told:g}, but the picture looks as if it had noise of {seen:.1f}; noise of which too little is told is amplified.",)
 
 
-def contradictions(y: Tensor, degradation: LinearDegradation, misfit: float) -> tuple[str, ...]:
-    """Of a result whose degradation differs from y (1,3,h,w) by `misfit`, a root mean square in [0,1] units."""
-    return ()
+def contradictions(degradation: LinearDegradation, misfit: float) -> tuple[str, ...]:
+    """Of a result whose degradation differs from the picture by `misfit`, a root mean square in [0,1] units."""
+    if misfit**2 <= (TOLERATED * degradation.noise) ** 2 + STORED**2:
+        return ()
+    what = {
+        Blur: "the kernel may be too wide or turned by 180° (one bright point is drawn as the kernel is)",
+        SuperResolution: "the picture may have been reduced in another way, or compressed",
+    }
+    causes = [text for kind, text in what.items() if isinstance(degradation, kind)] + ["there may be more noise"]
+    return (
+        f"Damaged as was told, the result differs from the picture by {255 * misfit:.1f}/255, more than noise_std {degradation.noise_std:g} "
+        f"explains: {', or '.join(causes)}.",
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Denoise, LinearDegradation, SuperResolution, Blur
+from restoration.degradations.linear import Blur, Denoise, LinearDegradation, SuperResolution
 from restoration.files import images
 
 WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
