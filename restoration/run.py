@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -99,32 +99,33 @@ def _run(
         if step.image is not None:
             light = scene.light(step.image).cpu()
             restored = images.quantise(light)
+            beyond = (light - 1).clamp_min(0) * bool(scene.excess.any())
             seconds = (time.perf_counter() - began) / len(y)
             _pace[solver.title] = seconds / step.total / (height * width / 1e6)
-            for k, (row, image, reference, said) in enumerate(zip(y.split(1), restored.split(1), references, ingredients, strict=True)):
+            inside = degradation is not None and min(y.shape[-2:]) > 2 * degradation.margin
+            rows = zip(y.split(1), restored.split(1), beyond.split(1), references, ingredients, strict=True)
+            for row, image, glare, reference, said in rows:
                 if is_grey(row) and not solver.colours:
                     image = images.quantise(image.mean(1, keepdim=True)).expand_as(image)
-                after: tuple[str, ...] = ()
-                scores = dict(metrics.score(image, reference))
-                if degradation is not None and (misfit := _misfit(degradation, image, light[k : k + 1], row)) is not None:
-                    scores["consistency"] = -20 * math.log10(max(misfit, 1e-5))
-                    after = contradictions(degradation, misfit)
-                results.append(Result(image, scores, seconds, said, (*before, *after)))
+                scores = metrics.score(image, reference)
+                if degradation is not None and inside:
+                    scores.add("consistency", _consistency, degradation, image + glare, row)
+                found = contradictions(degradation, scores["consistency"]) if degradation and "consistency" in scores else ()
+                results.append(Result(image, scores, seconds, said, (*before, *found)))
         yield step, results
 
 
-def _misfit(degradation: LinearDegradation, image: Tensor, light: Tensor, y: Tensor) -> float | None:
-    """Root mean square of A image - y (1,3,h,w), with the light beyond white that the image (1,3,h·f,w·f) cannot hold; None if none counts.
+def _consistency(degradation: LinearDegradation, image: Tensor, y: Tensor) -> float:
+    """PSNR in dB of A image against y (1,3,h,w); image: (1,3,h·f,w·f), with the light that is brighter than its white.
 
-    Only what was measured counts: no hole, nothing within a blur's reach of a border, where the surroundings show, and no more than white.
+    Only what was measured counts: no hole, nothing within a blur's reach of a border, where the surroundings show, and at most white.
     """
     edge = degradation.margin
-    if min(y.shape[-2:]) <= 2 * edge:
-        return None
-    weight = F.pad(degradation.measured(y).expand_as(y)[..., edge : y.shape[-2] - edge, edge : y.shape[-1] - edge], (edge,) * 4)
-    difference = degradation.forward(image + (light - 1).clamp_min(0)) - y
+    weight = degradation.measured(y).expand_as(y)[..., edge : y.shape[-2] - edge, edge : y.shape[-1] - edge]
+    difference = degradation.forward(image) - y
     difference = torch.where((y > CLIPPED) & (difference > 0), 0.0, difference)
-    return math.sqrt((weight * difference.square()).sum().item() / max(weight.sum().item(), 1))
+    square = (F.pad(weight, (edge,) * 4) * difference.square()).sum() / weight.sum().clamp_min(1)
+    return -10 * math.log10(max(square.item(), 1e-10))
 
 
 _pace: dict[str, float] = {}  # seconds per iteration and megapixel, from the last run of each method in this process
@@ -180,10 +181,18 @@ def synthesise(clean: Tensor, degradation: Damage, factor: int, seed: int) -> tu
     return images.quantise(degradation.degrade(reference, torch.Generator().manual_seed(seed))), reference
 
 
-def score_rows(before: Tensor, result: Result, prior: LatentPrior, reference: Tensor | None) -> dict[str, dict[str, float]]:
+def score_rows(before: Tensor, result: Result, prior: LatentPrior, reference: Tensor | None) -> dict[str, Mapping[str, float]]:
     """Scores by picture: the input (enlarged to the result's size), the result, and the prior's round trip as its ceiling."""
-    rows = {"input": metrics.score(before, reference), "result": dict(result.scores)}
+    rows: dict[str, Mapping[str, float]] = {"input": metrics.score(before, reference), "result": result.scores}
     if reference is not None:
-        ceiling = prior.picture(prior.encode(reference.to(prior.device)), (reference.shape[-2], reference.shape[-1])).cpu()
-        rows["prior's round trip"] = metrics.score(images.quantise(ceiling), reference)
+        try:
+            rows["prior's round trip"] = metrics.score(round_trip(prior, reference), reference)
+        except Exception as error:  # out of memory, or numbers beyond float16: a row for orientation must not cost the result
+            rows["prior's round trip"] = metrics.Scores({}, dict.fromkeys(metrics.METRICS, metrics.reason(error)))
     return rows
+
+
+def round_trip(prior: LatentPrior, picture: Tensor) -> Tensor:
+    """picture (1,3,H,W) through the prior's codec, 8-bit, on the CPU: the ceiling of what its decoder can draw."""
+    size = (picture.shape[-2], picture.shape[-1])
+    return images.quantise(prior.picture(prior.encode(picture.to(prior.device)), size)).cpu()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from restoration.degradations.blind import CORRUPTIONS, Damage, make_damage
 from restoration.degradations.camera import EXPOSURES
-from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
 from restoration.degradations.realistic import CAMERAS
 from restoration.files import recipe
 from restoration.priors.checkpoints import PRIORS, fetch

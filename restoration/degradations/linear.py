@@ -324,10 +324,8 @@ class Inpaint(LinearDegradation):
         """(1,1,h,w) of x's size, ones where pixels are known. ValueError, one sentence, for a mask file that cannot be of this picture."""
         size = (x.shape[-2], x.shape[-1])
         if size not in self._masks:
-            if self.mask:
-                known = read_mask(self.mask, *size)
-            else:
-                known = torch.rand(size, generator=torch.Generator().manual_seed(0)) >= self.missing
+            random = torch.rand(size, generator=torch.Generator().manual_seed(0))
+            known = read_mask(self.mask, *size) if self.mask else random >= self.missing
             if not known.any():
                 raise ValueError("The mask leaves no pixel of the picture: it is black where pixels are missing, and all of it is black.")
             self._masks.clear()  # of one size: a folder holds pictures of many

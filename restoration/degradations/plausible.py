@@ -13,7 +13,8 @@ DETAIL: dict[type, float] = {
     SuperResolution: 8.0
 }  # 1/255: as much as this of a picture's own detail looks like noise, 1 where the picture is blurred
 STORED = 0.75 / 255  # misfit that the rounding of input and result to 8 bits explains
-TOLERATED = 1.05  # of a result's misfit over the noise: 0.97 at most with the right kernel, 1.11 with one turned by 180°
+# of a result's misfit over the noise: 0.97 at most with the right kernel, 1.11 with one turned by 180°
+TOLERATED = 1.05
 
 
 def suspicions(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
@@ -34,8 +35,9 @@ def suspicions(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
     return (f"noise_std is {told:g}, but the picture looks as if it had noise of {seen:.1f}; noise of which too little is told is amplified.",)
 
 
-def contradictions(degradation: LinearDegradation, misfit: float) -> tuple[str, ...]:
-    """Of a result whose degradation differs from the picture by `misfit`, a root mean square in [0,1] units."""
+def contradictions(degradation: LinearDegradation, consistency: float) -> tuple[str, ...]:
+    """Of a result that agrees with its picture to `consistency`, in dB."""
+    misfit = 10 ** (-consistency / 20)
     if misfit**2 <= (TOLERATED * degradation.noise) ** 2 + STORED**2:
         return ()
     what = {
