@@ -53,12 +53,15 @@ def one_sentence() -> Iterator[None]:
 
 def score_table(rows: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """Metrics as rows, pictures as columns; the arrow says which way is better."""
-    names = [*metrics.METRICS, "consistency"] if "PSNR" in rows["result"] else list(rows["result"])
+    reasons = {title: getattr(row, "missing", {}) for title, row in rows.items()}  # stored examples have none
+    known = dict.fromkeys([*metrics.METRICS, "consistency"])
+    names = known
+    if "PSNR" not in rows["result"]:
+        names = dict.fromkeys(name for name in known if name in rows["result"] or name in reasons["result"])
     falling = {name for name, metric in metrics.METRICS.items() if not metric.higher_is_better}
-    table: dict[str, list[str]] = {"metric": [f"{name} {'↓' if name in falling else '↑'}" for name in names]}
+    table = {"metric": [f"{name} {'↓' if name in falling else '↑'}" for name in names]}
     for title, row in rows.items():
-        missing = {name: "needs weights" if name == "LPIPS" else "–" for name in names}
-        table[title] = [f"{row[name]:.3f}" if name in row else missing[name] for name in names]
+        table[title] = [f"{row[n]:.3f}" if n in row else reasons[title].get(n, "–") for n in names]
     return pd.DataFrame(table)
 
 
@@ -99,11 +102,7 @@ def finished(
     result = step.result
     assert result is not None
     notes = [step.note, prior.placement.note, "transparent again in the download" if job.alpha else ""]
-    try:
-        table = score_table(score_rows(before, result, prior, job.reference))
-    except Exception as error:
-        table = score_table({"result": result.scores})
-        notes.append(f"not all scores: {sentence(error)}")
+    table = score_table(score_rows(before, result, prior, job.reference))
     try:
         file = stored_file(result, job)
     except Exception as error:
