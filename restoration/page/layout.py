@@ -34,7 +34,7 @@ from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
 from restoration.page.state import DEGRADED, EXAMPLES
 from restoration.priors.checkpoints import PRIORS
 from restoration.priors.latent import load_prior
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import LONG, PRESETS, SOLVERS, resolve
 
 INTRO = """# Latent restoration
 Restore a photograph with a latent diffusion model as the prior. Details are estimated, not recovered: do not use results
@@ -93,7 +93,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         ):  # Gradio has filled in all controls; its links do not carry what a generator showed
             words = "Somebody sent you a picture and settings: press Restore to see the result."
             return {linked: False, outputs[1]: words}
-        asked = query.get("method", "")
+        asked = resolve(query.get("method", ""), query.get("preset"))[0]
         first = method == next(iter(SOLVERS))
         if asked == method or (
             asked and asked not in SOLVERS and first
@@ -103,8 +103,12 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
                 filled = {parts[name]: value for name, value in values.items()}
                 return {tabs: gr.update(selected=method), linked: True} | filled
             except ValueError as error:
-                return show_example(0) | {outputs[1]: html.escape(f"{error} Here is an example instead.")}
-        return show_example(0)
+                return open_first() | {outputs[1]: html.escape(f"{error} Here is an example instead.")}
+        return open_first()
+
+    def open_first() -> dict[gr.components.Component, Any]:
+        """The first example, or just its picture where the method has no stored results."""
+        return show_example(0) if state.stored_examples(method) else {parts["photo"]: str(EXAMPLES / "chelsea.png")}
 
     def show_example(index: int) -> dict[gr.components.Component, Any]:
         rows = state.stored_examples(method)
@@ -156,7 +160,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
 
 def compare_tab() -> None:
     """One picture, several methods, one after the other."""
-    first = [f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS]
+    first = [f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS if method not in LONG]
     damages = [(title, name) for name, title in compare.DAMAGES.items()]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):

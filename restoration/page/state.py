@@ -23,13 +23,14 @@ from restoration.files.recipe import check_seed
 from restoration.page.uploads import checked_photo
 from restoration.priors.checkpoints import PRIORS
 from restoration.run import synthesise
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 # what can be done to a clean picture first, by method: what the method is told, or what it is made for
 DAMAGES: dict[str, tuple[str, ...]] = {
+    "reld-fast": tuple(TASKS),
     "reld": tuple(TASKS),
     "latent-indigo": tuple(CAMERAS),
     "ld-rps": tuple(CORRUPTIONS),
@@ -163,7 +164,8 @@ def settings_values(method: str, task: str, text: str) -> dict[tuple[str, str], 
 
 def stored_examples(method: str) -> list[dict[str, Any]]:
     """The rows of examples.json for one method; `python examples/make.py` writes them."""
-    return [row for row in json.loads((EXAMPLES / "examples.json").read_text()) if row["solver"] == method]
+    rows = json.loads((EXAMPLES / "examples.json").read_text())
+    return [row for row in rows if row["solver"] == method]
 
 
 def example_values(row: Mapping[str, Any]) -> dict[Any, Any]:
@@ -207,12 +209,13 @@ def to_query(method: str, values: Values) -> str:
 
 def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
     """(method, values) of a link's query. ValueError names what is not known here or out of bounds."""
-    method, example = query.get("method", ""), query.get("image", "")
+    method, preset = resolve(query.get("method", ""), query.get("preset"))
+    example = query.get("image", "")
     if method not in SOLVERS or not _is_example(example):
         raise ValueError(
             f"The link names the method {method!r} and the picture {example!r}, which are not both known here."
         )
-    task, preset = query.get("task", DAMAGES[method][0]), query.get("preset", next(iter(PRESETS[method])))
+    task = query.get("task", DAMAGES[method][0])
     if task not in DAMAGES[method] or preset not in PRESETS[method]:
         raise ValueError(
             f"The link names the task {task!r} and the preset {preset!r}, which are not both known to {method}."
