@@ -431,7 +431,7 @@ def _shaded(x: Tensor) -> Tensor:
     # so wide a window needs no more than a small picture, on which it costs little
     small = [max(1, round(side * min(1.0, TINT_SIDE / min(size)))) for side in size]
     sigma = (0, 0, *[TINT_WIDTH * min(small)] * 2)
-    parts = (F.adaptive_avg_pool2d(part, small).cpu().numpy() for part in (x - brightness, brightness))
+    parts = (F.adaptive_avg_pool2d(part, (small[0], small[1])).cpu().numpy() for part in (x - brightness, brightness))
     added, light = (torch.from_numpy(gaussian_filter(part, sigma, mode="nearest")).to(x) for part in parts)
     return brightness * (1 + F.interpolate(added / light.clamp_min(1e-3), size, mode="bilinear"))
 
