@@ -8,7 +8,8 @@ t = v (`"latent"`). The level s is that of noise in the picture, [0,1] units; pr
 
 Known from the paper: the splitting's shape (closed-form t, one gradient step in v), warm start by encoding, the tasks.
 Reconstructed: everything else, and the step length, Cauchy's, is ours. Differences from any official code: unknown, none was found.
-What the settings are worth: docs/measurements/reld.md. The faster form without the decoder's gradient: reld_fast.py.
+Numbers are those of docs/methods/reld.md; what the settings are worth: docs/measurements/reld.md. The faster form without the
+decoder's gradient: reld_fast.py.
 """
 
 from __future__ import annotations
@@ -66,19 +67,19 @@ class RELD(Checked):
         start = degradation.start(y)
         if not isinstance(degradation, Denoise):
             start = degradation.prox(start, y, self.penalty * sigma**2 / s**2)
-        v = prior.encode(start)  # v = E(b), the warm start
+        v = prior.encode(start)  # v = E(t), the warm start
         w, transposed = decode(prior, v, start)  # D(v), r -> J_D(v)ᵀ r
         x = degradation.prox(w, y, rho)
         for k in range(1, self.steps + 1):
             f = prior.denoise_at(v, s)
             if pixel:
-                t = x  # t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
-                g = transposed(rho * (w - t)) + lam * (v - f)  # g = ρ J_Dᵀ (D(v) - t) + λ (v - f_s(v))
+                t = x  # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
+                g = transposed(rho * (w - t)) + lam * (v - f)  # (11): g = ρ J_Dᵀ (D(v) - t) + λ (v - f_s(v))
             else:
-                t = (lam * f + rho * v) / (lam + rho)  # t = (λ f_s(v) + ρ v) / (λ + ρ)
+                t = (lam * f + rho * v) / (lam + rho)  # (3): t = (λ f_s(v) + ρ v) / (λ + ρ)
                 data = degradation.adjoint(degradation.forward(w) - y)
-                g = transposed(data) + rho * (v - t)  # g = J_Dᵀ Aᵀ (A D(v) - b) + ρ (v - t)
-            v = v - self._cauchy(prior, degradation, v, w, g, rho, lam) * g  # v = v - η g
+                g = transposed(data) + rho * (v - t)  # (4): g = J_Dᵀ Aᵀ (A D(v) - b) + ρ (v - t)
+            v = v - self._cauchy(prior, degradation, v, w, g, rho, lam) * g  # v = v - η g, η of (19)
             w, transposed = decode(prior, v, start)
             x = degradation.prox(w, y, rho)
             image = (x if self.output == "consistent" else w) if k == self.steps else None
@@ -88,7 +89,7 @@ class RELD(Checked):
     def _cauchy(
         self, prior: LatentPrior, degradation: LinearDegradation, v: Tensor, w: Tensor, g: Tensor, rho: float, lam: float
     ) -> Tensor:
-        """The step η (B,1,1,1) that minimises the objective along g, were D linear: A J_D g is a finite difference."""
+        """(19): the step η (B,1,1,1) that minimises the objective along g, were D linear: A J_D g is a finite difference."""
         h = 1e-2 / g.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
         q = degradation.forward((w - prior.decode(v - h * g, (w.shape[-2], w.shape[-1]))) / h)
         # without t, the data term of the pixel form is whitened with ρ(AAᵀ+ρ)⁻¹

@@ -4,7 +4,7 @@ Notation as in reld.py. The level s falls, and the denoiser does the whole v-ste
 codec is lossy, E(t) is taken as v + E(t) - E(D(v)), in which its error cancels (`prior.pull`). White noise alone is one step: the noisy
 picture is what the denoiser was trained on. The idea is LATINO's (arXiv 2503.12615), the levels DPIR's (arXiv 2008.13751).
 
-What the settings are worth: docs/measurements/reld.md.
+Numbers are those of docs/methods/reld.md; what the settings are worth: docs/measurements/reld.md.
 """
 
 from __future__ import annotations
@@ -60,21 +60,21 @@ class RELDFast(Checked):
         t = degradation.start(y)
         if not white:
             t = degradation.prox(t, y, self.penalty * sigma**2 / levels[0] ** 2)
-        z = prior.encode(t)  # E(b), the warm start
+        z = prior.encode(t)  # E(t), the warm start
         for k, s in enumerate(levels, 1):
-            rho = self.penalty * sigma**2 / s**2  # ρ = c σ²/s²
+            rho = self.penalty * sigma**2 / s**2  # (15)
             fresh = 0.0 if white else self.renoise * s * prior.gain
             # one draw for all rows: a picture's noise does not depend on how many are restored with it
             n = randn((1, *z.shape[1:]), generator, z.device)
-            v = prior.denoise_at(z + fresh * n, s)  # v = f_s(E(t) + n)
+            v = prior.denoise_at(z + fresh * n, s)  # (13), (14): v = f_s(E(t) + n)
             w = prior.decode(v, (t.shape[-2], t.shape[-1]))  # D(v)
-            t = w if white else degradation.prox(w, y, rho)  # t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
+            t = w if white else degradation.prox(w, y, rho)  # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
             last = k == len(levels)
             image = (t if self.output == "consistent" else w) if last else None
             scalars = {"residual": degradation.misfit(t, y), "level": s}
             yield Step(k, len(levels), v, f"noise level {255 * s:.1f}/255", scalars, image)
             if not last:
-                z = prior.pull(v, w, t)  # E(t), or v + E(t) - E(D(v))
+                z = prior.pull(v, w, t)  # (17): E(t), or v + E(t) - E(D(v))
 
     def _levels(self, white: bool, sigma: float) -> list[float]:
         """The levels s in [0,1] units; that of the noise where there is nothing else."""
