@@ -65,22 +65,24 @@ class Guess:
         return " · ".join(part for part, present in parts.items() if present) or "nothing amiss"
 
 
-def first_guess(y: Tensor, kind: str) -> Guess:
+def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
     """What kind (one of GUESSES) of damage y (1,3,h,w) in [0,1] has and how strong; "auto" looks for each of them.
 
-    A kind that is told but not there is left out as well, so that a picture in which nothing is wrong stays as it is.
+    A kind that is told but not there is left out as well, so that a picture in which nothing is wrong stays as it is,
+    unless `always`.
     """
     strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
     white = strongest.flatten().quantile(WHITE_QUANTILE).clamp_min(1 / 255).item()
     exposed = min(white, max(LAMP * strongest.mean().item(), 1 / 255))
     flat = bool(F.adaptive_avg_pool2d(y, FLAT_SIDE).std((-1, -2)).max() < FLAT)
-    dark = exposed < DARK_WHITE.get(kind, 0.0) and not flat
-    grey = (is_toned(y) if kind in {"grey", "grey+noise"} else kind == "auto" and is_grey(y)) and not flat
+    told = always and kind != "auto"
+    dark = kind in DARK_WHITE and (told or (exposed < DARK_WHITE[kind] and not flat))
+    grey = is_grey(y) and not flat if kind == "auto" else kind in {"grey", "grey+noise"} and (told or (is_toned(y) and not flat))
     veil = torch.zeros_like(y[:, :1])
     shadow = y.amin(1).flatten().quantile(SHADOW_QUANTILE)
-    if kind in HAZY_VEIL and not (flat or dark or grey) and shadow > HAZY_SHADOW * white:
+    if kind in HAZY_VEIL and (told or (not (flat or dark or grey) and shadow > HAZY_SHADOW * white)):
         found = _veil(y, white)
-        if found.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL[kind]:
+        if told or found.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL[kind]:
             veil = found
     guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
     if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
