@@ -11,6 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,8 @@ class FPAM(nn.Module):
 
         A leaky ReLU and its mirror image make a line: lrelu(x) - lrelu(-x) = 1.01 x. Needs a width of at least 6.
         """
-        enter, leave = self.h1[0], self.h1[2]
-        for tensor in (enter.weight, enter.bias, leave.weight, leave.bias, self.h2[-1].weight, self.h2[-1].bias):
+        enter, leave, last = (cast(nn.Conv2d, layer) for layer in (self.h1[0], self.h1[2], self.h2[-1]))
+        for tensor in (*enter.parameters(), *leave.parameters(), *last.parameters()):
             tensor.zero_()
         eye = torch.eye(3).to(matrix)
         enter.weight[:6, :, 1, 1] = torch.cat([eye, -eye])

@@ -67,7 +67,7 @@ class Lift(nn.Module):
         self.leave = nn.Conv2d(width, out, 3, padding=1)
         self.linear = nn.Conv2d(channels, out, 1, bias=False)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # it has a bias
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
@@ -255,7 +255,7 @@ class Restorer(ModelMixin, ConfigMixin):
         self.body = nn.Sequential(*(Residual(width, norm=True) for _ in range(cells)))
         self.leave = nn.Conv2d(width, 3 * 4**2, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # it has a bias
 
     def forward(self, y: Tensor) -> Tensor:
         big = enlarge(y, self.config.scale)

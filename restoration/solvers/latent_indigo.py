@@ -103,6 +103,7 @@ class LatentINDIGO(Checked):
     title: ClassVar[str] = "LatentINDIGO"
     paper: ClassVar[str] = "arXiv 2505.12935"
     blind: ClassVar[bool] = True
+    colours: ClassVar[bool] = False
 
     domain: str = knob("latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS)
     scale: int = knob(4, "How many times larger the result is", choices=(1, 2, 4))

@@ -55,6 +55,7 @@ class LDRPS(Checked):
     title: ClassVar[str] = "LD-RPS as published"
     paper: ClassVar[str] = "arXiv 2507.00790"
     blind: ClassVar[bool] = True
+    colours: ClassVar[bool] = True
 
     prompt: str = knob("", "What the picture would show in good condition; guides priors that read text")
     text_guidance: float = knob(8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0)

@@ -50,6 +50,7 @@ class LDRPSFast(Checked):
     title: ClassVar[str] = "LD-RPS"
     paper: ClassVar[str] = "arXiv 2507.00790"
     blind: ClassVar[bool] = True
+    colours: ClassVar[bool] = True
 
     prompt: str = knob("", "What the picture would show in good condition; guides priors that read text")
     text_guidance: float = knob(8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0)
@@ -203,7 +204,7 @@ def _shaded(x: Tensor) -> Tensor:
     # so wide a window needs no more than a small picture, on which it costs little
     small = [max(1, round(side * min(1.0, TINT_SIDE / min(size)))) for side in size]
     sigma = (0, 0, *[TINT_WIDTH * min(small)] * 2)
-    parts = (F.adaptive_avg_pool2d(part, small).cpu().numpy() for part in (x - brightness, brightness))
+    parts = (F.adaptive_avg_pool2d(part, (small[0], small[1])).cpu().numpy() for part in (x - brightness, brightness))
     added, light = (torch.from_numpy(gaussian_filter(part, sigma, mode="nearest")).to(x) for part in parts)
     return brightness * (1 + F.interpolate(added / light.clamp_min(1e-3), size, mode="bilinear"))
 
