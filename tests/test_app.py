@@ -131,7 +131,7 @@ def test_a_run_without_guidance_has_no_curve(picture):
 def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
     """One press, one seed: each of the two pictures is the one that Restore gives, the latter the one to download."""
     monkeypatch.setattr(actions, "load_prior", lambda *_: text_prior)
-    small = {"prior": "sd-turbo"} | {("ld-rps", name): value for name, value in {"steps": 4, "recurrences": 0, "width": 8, "prompt": "red"}.items()}
+    small = {"prior": "sd-turbo"} | {("ld-rps", name): value for name, value in {"steps": 4, "prompt": "red"}.items()}
     values = filled(picture, "noise", "ld-rps", seed=3) | small
     (_, last), _, scores, _, views, file = list(actions.caption_pair("ld-rps", values))[-1]
     alone = [press(values | {("ld-rps", "prompt"): words}, "ld-rps")[-1] for words in ("", "red")]

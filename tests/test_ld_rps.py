@@ -192,25 +192,32 @@ def test_training_and_guidance_are_the_specifications(strength):
 
 
 def literal(prior, y, solver, seed=0):
-    """The algorithm as the paper's box has it (specification §1.12), with none of the economies."""
+    """The algorithm as the paper's box has it (specification §1.7, §1.12), with none of the economies and none of the project's arithmetic."""
     size, generator = (y.shape[-2], y.shape[-1]), torch.Generator().manual_seed(seed)
     own, other = (torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator))) for _ in range(2))
     alignment = Literal(y, solver._weights(), solver.width, generator)
-    z = torch.cat([randn((1, 4, size[0] // 2, size[1] // 2), g, prior.device) for g in (own, other)])
+    shape = 1, 4, size[0] // 2, size[1] // 2
+    z = torch.cat([torch.randn(shape, generator=g) for g in (own, other)])
     text = torch.cat([prior.embed(""), prior.embed(solver.prompt)[-1:]])
+
+    def clipped(z0):
+        bounds = [max(1.0, min(100.0, row.abs().flatten().quantile(solver.clamp).item())) for row in z0]
+        return torch.stack([row.clip(-bound, bound) for row, bound in zip(z0, bounds, strict=True)])
+
     for number, times in enumerate(solver.passes()):
         if number:
             if solver.renoise == "image":
                 z = prior.encode(prior.decode(z, size).clamp(0, 1)).detach()
-            noise = torch.cat([randn(z[:1].shape, g, prior.device) for g in (generator, other)])
-            z = add_noise(z, noise, prior.alpha_bar[times[0]])
+            noise = torch.cat([torch.randn(shape, generator=g) for g in (generator, other)])
+            a = prior.alpha_bar[times[0]].item()
+            z = a**0.5 * z + (1 - a) ** 0.5 * noise
         for t, t_next in zip(times, (*times[1:], 0), strict=True):
+            a, a_next = prior.alpha_bar[t].item(), prior.alpha_bar[t_next].item()
             z0, eps = prior.denoise(z, t, text, solver.text_guidance)
-            z0 = clamp_quantile(z0, solver.clamp)
-            z = ddim_step(z0, eps, prior.alpha_bar[t_next])
+            z0 = clipped(z0)
+            z = a_next**0.5 * z0 + (1 - a_next) ** 0.5 * eps
             if solver.estimate == "official":  # the release's slip: the next latent with this one's coefficients
-                a = prior.alpha_bar[t].item()
-                z0 = clamp_quantile((z - (1 - a) ** 0.5 * eps) / a**0.5, solver.clamp)
+                z0 = clipped((z - (1 - a) ** 0.5 * eps) / a**0.5)
             z0 = z0.detach().requires_grad_()
             x = prior.decode(z0, size)
             alignment.fit(x.detach(), t < solver.guide_below)
@@ -218,6 +225,48 @@ def literal(prior, y, solver, seed=0):
                 loss = alignment.loss(x[:1], x.detach(), t < solver.quality_below)
                 z = z - solver.scale * size[0] * size[1] / 512**2 * torch.autograd.grad(loss, z0)[0]
     return prior.decode(z[:1], size).detach()
+
+
+class Exact:
+    """A prior of random convolutions in float64, whose estimate depends on the latent, its level and the text."""
+
+    factor, channels = 2, 4
+
+    def __init__(self, alpha_bar):
+        generator = torch.Generator().manual_seed(0)
+        self.alpha_bar = alpha_bar
+        self.seen, self.shown = (0.2 * torch.randn(out, 4, 3, 3, generator=generator) for out in (4, 3))
+
+    def embed(self, prompt, negative=""):
+        return torch.tensor([[[0.1]], [[0.5]]][: 1 + bool(prompt)])
+
+    def denoise(self, z, t, text, guidance):
+        plain, worded = (torch.nn.functional.conv2d(z, self.seen, padding=1).tanh() * (1 + words) for words in (text[0], text[-1]))
+        eps = plain + guidance * (worded - plain)
+        a = self.alpha_bar[t].item()
+        return (z - (1 - a) ** 0.5 * eps) / a**0.5, eps
+
+    def decode(self, z, size):
+        return 0.5 + 0.3 * torch.nn.functional.interpolate(torch.nn.functional.conv2d(z, self.shown, padding=1), size).tanh()
+
+    def picture(self, z, size):
+        return self.decode(z, size).clamp(0, 1)
+
+
+def test_the_trajectory_is_the_algorithm_boxs(text_prior):
+    """In float64, so that only the algorithm can differ; the official estimate is another trajectory than the proper one."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        results = []
+        for form in ("official", "proper"):
+            solver = LDRPS(**vars(SMALL) | {"steps": 30, "scale": 8e4, "patches": 4, "prompt": "red door", "estimate": form})
+            y, prior = picture(), Exact(text_prior.alpha_bar)
+            *_, last = solver.restore(prior, y, None, generator=torch.Generator().manual_seed(0))
+            assert torch.allclose(last.image, literal(prior, y, solver), rtol=0, atol=1e-9)
+            results.append(last.image)
+        assert (results[0] - results[1]).abs().max() > 1e-3
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 SETTINGS = [{}, {"prompt": "red door"}, {"estimate": "official"}, {"renoise": "image"}]

@@ -50,7 +50,7 @@ def resolve(solver: str, preset: str) -> tuple[str, str]:
 
 
 def resolve_settings(solver: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Today's (solver, settings) of a recipe. ValueError where an older one changed what can no longer be changed."""
+    """Today's (solver, settings) of a recipe; ValueError where an older one changed what is fixed by now."""
     if solver != "ld-rps" or "start" not in settings:
         return solver, dict(settings)
     paper = settings["start"] == "noise"

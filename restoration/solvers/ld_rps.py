@@ -1,6 +1,8 @@
-"""LD-RPS (ICCV 2025, arXiv 2507.00790): blind restoration by latent diffusion, a damage network learned per picture, and recurrence.
+"""LD-RPS (ICCV 2025, arXiv 2507.00790): blind restoration by latent diffusion, a damage network learned per
+picture, and recurrence.
 
-This is the paper's algorithm, for Stable Diffusion on a GPU; ld_rps_fast.py is ours for the embedded prior. z₁ is guided, z₂ its companion:
+This is the paper's algorithm, for Stable Diffusion on a GPU; ld_rps_fast.py is ours for the embedded prior.
+z₁ is guided, z₂ its companion:
 
     ψ, D1, D2 ← fresh; z₁, z₂ ~ N(0, I)
     for pass r = 0 … R:
@@ -17,18 +19,23 @@ This is the paper's algorithm, for Stable Diffusion on a GPU; ld_rps_fast.py is 
 Notation (code -> paper): z -> z_t · z0 -> ẑ_0|t · prior.decode -> D · alignment.psi -> ψ (F-PAM) ·
 recurrences -> R · first -> T · again -> γT · scale -> s
 
-Written from a specification of the method and of its release, which tells apart paper and official code. Where they differ:
+Written from a specification of the method and of its release, which tells apart paper and official code.
+Where they differ:
 - Gradient: with respect to the clean estimate as a leaf (official code), not through the denoiser (paper).
-- Recurrence: `renoise="latent"` re-noises the latent (official code), `"image"` decodes and encodes first (paper).
-- Estimate: `"official"` takes it from the next latent with this one's coefficients, a slip that makes another trajectory: the first
-  guided pull differs by half; `"proper"` is the paper's.
-- Networks and optimisers are fresh for each picture; the official ones keep Adam's moments, so its results depend on the order.
-- Times, clipping and the loss weights of low-light, dehaze and denoise are the official code's. Colour and mixtures were not released.
-- Perceptual losses: on VGG-16 as in the paper where its weights can be loaded; otherwise on edge differences, which need none.
+- Recurrence: `renoise="latent"` re-noises the latent (official code), `"image"` decodes and encodes (paper).
+- Estimate: `"official"` takes it from the next latent with this one's coefficients, a slip that makes another
+  trajectory: the first guided pull differs by half; `"proper"` is the paper's.
+- Networks and optimisers are fresh for each picture; the official ones keep Adam's moments, so its results
+  depend on the order.
+- Times, clipping and loss weights of low-light, dehaze and denoise are the official code's. Colour and mixtures
+  were not released.
+- Perceptual losses: on VGG-16 as in the paper where its weights can be loaded; otherwise on edge differences,
+  which need none.
 
-Rounding to float32 alone moves a result by 1.9/255, so published figures can be met in the mean only. Nothing is decoded, encoded or
-differentiated in vain, and an empty prompt needs one run of the denoiser instead of two; the unguided trajectories are not kept from
-picture to picture, which would save up to 3.7 times for a set without text but hold 3 to 80 GB of decoded frames.
+Rounding to float32 alone moves a result by 1.9/255, so published figures can be met in the mean only. Nothing is
+decoded, encoded or differentiated in vain, and an empty prompt needs one run of the denoiser instead of two. The
+unguided trajectories are not kept from picture to picture: for a set without text that would save up to 3.7
+times, but hold 3 to 80 GB of decoded frames.
 """
 
 from __future__ import annotations
@@ -50,7 +57,7 @@ from restoration.solvers.fpam import Alignment, Weights, edges, vgg_features
 
 @dataclass(frozen=True)
 class LDRPS(Checked):
-    """Posterior sampling with a learned damage network and recurrent refinement. The defaults are the paper's low-light setting."""
+    """Posterior sampling with a learned damage network and recurrence. The defaults are the paper's low-light setting."""
 
     title: ClassVar[str] = "LD-RPS as published"
     paper: ClassVar[str] = "arXiv 2507.00790"
@@ -58,7 +65,9 @@ class LDRPS(Checked):
     colours: ClassVar[bool] = True
 
     prompt: str = knob("", "What the picture would show in good condition; guides priors that read text")
-    text_guidance: float = knob(8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0)
+    text_guidance: float = knob(
+        8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0
+    )
     first: int = knob(899, "First timestep", low=1, high=999)
     steps: int = knob(450, "Steps of the first pass", low=1, high=1000)
     recurrences: int = knob(2, "How many times the result is noised again and refined (R)", low=0, high=8)
@@ -78,14 +87,16 @@ class LDRPS(Checked):
     clamp: float = knob(0.995, "Share of latent values that are not clipped", low=0.9, high=1.0)
     width: int = knob(64, "Width of ψ and of the discriminators", low=6, high=64)
     features: str = knob(
-        "auto", "Perceptual losses: VGG-16, edge differences, or VGG-16 where it can be loaded", choices=("auto", "vgg", "edges")
+        "auto",
+        "Perceptual losses: VGG-16, edge differences, or VGG-16 where it can be loaded",
+        choices=("auto", "vgg", "edges"),
     )
     fit_pixel: float = knob(0.02, "ψ keeps pixels", low=0.0, high=10.0)
     fit_perceptual: float = knob(0.3, "ψ keeps features", low=0.0, high=10.0)
     fit_adversarial: float = knob(0.8, "ψ takes the look of the picture", low=0.0, high=10.0)
     fit_rate: float = knob(5e-4, "Learning rate of ψ", low=0.0, high=0.01)
     critic_rate: float = knob(4e-5, "Learning rate of the discriminators", low=0.0, high=0.01)
-    perceptual: float = knob(2e-3, "Guidance: features of ψ(estimate) against the picture's", low=0.0, high=1.0)
+    perceptual: float = knob(2e-3, "Guidance: features of ψ(estimate) and the picture's", low=0.0, high=1.0)
     adversarial: float = knob(5e-5, "Guidance: residual discriminator", low=0.0, high=1.0)
     brightness: float = knob(1e-2, "Guidance: mean brightness of patches towards 0.5", low=0.0, high=1.0)
     patches: int = knob(16, "Patches a side of the brightness loss", low=1, high=64)
@@ -115,10 +126,14 @@ class LDRPS(Checked):
         *,
         generator: torch.Generator,
     ) -> Iterator[Step]:
-        """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w). A step's views: the estimate, ψ of it, every finished pass."""
+        """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w).
+
+        A step's views: the estimate, ψ of it, every finished pass.
+        """
         size, text, passes = (y.shape[-2], y.shape[-1]), prior.embed(self.prompt), self.passes()
         shape = 1, prior.channels, *(-(-side // prior.factor) for side in size)
-        first, other = (torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator))) for _ in range(2))
+        seeds = [int(torch.randint(2**62, (), generator=generator)) for _ in range(2)]
+        first, other = (torch.Generator().manual_seed(seed) for seed in seeds)
         features, source = self._features()
         # ψ, D1, D2 ← fresh; z₁, z₂ ~ N(0, I)
         alignment = Alignment(y, self._weights(), self.width, generator, features=features)
@@ -141,7 +156,7 @@ class LDRPS(Checked):
                 pictures = torch.cat([x.detach(), _decode(prior, other_estimate, size)])
                 # one Adam step of D1, one of ψ, on x₁, x₂ against y
                 scalars = dict(alignment.fit(pictures, guided))
-                # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y); losses are means, so that s grows with the size
+                # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y); s grows with the size as losses are means
                 if guided:
                     with torch.enable_grad():
                         loss = alignment.loss(x, pictures, t < self.quality_below)
@@ -155,7 +170,9 @@ class LDRPS(Checked):
                 yield Step(index, total, leaf.detach(), note, scalars, image, views | finished)
 
     @torch.no_grad()
-    def _ddim(self, prior: LatentPrior, z: Tensor, t: int, t_next: int, text: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _ddim(
+        self, prior: LatentPrior, z: Tensor, t: int, t_next: int, text: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """(the clean estimate that is decoded, the next latent), both (1,C,h,w)."""
         z0, eps = prior.denoise(z, t, text, self.text_guidance)
         z0 = clamp_quantile(z0, self.clamp)
@@ -175,12 +192,12 @@ class LDRPS(Checked):
         return add_noise(z, randn(z.shape, generator, z.device), prior.alpha_bar[t])
 
     def _features(self) -> tuple[Callable[[Tensor], Tensor], str]:
-        """What the perceptual losses compare, and which it is where it was looked for. Nothing is loaded where no such loss has weight."""
+        """What the perceptual losses compare, and its name where it was looked for; nothing is loaded in vain."""
         if self.features == "edges" or not (self.perceptual or self.fit_perceptual):
             return edges, ""
         try:
             return vgg_features(), "perceptual losses on VGG-16, "
-        except Exception:  # of the network, the Hub's client, the file: whatever keeps the weights away, there is the stand-in
+        except Exception:  # of the network, the Hub's client, the file: there is the stand-in
             if self.features == "vgg":
                 raise
             return edges, "perceptual losses on edges as VGG-16 cannot be loaded, "
@@ -207,11 +224,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "paper dehaze": {
         "recurrences": 3,  # the paper's best; the script's default, 0, saves no picture
-        "scale": 25_000.0, "perceptual": 5e-3, "adversarial": 0.0, "patches": 8, "colour": 1e-3, "quality_below": 150,
-        "fit_pixel": 0.2, "fit_perceptual": 0.5, "fit_adversarial": 0.2, "critic_rate": 1e-4,
+        "scale": 25_000.0, "perceptual": 5e-3, "adversarial": 0.0, "patches": 8, "colour": 1e-3,
+        "quality_below": 150, "fit_pixel": 0.2, "fit_perceptual": 0.5, "fit_adversarial": 0.2, "critic_rate": 1e-4,
     },
     "paper denoise": {
-        "recurrences": 1, "scale": 40_000.0, "perceptual": 0.0, "adversarial": 0.0, "brightness": 0.0, "colour": 0.0,
-        "fit_pixel": 3.0, "fit_perceptual": 0.002, "fit_adversarial": 0.001, "critic_rate": 1e-4,
+        "recurrences": 1, "scale": 40_000.0, "perceptual": 0.0, "adversarial": 0.0, "brightness": 0.0,
+        "colour": 0.0, "fit_pixel": 3.0, "fit_perceptual": 0.002, "fit_adversarial": 0.001, "critic_rate": 1e-4,
     },
 }  # fmt: skip

@@ -1,4 +1,6 @@
-"""Blind restoration in a few steps, after LD-RPS (arXiv 2507.00790): for the embedded prior on a CPU. The paper's algorithm is ld_rps.py.
+"""Blind restoration in a few steps, after LD-RPS (arXiv 2507.00790), for the embedded prior on a CPU.
+
+The paper's algorithm is ld_rps.py.
 
 Objective: min_x ‖ψ(x) - y‖² / σ² - log p(x), in the order in which it is solved:
 
@@ -12,9 +14,10 @@ Objective: min_x ‖ψ(x) - y‖² / σ² - log p(x), in the order in which it i
     x ← D(z), its added colours made to follow its brightness
     return x, moved towards y by what noise does not explain
 
-What differs from the paper, each measured in docs/measurements/ld-rps.md: ψ is the guess, exact, so nothing is trained; the picture's own
-noise stands for the diffusion's, so none is added and a run depends on no seed; no recurrence; the last step is in pixels, so that what
-the codec loses comes back and a picture in which nothing is wrong is unchanged.
+What differs from the paper, each measured in docs/measurements/ld-rps.md: ψ is the guess, exact, so nothing is
+trained; the picture's own noise stands for the diffusion's, so none is added and a run depends on no seed; no
+recurrence; the last step is in pixels, so that what the codec loses comes back and a picture in which nothing is
+wrong is unchanged.
 """
 
 from __future__ import annotations
@@ -53,7 +56,9 @@ class LDRPSFast(Checked):
     colours: ClassVar[bool] = True
 
     prompt: str = knob("", "What the picture would show in good condition; guides priors that read text")
-    text_guidance: float = knob(8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0)
+    text_guidance: float = knob(
+        8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0
+    )
     guess: str = knob("auto", "Damage to look for (none: noise alone · auto: each kind)", choices=GUESSES)
     act: str = knob(
         "where found", "Undo the told damage where it is found, or always", choices=("where found", "always")
@@ -64,7 +69,9 @@ class LDRPSFast(Checked):
         "Where colour is missing · line search: the best step along the gradient · constant: the paper's",
         choices=("line search", "constant"),
     )
-    scale: float = knob(1.0, "Share of the searched step, or the paper's constant at 512×512", low=0.0, high=1e6)
+    scale: float = knob(
+        1.0, "Share of the searched step, or the paper's constant at 512×512", low=0.0, high=1e6
+    )
 
     @property
     def batches(self) -> bool:
@@ -84,7 +91,10 @@ class LDRPSFast(Checked):
         *,
         generator: torch.Generator,
     ) -> Iterator[Step]:
-        """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w). A step's views: the estimate, ψ of it, every finished pass."""
+        """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w).
+
+        A step's views: the estimate, ψ of it, every finished pass.
+        """
         # guess the damage ψ; y ← ψ⁻¹(y); σ ← the noise left in it
         always = self.act == "always"
         guess = first_guess(y, self.guess, always)
@@ -95,7 +105,7 @@ class LDRPSFast(Checked):
             z = prior.encode(target)
         # if neither noise nor missing colour is left: return y
         if not guess.grey and guess.noise == 0:
-            yield Step(1, 1, z, found, {}, target, _views(target, target, guess) | {"pass 0": target})
+            yield Step(1, 1, z, found, {}, target, _views(target, guess) | {"pass 0": target})
             return
         text = prior.embed(self.prompt)
         passes = self.passes(prior, guess)
@@ -117,13 +127,17 @@ class LDRPSFast(Checked):
                 if index == total:
                     # x ← D(z), moved towards y by what noise does not explain
                     image = _last_step(_decode(prior, z, size), target, guess)
-                    image = to_grey(image) if is_grey(y) and not guess.grey else image  # the prior sees in colour
+                    if is_grey(y) and not guess.grey:
+                        image = to_grey(image)  # the prior sees in colour
                 residual = (_seen(x, guess) - target).square().mean().sqrt().item()
-                note = f"{found}, pass {number}, timestep {t}"
-                yield Step(index, total, z0, note, {"residual": residual}, image, _views(x, target, guess) | finished)
+                note, views = f"{found}, pass {number}, timestep {t}", _views(x, guess) | finished
+                yield Step(index, total, z0, note, {"residual": residual}, image, views)
 
     def passes(self, prior: LatentPrior, guess: Guess) -> tuple[tuple[int, ...], ...]:
-        """The falling timesteps of each pass: missing colour first, while brightness is held to y with its noise, then the noise."""
+        """The falling timesteps of each pass.
+
+        Missing colour comes first, while brightness is held to y with its noise, then the noise.
+        """
         own = prior.timestep(prior.gain * guess.noise) if guess.noise else 0
         colourless = prior.timestep(prior.gain * COLOURLESS) if guess.grey else 0
         first = falling(max(colourless, own), self.steps)
@@ -132,14 +146,14 @@ class LDRPSFast(Checked):
     def _pull(
         self, prior: LatentPrior, z0: Tensor, target: Tensor, t: int, t_next: int, guess: Guess, doubt: float
     ) -> tuple[Tensor, Tensor]:
-        """(D(z0) (1,3,h,w), what to take from the next latent (1,C,h,w)): zero where y says no more than the latent does."""
+        """(D(z0) (1,3,h,w), what to take from the next latent (1,C,h,w)); zero where y adds nothing to the latent."""
         size = (target.shape[-2], target.shape[-1])
         if doubt == math.inf:
             return _decode(prior, z0, size), torch.zeros_like(z0)
         with torch.enable_grad():
             leaf = z0.detach().requires_grad_()
             x = prior.decode(leaf, size)
-            # along a luma's own gradient, its weights, a darker grey would turn magenta: the same in all channels instead
+            # the same in all channels: along a luma's own gradient, its weights, a darker grey would turn magenta
             free = x.detach() + (x - x.detach()).mean(1, keepdim=True) if guess.grey else x
             (gradient,) = torch.autograd.grad((_seen(free, guess) - target).square().sum() / 2, leaf)
         if self.step == "constant":
@@ -151,9 +165,10 @@ class LDRPSFast(Checked):
 
 
 def best_step(function: Any, x: Tensor, gradient: Tensor, damp: float) -> Tensor:
-    """What to take from x to minimise ‖function(x) - y‖² + damp ‖step‖² along the gradient of half the first term, same shape.
+    """What to take from x to minimise ‖function(x) - y‖² + damp ‖step‖² along the gradient of ½‖function(x) - y‖².
 
-    Free of scale: the derivative is taken along a unit vector, over a change of 1e-2 a value, whatever the gradient's size and x's.
+    Free of scale: the derivative is taken along a unit vector, over a change of 1e-2 a value, whatever the
+    gradient's size and x's.
     """
     length = gradient.norm()
     if length == 0:
@@ -164,7 +179,7 @@ def best_step(function: Any, x: Tensor, gradient: Tensor, damp: float) -> Tensor
 
 
 def _doubt(prior: LatentPrior, guess: Guess, first: int) -> float:
-    """Variance of what y still says once a pass has begun: a start from it at σ, without fresh noise, holds a precision of 1/σ²."""
+    """Variance of what y still says once a pass has begun: a start at σ without fresh noise holds 1/σ² of precision."""
     if guess.noise == 0:
         return 0.0
     left = guess.noise**-2 - (prior.sigmas[first].item() / prior.gain) ** -2
@@ -172,7 +187,7 @@ def _doubt(prior: LatentPrior, guess: Guess, first: int) -> float:
 
 
 def _seen(x: Tensor, guess: Guess) -> Tensor:
-    """What y shows of x (1,3,h,w) once the invertible damage is undone: its brightness where colour is missing, else all."""
+    """What y shows of x (1,3,h,w) without the invertible damage: its brightness where colour is missing, else all."""
     return to_grey(x) if guess.grey else x
 
 
@@ -181,12 +196,15 @@ def _decode(prior: LatentPrior, z: Tensor, size: tuple[int, int]) -> Tensor:
     return prior.decode(z, size)
 
 
-def _views(x: Tensor, target: Tensor, guess: Guess) -> dict[str, Tensor]:
+def _views(x: Tensor, guess: Guess) -> dict[str, Tensor]:
     return {"estimate": x.clamp(0, 1), "ψ(estimate)": guess.forward(_seen(x, guess)).clamp(0, 1)}
 
 
 def _last_step(x: Tensor, target: Tensor, guess: Guess) -> Tensor:
-    """x (1,3,h,w) moved towards the target by the share of their difference that noise does not explain; what the codec lost comes back."""
+    """x (1,3,h,w) moved towards the target by the share of their difference that noise does not explain.
+
+    So what the codec lost comes back.
+    """
     x = _shaded(x) if guess.grey else x
     residual = (_seen(x, guess) - target).mean(1, keepdim=True) if guess.grey else x - target
     error = (residual.square().mean() - guess.noise**2).clamp_min(CODEC_ERROR**2)  # of x, as a variance
@@ -194,9 +212,9 @@ def _last_step(x: Tensor, target: Tensor, guess: Guess) -> Tensor:
 
 
 def _shaded(x: Tensor) -> Tensor:
-    """x (1,3,h,w) with its brightness b kept and its colours made to follow it: (1 + tint) b, the tint that of wide windows.
+    """x (1,3,h,w) with its brightness b kept and its colours made to follow it: (1 + tint) b, tint of wide windows.
 
-    Light and shade change brightness and colour by the same factor; the faint colours that a small prior adds do not.
+    Light and shade change brightness and colour by the same factor; the faint colours of a small prior do not.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -204,8 +222,8 @@ def _shaded(x: Tensor) -> Tensor:
     # so wide a window needs no more than a small picture, on which it costs little
     small = [max(1, round(side * min(1.0, TINT_SIDE / min(size)))) for side in size]
     sigma = (0, 0, *[TINT_WIDTH * min(small)] * 2)
-    parts = (F.adaptive_avg_pool2d(part, (small[0], small[1])).cpu().numpy() for part in (x - brightness, brightness))
-    added, light = (torch.from_numpy(gaussian_filter(part, sigma, mode="nearest")).to(x) for part in parts)
+    parts = (F.adaptive_avg_pool2d(part, (small[0], small[1])).cpu() for part in (x - brightness, brightness))
+    added, light = (torch.from_numpy(gaussian_filter(part.numpy(), sigma, mode="nearest")).to(x) for part in parts)
     return brightness * (1 + F.interpolate(added / light.clamp_min(1e-3), size, mode="bilinear"))
 
 
