@@ -91,7 +91,7 @@ class LinearDegradation(Checked, ABC):
         return y
 
     def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
-        """argmin_x ½|Ax-y|² + ρ/2|x-v|² = v + Aᵀ(AAᵀ+ρ)⁻¹(y-Av): reld.md eq. (6), which never divides by ρ."""
+        """argmin_x ½|Ax-y|² + ρ/2|x-v|² = v + Aᵀ(AAᵀ+ρ)⁻¹(y-Av), which never divides by ρ: docs/methods/reld.md (6)."""
         return v + self.adjoint(self.solve(y - self.forward(v), rho))
 
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
