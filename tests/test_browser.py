@@ -82,7 +82,7 @@ def test_garbage_is_answered_with_one_sentence(tab, tmp_path):
 def test_every_tab_fits_the_window(browser, address, width, theme, tmp_path):
     page = visit(browser, f"{address}?__theme={theme}", width)
     page.get_by_text("computed beforehand").first.wait_for()
-    for name in ("RELD fast", "RELD", "LatentINDIGO", "LD-RPS", "Compare", "Repeat", "About"):
+    for name in ("RELD", "LatentINDIGO", "LD-RPS", "Compare", "Repeat", "About"):
         tab = page.get_by_role("tab", name=name, exact=True)
         if not tab.is_visible():  # on a phone it is behind the three dots
             page.get_by_label("More tabs").click()

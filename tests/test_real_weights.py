@@ -57,5 +57,5 @@ def test_reld_restores(prior, clean):
     task = TASKS["super-resolution"]()
     y = task.degrade(clean, torch.Generator().manual_seed(0))
     preset = "few-step" if PRIORS[prior.name].few_step else "fast"
-    result = list(restore(y, RELDFast(**PRESETS["reld-fast"][preset]), prior, task, reference=clean, periodic=True))[-1].result
+    result = list(restore(y, RELDFast(**PRESETS["reld"][preset]), prior, task, reference=clean, periodic=True))[-1].result
     assert result.scores["PSNR"] > metrics.psnr(task.start(y).clamp(0, 1), clean) - 3

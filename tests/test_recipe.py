@@ -44,7 +44,7 @@ def test_a_recipe_is_read_by_any_png_tool(tmp_path, tiny_prior, y):
     result = last(y, tiny_prior, RELDFast(steps=1), GaussianBlur(), 0)
     recipe.save_png(result.image, tmp_path / "r.png", result.recipe)
     with Image.open(tmp_path / "r.png") as image:
-        assert '"solver": "reld-fast"' in image.text["restoration"]
+        assert '"solver": "reld"' in image.text["restoration"]
     with pytest.raises(ValueError, match="does not carry the picture"):
         recipe.read_input(tmp_path / "r.png")
 

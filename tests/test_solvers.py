@@ -15,7 +15,7 @@ from restoration.evaluation import metrics
 from restoration.evaluation.baselines import non_local_means
 from restoration.files.images import quantise
 from restoration.run import restore, restore_together
-from restoration.solvers import PRESETS, SOLVERS, from_settings, resolve
+from restoration.solvers import PRESETS, SOLVERS, resolve, resolve_settings
 from restoration.solvers.inn import LiftingINN, Restorer
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
@@ -139,16 +139,15 @@ def test_presets_construct():
 
 
 def test_names_of_before():
-    assert resolve("reld", "fast") == ("reld-fast", "fast") and resolve("reld", "few-step")[0] == "reld-fast"
-    assert resolve("reld", "faithful") == resolve("reld-fast", "faithful") == resolve("reld", None) == ("reld", "faithful")
-    assert resolve("ld-rps", None)[0] == "ld-rps" and resolve("nonsense", None)[0] == "nonsense"
+    assert resolve("reld", "fast") == ("reld", "fast") and resolve("reld", "faithful") == ("reld-paper", "faithful")
     old = {"end_level": 3.0, "output": "consistent", "penalty": 0.5, "renoise": 0.0, "splitting": "annealed"}
     old |= {"start_level": 49.0, "steps": 10, "strength": 1.0}
-    assert from_settings("reld", old) == from_settings("reld", {}) == RELDFast()
-    faithful = {"splitting": "pixel", "steps": 100, "start_level": 12.0, "end_level": 12.0, "penalty": 1.0}
-    assert from_settings("reld", old | faithful) == RELD()
-    for solver in (RELD(splitting="latent", level=5.0), RELDFast(steps=3)):
-        assert from_settings(resolve("reld", None)[0] if type(solver) is RELD else "reld-fast", dataclasses.asdict(solver)) == solver
+    faithful = old | {"splitting": "pixel", "steps": 100, "start_level": 12.0, "end_level": 12.0, "penalty": 1.0}
+    for settings, solver in ((old, RELDFast()), (faithful, RELD()), (faithful | {"splitting": "latent"}, RELD(splitting="latent"))):
+        name, today = resolve_settings("reld", settings)
+        assert SOLVERS[name](**today) == solver
+    for name, solver in (("reld", RELDFast(steps=3)), ("reld-paper", RELD(level=5.0))):
+        assert resolve_settings(name, dataclasses.asdict(solver)) == (name, dataclasses.asdict(solver))
 
 
 def test_reference_of_another_size(tiny_prior):

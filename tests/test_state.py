@@ -26,23 +26,23 @@ def test_a_link_restores_the_page(method):
 
 
 def test_a_link_says_little():
-    assert state.to_query("reld-fast", with_example("reld-fast")) == "?method=reld-fast&image=chelsea.png&task=denoise&preset=fast&seed=0"
+    assert state.to_query("reld", with_example("reld")) == "?method=reld&image=chelsea.png&task=denoise&preset=fast&seed=0"
 
 
 def test_no_link_to_an_own_picture(tmp_path):
     recipe.save_png(torch.rand(1, 3, 32, 32), tmp_path / "chelsea.png", {})
-    for values in (with_example("reld-fast") | {"photo": str(tmp_path / "chelsea.png")}, with_example("reld-fast") | {"mode": DEGRADED}):
-        assert state.to_query("reld-fast", values) == ""
+    for values in (with_example("reld") | {"photo": str(tmp_path / "chelsea.png")}, with_example("reld") | {"mode": DEGRADED}):
+        assert state.to_query("reld", values) == ""
 
 
 @pytest.mark.parametrize(
     "query",
     [
         {"method": "x", "image": "chelsea.png"},
-        {"method": "reld-fast", "image": "../app.py"},
-        {"method": "reld-fast", "image": "chelsea.png", "task": "x"},
-        {"method": "reld-fast", "image": "chelsea.png", "preset": "x"},
-        {"method": "reld-fast", "image": "chelsea.png", "steps": "many"},
+        {"method": "reld", "image": "../app.py"},
+        {"method": "reld", "image": "chelsea.png", "task": "x"},
+        {"method": "reld", "image": "chelsea.png", "preset": "x"},
+        {"method": "reld", "image": "chelsea.png", "steps": "many"},
     ],
 )
 def test_a_wrong_link_is_one_sentence(query):
@@ -51,12 +51,12 @@ def test_a_wrong_link_is_one_sentence(query):
 
 
 def test_a_link_opens_no_file():
-    values = state.from_query({"method": "reld-fast", "image": "chelsea.png", "task": "kernel-deblur", "file": "/etc/passwd"})[1]
+    values = state.from_query({"method": "reld", "image": "chelsea.png", "task": "kernel-deblur", "file": "/etc/passwd"})[1]
     assert values["kernel-deblur", "file"] is None
 
 
 def test_settings_by_name():
-    assert state.settings_values("reld-fast", "deblur", '{"std": 2.0, "steps": 4}') == {("deblur", "std"): 2.0, ("reld-fast", "steps"): 4}
+    assert state.settings_values("reld", "deblur", '{"std": 2.0, "steps": 4}') == {("deblur", "std"): 2.0, ("reld", "steps"): 4}
     for text in ('{"x": 1}', "[1]", "{", '{"file": "/etc/passwd"}'):
         with pytest.raises(ValueError):
-            state.settings_values("reld-fast", "kernel-deblur", text)
+            state.settings_values("reld", "kernel-deblur", text)

@@ -24,7 +24,7 @@ TEXTS = FILES | {"prompt"}  # settings that are text even where they look like a
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--solver, --task, --preset, --prior, --seed, --set."""
     blind = ", ".join(name for name, solver in SOLVERS.items() if solver.blind)
-    parser.add_argument("--solver", default="reld-fast", choices=SOLVERS, help=f"the method, reld-fast by default; {blind} are blind: told no task")
+    parser.add_argument("--solver", default="reld", choices=SOLVERS, help=f"the method, reld by default; {blind} are blind: told no task")
     also = f"{', '.join(BLIND_TASKS)} only to damage pictures for blind solvers, in the benchmark"
     parser.add_argument("--task", choices=(*TASKS, *BLIND_TASKS), help=f"how the picture was damaged; {also}")
     parser.add_argument("--preset", help="settings of the solver by name; its first preset where none is given")
@@ -62,22 +62,22 @@ def _number(text: str) -> int | float | str:
 
 def preset_of(args: argparse.Namespace) -> str:
     """The preset's name, the solver's first where none is given."""
-    return resolve(args.solver, args.preset)[1]
+    return args.preset or next(iter(PRESETS[args.solver]))
 
 
 def named(solver: Solver, args: argparse.Namespace) -> str:
-    """The solver's title and its preset; "fast" is not said twice."""
-    return " ".join(dict.fromkeys([*solver.title.split(), *preset_of(args).split()]))
+    """The solver's title and its preset."""
+    return f"{solver.title} {resolve(args.solver, preset_of(args))[1]}"
 
 
 def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     """(solver, task) of the parsed options. ValueError names a bad seed, an unknown preset or setting, or a task that the solver cannot do."""
     recipe.check_seed(args.seed)
-    method, preset = resolve(args.solver, args.preset)
-    solver_class: Any = SOLVERS[method]
-    presets = PRESETS[method]
+    name, preset = resolve(args.solver, preset_of(args))
+    solver_class: Any = SOLVERS[name]
+    presets = PRESETS[name]
     if preset not in presets:
-        raise ValueError(f"No preset {preset!r} of {method}; there are {', '.join(presets)}.")
+        raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
     task_class: Any = TASKS.get(args.task) or EXPOSURES.get(args.task)
     settings = parse_settings(args.set)
     if not solver_class.blind and args.task not in TASKS:

@@ -31,10 +31,11 @@ EXAMPLES = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "examp
 CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 # what can be done to a clean picture first, by method: what the method is told, or what it is made for
 DAMAGES: dict[str, tuple[str, ...]] = {
-    "reld-fast": tuple(TASKS),
     "reld": tuple(TASKS),
+    "reld-paper": tuple(TASKS),
     "latent-indigo": tuple(CAMERAS),
     "ld-rps": tuple(CORRUPTIONS),
+    "ld-rps-paper": tuple(CORRUPTIONS),
 }
 Values = Mapping[Any, Any]
 
@@ -165,8 +166,7 @@ def settings_values(method: str, task: str, text: str) -> dict[tuple[str, str], 
 
 def stored_examples(method: str) -> list[dict[str, Any]]:
     """The rows of examples.json for one method; `python examples/make.py` writes them."""
-    rows = json.loads((EXAMPLES / "examples.json").read_text())
-    return [row for row in rows if row["solver"] == method]
+    return [row for row in json.loads((EXAMPLES / "examples.json").read_text()) if row["solver"] == method]
 
 
 def example_values(row: Mapping[str, Any]) -> dict[Any, Any]:
@@ -210,12 +210,12 @@ def to_query(method: str, values: Values) -> str:
 
 def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
     """(method, values) of a link's query. ValueError names what is not known here or out of bounds."""
-    method, preset = resolve(query.get("method", ""), query.get("preset"))
-    example = query.get("image", "")
+    method, example = query.get("method", ""), query.get("image", "")
     if method not in SOLVERS or not _is_example(example):
         raise ValueError(
             f"The link names the method {method!r} and the picture {example!r}, which are not both known here."
         )
+    method, preset = resolve(method, query.get("preset", next(iter(PRESETS[method]))))
     task = query.get("task", DAMAGES[method][0])
     if task not in DAMAGES[method] or preset not in PRESETS[method]:
         raise ValueError(

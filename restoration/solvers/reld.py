@@ -33,7 +33,7 @@ OUTPUT_HELP = "consistent: agrees with the measurement · decoded: as the prior 
 class RELD(Checked):
     """Half-quadratic splitting with a latent denoiser. Fields are the paper's hyperparameters."""
 
-    title: ClassVar[str] = "RELD"
+    title: ClassVar[str] = "RELD, paper's form"
     paper: ClassVar[str] = "arXiv 2503.22563"
     blind: ClassVar[bool] = False
     colours: ClassVar[bool] = False

@@ -27,7 +27,7 @@ from restoration.solvers.reld import OUTPUT_HELP, OUTPUTS
 class RELDFast(Checked):
     """Half-quadratic splitting with falling noise levels and an encoder."""
 
-    title: ClassVar[str] = "RELD fast"
+    title: ClassVar[str] = "RELD"
     paper: ClassVar[str] = "arXiv 2503.22563"
     blind: ClassVar[bool] = False
     colours: ClassVar[bool] = False
