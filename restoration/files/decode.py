@@ -142,7 +142,7 @@ def white(values: np.ndarray, mode: str, container: Container) -> float:
     bits = container.bits
     largest = 2.0 ** (bits - (container.sample == "i")) - 1
     usual = (255.0, 65535.0) if bits > 16 else (255.0,)
-    return next((level for level in usual if most <= level), largest)
+    return next((level for level in usual if 0 < most <= level), largest)
 
 
 def _deep_how(mode: str, container: Container, level: float) -> str:
