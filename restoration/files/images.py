@@ -111,9 +111,9 @@ def how_read(path: str | Path, enlarged: int = 1) -> str:
         return ""
 
 
-def describe(path: str | Path, enlarged: int = 1) -> tuple[tuple[int, int], str]:
+def describe(source: str | Path | bytes, enlarged: int = 1) -> tuple[tuple[int, int], str]:
     """((width, height), line): `size_read` and `how_read` at once, mostly from the header alone."""
-    return load("describe", path, enlarged=enlarged)
+    return load("describe", source, enlarged=enlarged)
 
 
 def see_through(image: Image.Image, alpha: Image.Image) -> Image.Image:
