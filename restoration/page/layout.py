@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from restoration.files import sandbox
 from restoration.page import (
     actions,
     compare,
