@@ -28,6 +28,7 @@ from restoration.files import sizes
 SECONDS = 2  # of processor time
 WALL = 10.0  # seconds, for machines that are busy with other things
 MEMORY = 300_000_000  # bytes beside the libraries
+READY = 60.0  # seconds in which the process starts
 AT_ONCE = 3  # children; further requests wait
 ANSWER = 64_000_000  # bytes of the longest answer: a photograph with transparency has 16 million
 REQUEST = 65_536  # bytes of the longest request
@@ -114,6 +115,10 @@ def _started() -> socket.socket:
             with theirs:
                 quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
                 process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, **quiet)  # type: ignore[call-overload]
+            ours.settimeout(READY)
+            with contextlib.suppress(OSError):
+                ours.recv(1)  # it has loaded its libraries
+            ours.settimeout(None)
             _server = process, ours
         return _server[1]
 
@@ -138,6 +143,7 @@ def serve(descriptor: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended children are nobody's business
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C ends the page, which then closes the socket
     connection = socket.socket(fileno=descriptor)
+    connection.send(b"\1")
     while True:
         request, descriptors, _, _ = socket.recv_fds(connection, REQUEST, 2)
         if not request:

@@ -113,6 +113,11 @@ class Directory:
         for tag, entry in kept.items():
             if entry.length > MAX_VALUE or entry.start + entry.length > len(self.data):
                 raise ValueError(f"tag {tag} is too long")
+        if self.numbers(BITS) == [32] and self.numbers(SAMPLE_FORMAT)[:1] in ([], [1]):
+            # Pillow reads 32 bits without sign in one byte order only; the reader of the values knows better
+            head = struct.pack(self.order + ("HHQ" if self.big else "HHI"), SAMPLE_FORMAT, 3, 1)
+            value = struct.pack(self.order + "H", 2).ljust(8 if self.big else 4, b"\0")
+            kept[SAMPLE_FORMAT] = Entry(head + value, 3, 1, 0)
         number, place = ("Q", "Q") if self.big else ("H", "I")
         body = b"".join(kept[tag].raw for tag in sorted(kept))
         directory = struct.pack(self.order + number, len(kept)) + body + struct.pack(self.order + place, 0)
