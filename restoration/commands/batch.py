@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate import PartialState
@@ -131,7 +131,7 @@ def restored(
     opened = (open_picture(args, name, job.factor) for name in share)
     for size, alike in itertools.groupby(opened, lambda picture: None if isinstance(picture.y, str) else picture.y.shape):
         while group := list(itertools.islice(alike, args.batch)):
-            made = [picture.y for picture in group] if size is None else restore_group(job, prior, group)
+            made: list[Any] = [picture.y for picture in group] if size is None else restore_group(job, prior, group)
             for picture, one in zip(group, made, strict=True):
                 yield picture.name, (one if isinstance(one, str) else (one, picture.alpha))
 
@@ -150,7 +150,7 @@ def open_picture(args: argparse.Namespace, name: str, factor: int) -> Opened:
 
 def restore_group(job: cli.Plan, prior: LatentPrior, group: list[Opened]) -> list[Result | str]:
     """The result of every picture or why there is none; a group that fails is halved until the reason is one picture's own."""
-    ys, references = [picture.y for picture in group], [picture.reference for picture in group]
+    ys, references = [cast(Tensor, picture.y) for picture in group], [picture.reference for picture in group]
     options: dict[str, Any] = {"seed": job.seed, "periodic": job.periodic}
     try:
         if len(group) > 1:

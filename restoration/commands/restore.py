@@ -62,6 +62,8 @@ def run(argv: list[str] | None) -> None:
             bar.update()
             result = step.result
     assert result is not None  # the solver protocol: the last step carries it
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     recipe.save_png(result.image, args.output, result.recipe, result.scores, y=photo.x, alpha=photo.alpha)
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
     print(f"{cli.shown(args.output)}: {result.image.shape[-1]}×{result.image.shape[-2]} in {result.seconds:.1f} s; {scores}")
