@@ -15,7 +15,7 @@ from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegrada
 from restoration.degradations.realistic import CAMERAS
 from restoration.files import knobs, recipe
 from restoration.priors.checkpoints import PRIORS, fetch
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
 
 BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
@@ -74,8 +74,9 @@ def preset_of(args: argparse.Namespace) -> str:
 def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     """(solver, task) of the parsed options. ValueError names a bad seed, an unknown preset or setting, or a task that the solver cannot do."""
     recipe.check_seed(args.seed)
-    solver_class: Any = SOLVERS[args.solver]
-    presets, preset = PRESETS[args.solver], preset_of(args)
+    name, preset = resolve(args.solver, preset_of(args))
+    solver_class: Any = SOLVERS[name]
+    presets = PRESETS[name]
     if preset not in presets:
         raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
     task_class: Any = TASKS.get(args.task) or EXPOSURES.get(args.task)

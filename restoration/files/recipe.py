@@ -27,7 +27,7 @@ from restoration.files.containers import png_text
 from restoration.files.whole import UNFINISHED, check_target, whole_file
 from restoration.priors.checkpoints import digest
 from restoration.priors.latent import LatentPrior
-from restoration.solvers import SOLVERS
+from restoration.solvers import SOLVERS, resolve_settings
 from restoration.solvers.base import Solver
 from restoration.solvers.latent_indigo import LatentINDIGO
 
@@ -129,7 +129,8 @@ def parts(recipe: Mapping[str, Any], **files: str) -> tuple[Solver, LinearDegrad
     ValueError when this version has no such thing, or a file is not given.
     """
     try:
-        solver = SOLVERS[recipe["solver"]](**recipe["settings"])
+        name, values = resolve_settings(recipe["solver"], recipe["settings"])
+        solver = SOLVERS[name](**values)
         values = recipe["degradation"] | files
         for name in FILES & values.keys() - files.keys():
             if values[name]:  # also no path that somebody wrote into a recipe is ever opened
