@@ -41,3 +41,19 @@ def test_checkers_agree_on_the_python():
     tools = PROJECT["tool"]
     assert tools["ruff"]["target-version"] == "py" + tools["mypy"]["python_version"].replace(".", "")
     assert PROJECT["project"]["requires-python"] == ">=" + tools["mypy"]["python_version"]
+
+
+def test_named_files_exist():
+    texts = {path: path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("restoration/**/*.py")]}
+    pattern = r"(?:restoration|docs|tests|examples)/[\w/.-]+\.(?:py|md)\b"
+    missing = {(path.name, name) for path, text in texts.items() for name in re.findall(pattern, text) if not (ROOT / name).is_file()}
+    assert not missing
+
+
+def test_cited_equations_exist():
+    for path in ROOT.glob("restoration/**/*.py"):
+        for page, number in re.findall(r"(docs/methods/[\w-]+\.md) \((\d+)\)", path.read_text()):
+            assert rf"\tag{{{number}}}" in (ROOT / page).read_text(), (path.name, page, number)
+    for page in (ROOT / "docs/methods").glob("*.md"):
+        numbers = [*map(int, re.findall(r"\\tag\{(\d+)\}", page.read_text()))]
+        assert numbers == [*range(1, len(numbers) + 1)]
