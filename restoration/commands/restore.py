@@ -47,5 +47,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
+    scores += "".join(f"; no {name}: {why}" for name, why in getattr(result.scores, "missing", {}).items())
     print(f"{args.output}: {result.image.shape[-1]}×{result.image.shape[-2]} in {result.seconds:.1f} s; {scores}")
     return 0
