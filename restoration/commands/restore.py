@@ -66,6 +66,7 @@ def run(argv: list[str] | None) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     recipe.save_png(result.image, args.output, result.recipe, result.scores, y=photo.x, alpha=photo.alpha)
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
+    scores += "".join(f"; no {name}: {why}" for name, why in getattr(result.scores, "missing", {}).items())
     print(f"{cli.shown(args.output)}: {result.image.shape[-1]}×{result.image.shape[-2]} in {result.seconds:.1f} s; {scores}")
 
 
