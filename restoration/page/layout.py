@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from restoration.files import sandbox
 from restoration.page import (
     actions,
     compare,
@@ -262,6 +263,7 @@ def about() -> str:
 def build() -> gr.Blocks:
     """The page, not yet served."""
     uploads.claim_folder()
+    sandbox.enable()
     age = int(max(1, uploads.AGE))
     with gr.Blocks(title="Latent restoration", delete_cache=(age, age), analytics_enabled=False) as page:
         gr.Markdown(INTRO)
