@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
 
 
 def test_another_input_or_machine_is_said(tiny_prior, y):
-    said = last(y, tiny_prior, RELD(steps=1), GaussianBlur(), 0).recipe
+    said = last(y, tiny_prior, RELDFast(steps=1), GaussianBlur(), 0).recipe
     assert said["machine"] == {"device": "cpu", "threads": torch.get_num_threads()}
     assert recipe.other_input(said, y) == recipe.other_input({}, y) == "" != recipe.other_input(said, 1 - y)
     assert recipe.other_machine(said, said["machine"]) == recipe.other_machine({}, said["machine"]) == ""
