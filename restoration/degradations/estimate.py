@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations.blind import to_grey
-from restoration.evaluation.baselines import noise_level
+from restoration.degradations.meter import Damage, measure_damage
 
 GUESSES = ("none", "exposure", "veil", "grey", "grey+noise", "auto")
 # ours, chosen on the 64 photographs that the prior's training held out
@@ -24,11 +24,12 @@ VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12  # of the dark channel
 CLEAREST = 0.9  # a veil is kept below this share of the air light, where nothing of the picture is left
 LAMP = 3.0  # white is at most this often the mean, so that one lamp does not hide that the rest is dark
 DARK_WHITE = {"auto": 0.45, "exposure": 0.6}  # too dark is a picture whose white is below this: 1 of 120 clean photographs where told so
-# hazy is a picture whose mean veil, less a quarter of its mean saturation, is above this, and whose shadows are above a share of its white
-HAZY_VEIL, COLOURFUL = {"auto": 0.25, "veil": 0.15}, 0.25
+# told so, hazy is a picture whose mean veil, less a quarter of its mean saturation, is above this, and whose shadows are above a share
+# of its white
+HAZY_VEIL, COLOURFUL = 0.15, 0.25
 SHADOW_QUANTILE, HAZY_SHADOW = 0.01, 0.06
-NOISE_FACTOR = 1.4  # photographs are usually reduced, which correlates their noise and hides some of it from the estimate
-TEXTURE = 4 / 255  # what the estimate finds in clean photographs without noise, on the mean
+NOISY = {"auto": 0.5}  # the meter's confidence from which a picture is noisy; where noise was not to be looked for, but may be told:
+DOUBTFUL = 0.1
 GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
 TONED_SPREAD = 4 / 255  # told that colour is missing: as much may be left of it where one tone that follows brightness, as sepia's, is taken out
 FLAT, FLAT_SIDE = 2 / 255, 16  # a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour
@@ -70,25 +71,38 @@ def first_guess(y: Tensor, kind: str) -> Guess:
 
     A kind that is told but not there is left out as well, so that a picture in which nothing is wrong stays as it is.
     """
-    strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
+    measured = measure_damage(y)
+    strongest = y.amax(1)
     white = strongest.flatten().quantile(WHITE_QUANTILE).clamp_min(1 / 255).item()
     exposed = min(white, max(LAMP * strongest.mean().item(), 1 / 255))
     flat = bool(F.adaptive_avg_pool2d(y, FLAT_SIDE).std((-1, -2)).max() < FLAT)
-    dark = exposed < DARK_WHITE.get(kind, 0.0) and not flat
-    grey = (is_toned(y) if kind in {"grey", "grey+noise"} else kind == "auto" and is_grey(y)) and not flat
-    veil = torch.zeros_like(y[:, :1])
-    shadow = y.amin(1).flatten().quantile(SHADOW_QUANTILE)
-    if kind in HAZY_VEIL and not (flat or dark or grey) and shadow > HAZY_SHADOW * white:
-        found = _veil(y, white)
-        if found.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL[kind]:
-            veil = found
+    dark = (exposed < DARK_WHITE.get(kind, 0.0) or (kind == "auto" and measured.darkness.present)) and not flat
+    grey = (is_toned(y) if kind in {"grey", "grey+noise"} else kind == "auto" and measured.colour.present) and not flat
+    hazy = measured.veil.present if kind == "auto" else kind == "veil" and _is_hazy(y, white)
+    veil = _veil(y, white) if hazy and not (flat or dark or grey) else torch.zeros_like(y[:, :1])
     guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
     if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
         return guess
+    if measured.noise.confidence < NOISY.get(kind, DOUBTFUL):
+        return guess
     # equal noise in all channels is as much in brightness as independent noise √3 times as strong
     channels = 3**0.5 if grey or is_grey(y) else 1.0
-    noise = channels * NOISE_FACTOR * max(noise_level(guess.invert(y)) ** 2 - TEXTURE**2, 0.0) ** 0.5
-    return dataclasses.replace(guess, noise=noise)
+    return dataclasses.replace(guess, noise=channels * _noise_after(guess, y, measured))
+
+
+def _noise_after(guess: Guess, y: Tensor, measured: Damage) -> float:
+    """The noise's standard deviation once the guess is undone, which lifts it where it is steep."""
+    above, below = (y + 2 / 255).clamp(0, 1), (y - 2 / 255).clamp(0, 1)
+    slope = (guess.invert(above) - guess.invert(below)) / (above - below)
+    return (measured.noise_map(y) * slope).square().mean().sqrt().item()
+
+
+def _is_hazy(y: Tensor, white: float) -> bool:
+    """Whether there is a veil to take away, in a picture that is said to have one."""
+    strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
+    if y.amin(1).flatten().quantile(SHADOW_QUANTILE) <= HAZY_SHADOW * white:
+        return False
+    return bool(_veil(y, white).mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL)
 
 
 def is_grey(y: Tensor) -> bool:

@@ -29,6 +29,7 @@ STEPS = {
     (2, 2): 16, (1, 3): 19, (0, 4): 24, (0, 5): 40, (1, 4): 26, (2, 3): 24, (3, 2): 22, (4, 1): 22, (5, 0): 24,
 }  # fmt: skip
 QUALITIES = np.arange(5, 101)
+FAINT = 0.35  # light below this is little
 FEW = 24  # blocks of one brightness: fewer say nothing
 EPSILON = 0.05  # of 255: below this all spectra are alike
 
@@ -53,6 +54,18 @@ def texture(pixels: np.ndarray) -> np.ndarray:
 def light(pixels: np.ndarray) -> np.ndarray:
     """(H,W,3) float in [0,255] -> (n,) float32 of fixed length, all finite: of darkness, backlight and haze, seen on a small copy."""
     return _finite([*_light_and_colour(pixels)])
+
+
+def illumination(pixels: np.ndarray) -> tuple[float, float, float]:
+    """(how bright the darkest quarter is at most, the brightest tenth at least, the share below FAINT) of the light that is smoothed
+    over a tenth of the short side, of (H,W,3) in [0,255]; light from 0 to 1."""
+    smooth = _smooth_light(_reduced(pixels))
+    return float(np.quantile(smooth, 0.25)), float(np.quantile(smooth, 0.9)), float((smooth < FAINT).mean())
+
+
+def _smooth_light(small: np.ndarray) -> np.ndarray:
+    strongest = small.max(-1)
+    return gaussian_filter(strongest, min(strongest.shape) / 10)
 
 
 def _finite(values: list[float]) -> np.ndarray:
@@ -185,7 +198,7 @@ def _edges(lumas: list[np.ndarray]) -> Iterator[float]:
     yield from np.log(0.1 + np.quantile(gradient, (0.5, 0.9, 0.98, 0.995)))
     for parts in lost.values():
         fine, coarse = np.concatenate(parts, 1)
-        for share in (0.9, 0.98, 0.995):
+        for share in (0.9, 0.98):
             ratio = ((coarse + 0.05) / (fine + 0.05))[gradient >= np.quantile(gradient, share)]
             yield from np.quantile(ratio, (0.1, 0.5))
 
@@ -274,7 +287,7 @@ def _light_and_colour(pixels: np.ndarray) -> Iterator[float]:
     side = min(luma.shape)
     yield from np.quantile(luma, QUANTILES)
     yield luma.mean()
-    smooth = gaussian_filter(strongest, side / 10)
+    smooth = _smooth_light(small)
     yield from np.quantile(smooth, (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98))
     yield from ((luma < dark).mean() for dark in (0.04, 0.1, 0.2))
     yield from ((luma > bright).mean() for bright in (0.6, 0.8, 0.95))

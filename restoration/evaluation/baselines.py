@@ -93,6 +93,10 @@ BLIND: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "noise": ("non-local means", non_local_means),
     "low-light+noise": ("gamma + grey-world", gamma_grey_world),
     "grey+noise": ("non-local means", non_local_means),
+    "fog": ("dark channel prior", dark_channel_prior),
+    "camera-noise": ("non-local means", non_local_means),
+    "camera-low-light": ("gamma + grey-world", gamma_grey_world),
+    "camera-backlit": ("gamma + grey-world", gamma_grey_world),
 }
 
 
