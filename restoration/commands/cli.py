@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from restoration.degradations.blind import CORRUPTIONS, Damage, make_damage
 from restoration.degradations.camera import EXPOSURES
-from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
 from restoration.degradations.realistic import CAMERAS
 from restoration.files import recipe
 from restoration.priors.checkpoints import PRIORS, fetch
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
 
 BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
@@ -68,8 +68,9 @@ def preset_of(args: argparse.Namespace) -> str:
 def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     """(solver, task) of the parsed options. ValueError names a bad seed, an unknown preset or setting, or a task that the solver cannot do."""
     recipe.check_seed(args.seed)
-    solver_class: Any = SOLVERS[args.solver]
-    presets, preset = PRESETS[args.solver], preset_of(args)
+    name, preset = resolve(args.solver, preset_of(args))
+    solver_class: Any = SOLVERS[name]
+    presets = PRESETS[name]
     if preset not in presets:
         raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
     task_class: Any = TASKS.get(args.task) or EXPOSURES.get(args.task)
@@ -111,6 +112,8 @@ def read_plan(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Plan
         solver, task = build(args)
         if solver.blind and args.task:
             raise ValueError(f"{solver.title} estimates the degradation itself; leave out --task {args.task}.")
+        if isinstance(task, Inpaint) and not task.mask:
+            raise ValueError("Inpainting needs to be told which pixels are missing: give --set mask=FILE, a picture that is black there.")
         return Plan(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed, periodic=False, said={})
     given = [f"--{name}" for name in ("solver", "task", "preset", "prior", "seed") if getattr(args, name) != parser.get_default(name)]
     files = parse_settings(args.set)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Denoise, LinearDegradation, SuperResolution, _Blur
+from restoration.degradations.estimate import noise_level
+from restoration.degradations.linear import Blur, Denoise, LinearDegradation, SuperResolution
 from restoration.files import images
 
 WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
@@ -46,13 +47,6 @@ def dark_channel_prior(y: Tensor) -> Tensor:
     return torch.from_numpy(clear.clip(0, 1)).float().permute(2, 0, 1)[None]
 
 
-def noise_level(y: Tensor) -> float:
-    """Standard deviation of white noise in y, [0,1] units: the median of the finest diagonal Haar details over 0.6745 (Donoho 1994)."""
-    height, width = (side // 2 * 2 for side in y.shape[-2:])
-    a, b, c, d = (y[..., i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
-    return ((a - b - c + d) / 2).abs().median().item() / 0.6745
-
-
 def non_local_means(y: Tensor, sigma: float | None = None) -> Tensor:
     """scikit-image's fast non-local means at the noise level sigma, estimated where it is not told."""
     from skimage.restoration import denoise_nl_means
@@ -71,7 +65,7 @@ def bm3d(y: Tensor, sigma: float) -> Tensor:
     return _tensor(bm3d_rgb(_array(y), sigma))
 
 
-def wiener(y: Tensor, blur: _Blur, balance: float) -> Tensor:
+def wiener(y: Tensor, blur: Blur, balance: float) -> Tensor:
     """scikit-image's Wiener-Hunt deconvolution, channel by channel."""
     from skimage.restoration import wiener as skimage_wiener
 
@@ -106,7 +100,7 @@ def baselines(degradation: LinearDegradation | None, task: str | None, factor: i
         sigma, told = degradation.noise, f"(noise {degradation.noise_std:g})"
         found: dict[str, Callable[[Tensor], Tensor]] = {f"non-local means {told}": lambda y: non_local_means(y, sigma)}
         return found | ({f"BM3D {told}": lambda y: bm3d(y, sigma)} if importlib.util.find_spec("bm3d") else {})
-    if isinstance(degradation, _Blur):
+    if isinstance(degradation, Blur):
         return {f"Wiener {b}": lambda y, b=b: wiener(y, degradation, b) for b in WIENER_BALANCES}  # type: ignore[misc]
     if degradation is None:
         blind = dict([BLIND[task]]) if task in BLIND else {}

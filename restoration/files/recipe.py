@@ -25,7 +25,7 @@ from restoration.degradations.linear import FILES, TASKS, LinearDegradation
 from restoration.files import images
 from restoration.priors.checkpoints import digest
 from restoration.priors.latent import LatentPrior
-from restoration.solvers import SOLVERS
+from restoration.solvers import SOLVERS, resolve_settings
 from restoration.solvers.base import Solver
 from restoration.solvers.latent_indigo import LatentINDIGO
 
@@ -104,7 +104,8 @@ def parts(recipe: Mapping[str, Any], **files: str) -> tuple[Solver, LinearDegrad
     ValueError when this version has no such thing, or a file is not given.
     """
     try:
-        solver = SOLVERS[recipe["solver"]](**recipe["settings"])
+        name, values = resolve_settings(recipe["solver"], recipe["settings"])
+        solver = SOLVERS[name](**values)
         values = recipe["degradation"] | files
         for name in FILES & values.keys() - files.keys():
             if values[name]:  # also no path that somebody wrote into a recipe is ever opened

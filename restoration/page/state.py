@@ -23,16 +23,18 @@ from restoration.files.recipe import check_seed
 from restoration.page.uploads import checked_photo
 from restoration.priors.checkpoints import PRIORS
 from restoration.run import synthesise
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+PACKAGED = Path(__file__).parents[1] / "examples"  # where `pip install .` puts them
+EXAMPLES = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "examples"
 CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 # what can be done to a clean picture first, by method: what the method is told, or what it is made for
 DAMAGES: dict[str, tuple[str, ...]] = {
     "reld": tuple(TASKS),
     "latent-indigo": tuple(CAMERAS),
     "ld-rps": tuple(CORRUPTIONS),
+    "ld-rps-paper": tuple(CORRUPTIONS),
 }
 Values = Mapping[Any, Any]
 
@@ -212,7 +214,8 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
         raise ValueError(
             f"The link names the method {method!r} and the picture {example!r}, which are not both known here."
         )
-    task, preset = query.get("task", DAMAGES[method][0]), query.get("preset", next(iter(PRESETS[method])))
+    method, preset = resolve(method, query.get("preset", next(iter(PRESETS[method]))))
+    task = query.get("task", DAMAGES[method][0])
     if task not in DAMAGES[method] or preset not in PRESETS[method]:
         raise ValueError(
             f"The link names the task {task!r} and the preset {preset!r}, which are not both known to {method}."
