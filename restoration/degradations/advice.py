@@ -33,8 +33,8 @@ def _suggestions(damage: Damage) -> Iterator[Suggestion]:
     noisy, level = damage.noise.present, round(min(255 * damage.noise.value, 100.0), 1)
     if damage.darkness.present or damage.backlight.present:
         where = "everywhere" if damage.darkness.present else "in its dark part"
-        preset, more = ("low-light+denoise", ", and the noise taken out") if noisy else ("low-light", "")
-        yield Suggestion("ld-rps", preset, "", f"Light is missing {where}: LD-RPS brightens it{more}.")
+        more = " and takes the noise out" if noisy else ""
+        yield Suggestion("ld-rps", "low-light", "", f"Light is missing {where}: LD-RPS brightens it{more}.")
     if damage.veil.present:
         yield Suggestion("ld-rps", "dehaze", "", f"It is hazy ({damage.veil.value:.0%}): LD-RPS takes the veil away.")
     if damage.colour.present:

@@ -31,6 +31,7 @@ STEPS = {
 QUALITIES = np.arange(5, 101)
 FAINT = 0.35  # light below this is little
 FEW = 24  # blocks of one brightness: fewer say nothing
+COMB = slice(-7, -5)  # where `texture` has (quality / 100, log-likelihood ratio) of JPEG's comb
 EPSILON = 0.05  # of 255: below this all spectra are alike
 
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from restoration.degradations.features import illumination, light, noise_by_brightness, quality_of_tables, texture
+from restoration.degradations.features import COMB, illumination, light, noise_by_brightness, quality_of_tables, texture
 from restoration.files import images
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "meter" / "model.safetensors"
@@ -32,6 +32,7 @@ GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
 DARK_LIGHT, SHADE, SUN, SHADED = 0.315, 0.28, 0.88, 0.33
 USUAL_SUN, USUAL_SHADE = 0.74, 0.45  # how bright the brightest tenth and the darkest quarter usually are
 GAMMA = 2.2  # stops of light per doubling of a value in the picture
+SURE_COMB = 0.5  # log-likelihood ratio a coefficient from which the comb of JPEG's steps tells the quality alone
 PLAIN = 0.75  # confidence in such a case
 STRAY = 6.0  # standard deviations: a statistic further out than this counts as so far
 WIDTHS = (192, 96)
@@ -102,6 +103,12 @@ class Damage:
 class Reader(nn.Module):
     """Statistics (B,n) -> (logits that each kind of damage is there (B,k), how much where it is (B,k), in the units of `to_units`)."""
 
+    centre: Tensor
+    spread: Tensor
+    value_centre: Tensor
+    value_spread: Tensor
+    threshold: Tensor
+
     def __init__(self, count: int, kinds: int) -> None:
         super().__init__()
         sizes = (count, *WIDTHS)
@@ -147,13 +154,17 @@ def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
         raise ValueError(f"One picture (1,3,H,W) of at least {images.MIN_SIDE} pixels a side is measured, not {tuple(x.shape)}.")
     pixels = _pixels(x)
     found: dict[str, Estimate] = {}
+    statistics = {name: STATISTICS[name](pixels) for name in KINDS}
     for name, reader in load_readers().items():
         with torch.no_grad():
-            logits, told = reader(torch.from_numpy(STATISTICS[name](pixels))[None])
+            logits, told = reader(torch.from_numpy(statistics[name])[None])
         for kind, value, confidence in zip(KINDS[name], told[0].tolist(), logits[0].sigmoid().tolist(), strict=True):
             found[kind] = Estimate(from_units(kind, value), confidence)
+    comb, likelihood = statistics["texture"][COMB].tolist()
+    if likelihood > SURE_COMB:
+        found["jpeg"] = Estimate(100 * comb, found["jpeg"].confidence)
     for kind, stops in _plain_darkness(pixels).items():
-        found[kind] = Estimate(max(found[kind].value, stops), max(found[kind].confidence, PLAIN))
+        found[kind] = Estimate(min(max(found[kind].value, stops), MOST[kind]), max(found[kind].confidence, PLAIN))
     if quality is not None:
         found["jpeg"] = Estimate(quality, found["jpeg"].confidence)
     spread = float((pixels.max(-1) - pixels.min(-1)).mean()) / 255

@@ -26,8 +26,8 @@ from restoration.degradations.realistic import jpeg
 from restoration.files.images import quantise
 from restoration.training import data
 
-FALSE_ALARMS = {"noise": 0.008, "darkness": 0.005, "backlight": 0.005, "veil": 0.005}  # of them, in these kinds
-RARELY = 0.002  # and in the others
+FALSE_ALARMS = {"noise": 0.006, "veil": 0.006, "backlight": 0.002}  # of them, in these kinds
+RARELY = 0.001  # and in the others
 # what is surely there, and what is not worth a word; in between nothing is taught. Noise: as if the picture had its light, in 1/255
 THERE = {"noise": 2.5, "blur": 0.8, "enlargement": 1.5, "darkness": 1.3, "backlight": 1.3, "veil": 0.15}
 NOTHING = {"noise": 0.5, "blur": 0.0, "enlargement": 1.0, "darkness": 0.0, "backlight": 0.0, "veil": 0.0}
