@@ -83,7 +83,7 @@ def test_a_file_says_its_own_quality(scene, tmp_path):
         assert file_quality(tmp_path / "a.jpg") == pytest.approx(quality, abs=3)
     picture.save(tmp_path / "a.png")
     assert file_quality(tmp_path / "a.png") is None
-    assert quality_of_tables({0: [1] * 64}) == 99
+    assert quality_of_tables({0: [1] * 64}) > 95
     assert measure_damage(scene, 40).jpeg.value == 40
 
 
