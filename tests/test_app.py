@@ -95,7 +95,7 @@ def test_an_already_degraded_picture_has_no_reference(picture):
 
 
 def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 3000)
+    monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 3000)
     monkeypatch.setattr(actions, "seconds_needed", lambda *_: 1.0)
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}

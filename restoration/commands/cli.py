@@ -6,13 +6,14 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from restoration.degradations.blind import CORRUPTIONS, Damage, make_damage
 from restoration.degradations.camera import EXPOSURES
 from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
 from restoration.degradations.realistic import CAMERAS
-from restoration.files import recipe
+from restoration.files import knobs, recipe
 from restoration.priors.checkpoints import PRIORS, fetch
 from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
@@ -31,6 +32,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prior", default="embedded", help=f"{', '.join(PRIORS)}, downloaded at first use, or a local diffusers folder")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random, 0 by default")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
+
+
+def shown(path: str | Path) -> str:
+    """A path that any terminal and file can take, where its name is not UTF-8."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def check_least(args: argparse.Namespace, **least: int) -> None:
@@ -63,6 +69,11 @@ def _number(text: str) -> int | float | str:
 def preset_of(args: argparse.Namespace) -> str:
     """The preset's name, the solver's first where none is given."""
     return args.preset or next(iter(PRESETS[args.solver]))
+
+
+def named(solver: Solver, args: argparse.Namespace) -> str:
+    """The solver's title and its preset."""
+    return f"{solver.title} {resolve(args.solver, preset_of(args))[1]}"
 
 
 def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
@@ -98,6 +109,19 @@ class Plan(NamedTuple):
     seed: int
     periodic: bool
     said: Mapping[str, Any]
+
+    @property
+    def factor(self) -> int:
+        """How many times as large a side results are."""
+        return self.solver.factor(self.degradation)
+
+    def notes(self, height: int, width: int) -> list[str]:
+        """How the files of the task are read for a picture of this size, and that they are not the recipe's. ValueError as their readers."""
+        if not self.degradation:
+            return []
+        mask = getattr(self.degradation, "mask", "")
+        read = [f"Mask: {knobs.how_read_mask(mask, height, width)}."] if mask else []
+        return [*read, *recipe.other_files(self.said, self.degradation)]
 
     @property
     def settings(self) -> dict[str, Any]:

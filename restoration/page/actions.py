@@ -140,9 +140,12 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
     with one_sentence():
         said, y = recipe.read(file), recipe.read_input(file)
-        job = state.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"])
+        alpha = recipe.read_result_alpha(file)
+        job = state.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"], alpha)
         prior = load_prior(state.known_prior(said["prior"]), device.DEVICE)
-        if note := recipe.other_weights(said, recipe.weights(job.solver, prior.name, prior.weights)):
+        weights = recipe.weights(job.solver, prior.name, prior.weights)
+        notes = recipe.other_weights(said, weights), recipe.other_input(said, y)
+        for note in filter(None, (*notes, recipe.other_machine(said, recipe.machine(prior.device.type)))):
             gr.Warning(note)
         yield from show(job, prior, time_limit())
 

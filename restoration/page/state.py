@@ -32,6 +32,7 @@ CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 # what can be done to a clean picture first, by method: what the method is told, or what it is made for
 DAMAGES: dict[str, tuple[str, ...]] = {
     "reld": tuple(TASKS),
+    "reld-paper": tuple(TASKS),
     "latent-indigo": tuple(CAMERAS),
     "ld-rps": tuple(CORRUPTIONS),
     "ld-rps-paper": tuple(CORRUPTIONS),
@@ -122,16 +123,16 @@ def job(method: str, values: Values) -> Job:
     """The run that the values describe, its picture read and, where it is clean, degraded. ValueError for bad input."""
     solver, degradation, enlarged = asked_for(method, values)
     seed = whole_seed(values["seed"])
-    y, reference = images.read_image(values["photo"], enlarged), None
+    y, alpha, _ = images.read_photo(values["photo"], enlarged)
+    reference = None
     synthetic = values["mode"] == CLEAN
     if synthetic:
         factor = solver.factor(degradation)
         y, reference = synthesise(y, degradation or make_damage(values["task"], {}, factor), factor, seed)
     elif values["reference"]:
         reference = images.read_image(values["reference"], 1)
-    return Job(
-        y, solver, degradation, reference, seed, synthetic, images.read_alpha(values["photo"], enlarged)
-    )
+    alpha = images.enlarged_alpha(alpha, enlarged)
+    return Job(y, solver, degradation, reference, seed, synthetic, alpha)
 
 
 def whole_seed(value: Any) -> int:
