@@ -9,14 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+HEAD = 2**17  # bytes of a file in which its JPEG tables are looked for
+
 
 def report(path: str) -> dict[str, Any]:
     """Measurement and advice of one file, in JSON's types. ValueError where it cannot be read."""
     from restoration.degradations.advice import suggest
-    from restoration.degradations.meter import file_quality, measure_damage
+    from restoration.degradations.features import file_quality
+    from restoration.degradations.meter import measure_damage
     from restoration.files import images
 
-    damage = measure_damage(images.read_image(path, 1), file_quality(path))
+    y = images.read_image(path, 1)
+    damage = measure_damage(y, file_quality(Path(path).read_bytes()[:HEAD]))
     return {
         "photo": path,
         "sentences": damage.describe(),

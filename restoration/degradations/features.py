@@ -73,11 +73,22 @@ def _finite(values: list[float]) -> np.ndarray:
     return np.nan_to_num(np.array(values, dtype=np.float32), posinf=0, neginf=0)
 
 
-def quality_of_tables(tables: dict[int, list[int]]) -> int:
-    """The quality, 1 to 100, that libjpeg would have taken for such a table of luma (Pillow's `image.quantization`)."""
-    steps = np.asarray(tables[0], dtype=float)
-    # Pillow gives the tables in natural order, as STEPS has them by row and column
-    scale = np.median([100 * steps[8 * row + column] / step for (row, column), step in STEPS.items()])
+def file_quality(data: bytes) -> int | None:
+    """The quality, 1 to 100, that libjpeg would have taken for the table of luma in the bytes of a JPEG file; None of anything else."""
+    place = 2
+    while data[:2] == b"\xff\xd8" and place + 4 <= len(data) and data[place] == 0xFF:
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        segment = data[place + 4 : end]
+        if data[place + 1] == 0xDB and len(segment) >= 65 and segment[0] == 0:  # table 0, in bytes and in zigzag order as STEPS
+            return _quality([*segment[2 : 2 + len(STEPS)]])
+        if end <= place + 2 or data[place + 1] == 0xDA:
+            break
+        place = end
+    return None
+
+
+def _quality(steps: list[int]) -> int:
+    scale = np.median([100 * step / usual for step, usual in zip(steps, STEPS.values(), strict=True)])
     quality = 100 - scale / 2 if scale <= 100 else 5000 / scale
     return int(np.clip(round(quality), 1, 100))
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from restoration.degradations.features import COMB, illumination, light, noise_by_brightness, quality_of_tables, texture
+from restoration.degradations.features import COMB, illumination, light, noise_by_brightness, texture
 from restoration.files import images
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "meter" / "model.safetensors"
@@ -148,7 +148,7 @@ def load_readers(path: Path = WEIGHTS) -> Mapping[str, Reader]:
 def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
     """What is wrong with x (1,3,H,W) in [0,1], sides ≥ 16, in a fraction of a second whatever its size.
 
-    quality: JPEG's, where the file at hand says it (`file_quality`). ValueError for another shape.
+    quality: JPEG's, where the file at hand says it (`features.file_quality`). ValueError for another shape.
     """
     if x.ndim != 4 or x.shape[:2] != (1, 3) or min(x.shape[-2:]) < images.MIN_SIDE:
         raise ValueError(f"One picture (1,3,H,W) of at least {images.MIN_SIDE} pixels a side is measured, not {tuple(x.shape)}.")
@@ -170,13 +170,6 @@ def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
     spread = float((pixels.max(-1) - pixels.min(-1)).mean()) / 255
     grey = spread < GREY_SPREAD
     return Damage(**found, noise_curve=_curve(pixels, found["noise"].value), colour=Estimate(float(grey), float(grey)))
-
-
-def file_quality(path: str | Path) -> int | None:
-    """The quality, 1 to 100, of a JPEG file by its own tables; None of any other file. ValueError, that of `read_image`, where it is none."""
-    with images.open_image(path) as image:
-        tables = getattr(image, "quantization", None)
-        return quality_of_tables(tables) if tables else None
 
 
 def _pixels(x: Tensor) -> np.ndarray:
