@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from restoration import pace
 from restoration.degradations.blind import Damage
 from restoration.degradations.linear import LinearDegradation
 from restoration.evaluation import metrics
@@ -90,7 +91,7 @@ def _run(
         if step.image is not None:
             restored = images.quantise(step.image[..., margin : margin + height, margin : margin + width]).cpu()
             seconds = (time.perf_counter() - began) / len(y)
-            _pace[solver.title] = seconds / step.total / (height * width / 1e6)
+            pace.learn(solver, prior.name, prior.device.type, height * width, step.total, seconds)
             for row, image, reference, said in zip(y.split(1), restored.split(1), references, ingredients, strict=True):
                 scores = metrics.score(image, reference)
                 if degradation is not None and min(y.shape[-2:]) > 2 * edge:
@@ -99,21 +100,16 @@ def _run(
         yield step, results
 
 
-_pace: dict[str, float] = {}  # seconds per iteration and megapixel, from the last run of each method in this process
-USUAL_PACE = 1.6  # the same on two CPU cores with the embedded prior, until a run has been timed
-
-
-def estimate_seconds(solver: Solver, degradation: LinearDegradation | None, height: int, width: int) -> float:
-    """About how long a run on an observation of this size will take here, once the models are loaded."""
-    pixels = height * width * solver.factor(degradation) ** 2
-    return solver.iterations(degradation) * pixels / 1e6 * _pace.get(solver.title, USUAL_PACE)
-
-
 def _again_if_broken(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
     """The solver's steps; where memory runs out or a step is not finite, from the first one again with the prior changed against it.
 
-    ValueError when it can be changed no further.
+    ValueError when it can be changed no further. What was changed is taken back when the run is over.
     """
+    with prior.borrowed():
+        yield from _attempts(solver, prior, y, degradation, seed)
+
+
+def _attempts(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
     note = ""
     while True:
         generator, finite = torch.Generator().manual_seed(seed), True

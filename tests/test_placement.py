@@ -101,21 +101,42 @@ def test_precision_is_the_devices():
     assert place(SD21, 512, [Device("cpu", 64 * GB, torch.float32)], 64 * GB).dtype == torch.float32
 
 
-def test_the_freest_accelerator_first(monkeypatch):
-    free = [4 * GB, 40 * GB]
+def accelerators(monkeypatch, free: list[float]) -> list[str]:
+    """A machine whose accelerators have so many GB free; returns the names of those that are measured, as they are."""
+    measured = []
+
+    def look(index: int) -> tuple[float, float]:
+        measured.append(f"xpu:{index}")
+        return free[index] * GB, 48 * GB
+
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("xpu"))
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda index: (free[index], 48 * GB))
-    assert [d.name for d in placement.devices()] == ["xpu:1", "xpu:0", "cpu"]
-    assert placement.choose(SD21, 512, None).device == "xpu:1" and placement.choose(SD21, 512, None).dtype == torch.bfloat16
-    assert placement.choose(EMBEDDED, 512, "xpu:0").device == "xpu:0"
-    with pytest.raises(ValueError, match="no device 'cuda' here, only xpu:1, xpu:0, cpu"):
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: len(free))
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", look)
+    return measured
+
+
+@pytest.mark.parametrize(
+    ("free", "wanted", "chosen", "looked_at"),
+    [
+        ([40, 40], None, "xpu:0", ["xpu:0"]),  # a context on the second would take memory of somebody else's
+        ([8, 40], None, "xpu:1", ["xpu:0", "xpu:1"]),
+        ([8, 7], None, "xpu:0", ["xpu:0", "xpu:1"]),
+        ([40, 8], "xpu:1", "xpu:1", ["xpu:1"]),
+        ([1, 1], None, "cpu", ["xpu:0", "xpu:1"]),
+    ],
+)
+def test_accelerators_are_looked_at_one_after_the_other(monkeypatch, free, wanted, chosen, looked_at):
+    measured = accelerators(monkeypatch, free)
+    monkeypatch.setattr(placement, "_host_free", lambda: 64 * GB)
+    assert placement.names() == ["xpu:0", "xpu:1", "cpu"]
+    assert placement.choose(SD21, 512, wanted).device == chosen and measured == looked_at
+    with pytest.raises(ValueError, match="no device 'cuda' here, only xpu:0, xpu:1, cpu"):
         placement.choose(SD21, 512, "cuda")
 
 
 def test_this_machine():
-    assert placement.devices()[-1].name == "cpu" and 0 < placement.devices()[-1].free < 1e14
+    assert placement.names()[-1] == "cpu" and 0 < placement.free("cpu") < 1e14
 
 
 @pytest.mark.parametrize("limit", ["max", "3000000000"])

@@ -16,9 +16,10 @@ from restoration.evaluation import metrics
 from restoration.evaluation.baselines import baselines
 from restoration.evaluation.report import best_wiener
 from restoration.files import images
+from restoration.pace import estimate_seconds
 from restoration.page.form import Job
 from restoration.priors.latent import LatentPrior
-from restoration.run import estimate_seconds, synthesise
+from restoration.run import synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver, Step
 from restoration.solvers.latent_indigo import LatentINDIGO

@@ -8,7 +8,6 @@ import functools
 import html
 import io
 import json
-import math
 import os
 import tempfile
 import time
@@ -24,16 +23,17 @@ from restoration.degradations.blind import make_damage
 from restoration.degradations.linear import FILES
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
+from restoration.pace import estimate_seconds
 from restoration.page import compare, form
 from restoration.page.form import DAMAGES, DEGRADED, EXAMPLES, Values
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS, downloaded
 from restoration.priors.latent import LatentPrior, load_prior
-from restoration.run import estimate_seconds, restore, score_rows, synthesise
+from restoration.run import restore, score_rows, synthesise
 from restoration.solvers import PRESETS
 from restoration.solvers.base import Result, Step
+from restoration.zero_gpu import ZERO_GPU, seconds_asked
 
-ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))  # a Space whose GPU is there while a decorated handler runs
 DEVICE = "cuda" if ZERO_GPU else None  # there nothing can be measured beforehand; elsewhere the one with most free memory
 PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration
 TIME_LIMIT = float(os.environ.get("RESTORATION_TIME_LIMIT", 600))  # seconds a run may take: the device is shared
@@ -274,12 +274,7 @@ def seconds_needed(method: str, values: Values) -> float:
     solver, degradation, enlarged = form.asked_for(method, values)
     width, height = images.size_read(values["photo"], enlarged)
     shrink = solver.factor(degradation) // enlarged
-    return estimate_seconds(solver, degradation, height // shrink, width // shrink)
-
-
-def gpu_seconds(estimate: float) -> int:
-    """What is asked of ZeroGPU, which ends a run that takes longer and counts this against the visitor's quota; never tried on one."""
-    return math.ceil(1.5 * min(estimate, TIME_LIMIT)) + 10
+    return estimate_seconds(solver, degradation, height // shrink, width // shrink, values["prior"])
 
 
 def forecast(method: str, values: Values) -> str:
@@ -291,7 +286,7 @@ def forecast(method: str, values: Values) -> str:
     except ValueError as error:
         return html.escape(str(error))
     words = f"About {seconds:.0f} s once the model is loaded"
-    words += f", {gpu_seconds(seconds)} s of your GPU quota" if ZERO_GPU else ""
+    words += f", {seconds_asked(seconds, values['prior'])} s of your GPU quota" if ZERO_GPU else ""
     words += f", but a run is stopped after {TIME_LIMIT:.0f} s: use fewer steps or a smaller picture" if seconds > TIME_LIMIT else ""
     return f"{read}. {words}."
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import html
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -20,6 +20,7 @@ from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS
 from restoration.priors.latent import load_prior
 from restoration.solvers import PRESETS, SOLVERS
+from restoration.zero_gpu import UNKNOWN_SECONDS, on_gpu
 
 INTRO = """# Latent restoration
 Restore a photograph with a latent diffusion model as the prior. Details are estimated, not recovered: do not use results to identify anybody."""
@@ -109,7 +110,6 @@ LAUNCH: dict[str, Any] = {
     "max_file_size": "20mb", "mcp_server": True, "enable_monitoring": False, "show_error": False, "run_history": False,
     "footer_links": ["api", "settings"], "head": HEAD, "css": CSS,
 }  # fmt: skip
-UNKNOWN_SECONDS = 20.0  # asked of ZeroGPU where nothing better is known of a run; never tried on one
 PRIVATE: Any = {"api_visibility": "private"}
 ON_DEVICE: Any = {"concurrency_id": "device", "concurrency_limit": 1}
 # small things do not wait for a place in the queue, which runs may have filled; but only from the queue does gr.Error reach the visitor
@@ -254,6 +254,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
             return handlers.seconds_needed(method, named(values))
         return UNKNOWN_SECONDS
 
+    def chosen_prior(values: dict[gr.components.Component, Any]) -> str:
+        return form.known_prior(named(values)["prior"])
+
     def handler(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
         for shown in handlers.run(method, named(values)):
             yield *shown, handlers.history_entry(method, named(values), shown)
@@ -290,9 +293,10 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     everything = [*parts.values(), *outputs, address]
     # the place in the queue is shown over the status line
     running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True} | ON_DEVICE | PRIVATE
-    runs = [start.click(on_gpu(handler, needed), set(parts.values()), [*outputs, entry], **running)]
+    runs = [start.click(on_gpu(handler, needed, chosen_prior), set(parts.values()), [*outputs, entry], **running)]
     if caption_pair:
-        runs.append(caption_pair.click(on_gpu(pair_handler, lambda values: 2 * needed(values)), set(parts.values()), [*outputs, entry], **running))
+        both = on_gpu(pair_handler, lambda values: 2 * needed(values), chosen_prior)
+        runs.append(caption_pair.click(both, set(parts.values()), [*outputs, entry], **running))
     opened = page.load(open_page, None, [*everything, linked, tabs], **AT_ONCE)
     opened.then(None, linked, None, js=f"linked => {{ if (linked) press('start-{method}'); }}", **PRIVATE)
     travelled = [event.success(None, entry, [address, past], js=KEEP_RUN, **PRIVATE) for event in runs]
@@ -380,15 +384,6 @@ def stoppable(stop: gr.Button, runs: list[Any], status: gr.components.Component)
     stop.click(None, cancels=runs, **PRIVATE)
     for event in runs:
         event.then(handlers.stopped, status, status, **AT_ONCE)
-
-
-def on_gpu(handler: Callable[..., Any], seconds: Callable[..., float] = lambda *_: UNKNOWN_SECONDS) -> Callable[..., Any]:
-    """On ZeroGPU: the handler on a GPU for what `seconds` of its arguments estimates; elsewhere the handler itself."""
-    if not handlers.ZERO_GPU:
-        return handler
-    import spaces
-
-    return spaces.GPU(duration=lambda *values: handlers.gpu_seconds(seconds(*values)))(handler)
 
 
 def build() -> gr.Blocks:

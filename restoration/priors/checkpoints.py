@@ -55,6 +55,11 @@ class Entry:
         _, whole, _, one = placement.needs(networks, self.side, torch.float16)
         return one / 1e9, whole / 1e9
 
+    @property
+    def loading(self) -> float:
+        """Seconds from the disk onto an accelerator: an allowance, never measured."""
+        return 5 + 3 * self.download if self.download else 0.0
+
     def describe(self) -> str:
         """One line for the user."""
         words = [f"{self.side}×{self.side} pixels", "reads text" if self.text else "no text", f"licence: {self.licence}"]

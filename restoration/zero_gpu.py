@@ -1,0 +1,111 @@
+"""ZeroGPU: a Space whose GPU is there only while a decorated function runs, in a process forked for it. Elsewhere nothing changes.
+
+What crosses to that process is pickled, so that Gradio's components travel as numbers; what it learns dies with it,
+so that its times come back with every result. Nothing is downloaded on the visitor's quota.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from restoration import pace
+from restoration.priors.checkpoints import PRIORS, fetch
+
+ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
+UNKNOWN_SECONDS = 20.0  # of a call of which nothing better is known; never tried
+LONGEST = 600  # seconds asked for at most
+ADVICE = "Choose a faster preset, fewer steps or a smaller picture, sign in to Hugging Face, or open an example: it needs no GPU."
+
+
+def seconds_asked(estimate: float, prior: str = "embedded") -> int:
+    """What is asked of ZeroGPU, which ends a run that takes longer: the estimate with a margin, and the loading of the prior."""
+    loading = PRIORS[prior].loading if prior in PRIORS else 0.0
+    return min(LONGEST, math.ceil(1.5 * estimate + loading) + 10)
+
+
+def on_gpu(
+    handler: Callable[..., Any],
+    seconds: Callable[..., float] = lambda *_: UNKNOWN_SECONDS,
+    prior: Callable[..., str] = lambda *_: "embedded",
+) -> Callable[..., Any]:
+    """On ZeroGPU: the handler of an event (a function or a generator) on a GPU; elsewhere the handler itself.
+
+    seconds, prior: of the handler's arguments, how long it will take and what has to be loaded for it.
+    """
+    if not ZERO_GPU:
+        return handler
+    import spaces
+
+    components: dict[int, Any] = {}  # complete before the first fork: an event always has the same ones
+
+    def asked(arguments: list[Any]) -> int:
+        values = _with_components(arguments, components)
+        return seconds_asked(seconds(*values), prior(*values))
+
+    def task(arguments: list[Any]) -> Iterator[tuple[Any, dict[Any, float]]]:
+        values = _with_components(arguments, components)
+        for shown in handler(*values) if inspect.isgeneratorfunction(handler) else [handler(*values)]:
+            yield shown, dict(pace.PACES)
+
+    on_device = spaces.GPU(duration=asked)(task)
+
+    def stream(*values: Any) -> Iterator[Any]:
+        with _one_sentence():
+            fetch(prior(*values))  # before the clock of the GPU runs
+            with contextlib.closing(on_device(_without_components(values, components))) as shown:
+                for value, paces in shown:
+                    pace.PACES.update(paces)
+                    yield value
+
+    if inspect.isgeneratorfunction(handler):
+        return functools.wraps(handler)(stream)
+
+    @functools.wraps(handler)
+    def once(*values: Any) -> Any:
+        (value,) = stream(*values)
+        return value
+
+    return once
+
+
+def _without_components(values: tuple[Any, ...], components: dict[int, Any]) -> list[Any]:
+    """The arguments with a number in place of every component that is a key, and what the number stands for added to components."""
+    plain = []
+    for value in values:
+        if isinstance(value, dict):
+            components.update({key._id: key for key in value if isinstance(key, gr.components.Component)})
+            value = {getattr(key, "_id", key): inside for key, inside in value.items()}
+        plain.append(value)
+    return plain
+
+
+def _with_components(values: list[Any], components: dict[int, Any]) -> list[Any]:
+    return [
+        {components.get(key, key): inside for key, inside in value.items()} if isinstance(value, dict) else value
+        for value in values
+    ]
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    """What ZeroGPU refuses or ends, with what can be done; bad names and absent weights as a message of the page."""
+    try:
+        yield
+    except gr.Error as error:
+        if not str(error.title).startswith("ZeroGPU"):
+            raise
+        if error.title == "ZeroGPU worker error" and error.message != "GPU task aborted":  # one of ours, whose log it has written
+            message = f"The run failed ({error.message}). Try other settings; the log of this Space says more."
+        else:
+            message = f"{error.message.rstrip('.')}. {ADVICE}"
+        raise gr.Error(message, title=error.title, print_exception=False) from None
+    except (ValueError, OSError) as error:
+        raise gr.Error(str(error), print_exception=False) from None
