@@ -85,7 +85,7 @@ def address() -> Iterator[str]:
     """The page, served as `python app.py` serves it."""
     from restoration.page import layout as app
 
-    page = app.build().queue()
+    page = app.build()
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)
     yield url
     page.close()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from restoration.page.device import gpu_seconds
 from restoration.priors.checkpoints import PRIORS
-from restoration.zero_gpu import seconds_asked
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,5 +56,5 @@ def test_a_run_is_stopped_refused_and_ended_with_sentences(space):
 
 
 def test_loading_a_prior_is_asked_for_too():
-    assert seconds_asked(14) == 31 and seconds_asked(14, "sdxl") > 31 + PRIORS["sdxl"].download
-    assert seconds_asked(1e6, "sdxl") == 600
+    assert gpu_seconds(14) == 31 and gpu_seconds(14, "sdxl") > 31 + PRIORS["sdxl"].download
+    assert gpu_seconds(1e6) == 910

@@ -56,19 +56,18 @@ def main() -> None:
     }
     torch.version.cuda = torch.version.cuda or "13.0"  # ZeroGPU's torch has CUDA
     import app  # noqa: F401  as the Space does
-
     from restoration import pace
-    from restoration.page import handlers, layout
+    from restoration.page import device, layout
     from restoration.priors.latent import load_prior
 
-    device = sys.modules["spaces.zero.torch"]
-    device.init = lambda _: setattr(handlers, "DEVICE", "cpu")  # type: ignore[attr-defined]
-    device.move = lambda callback=None: None  # type: ignore[attr-defined]
-    prior = load_prior("embedded", handlers.DEVICE)  # as layout.main does
+    emulated = sys.modules["spaces.zero.torch"]
+    emulated.init = lambda _: setattr(device, "DEVICE", "cpu")  # type: ignore[attr-defined]
+    emulated.move = lambda callback=None: None  # type: ignore[attr-defined]
+    prior = load_prior("embedded", device.DEVICE)  # as layout.main does
     seen: dict[str, Any] = {"placed": str(prior.device)}
-    page = layout.build().queue()
+    page = layout.build()
     page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **layout.LAUNCH)
-    event = next(block for block in page.fns.values() if getattr(block.fn, "__name__", "") == "handler")
+    event = next(block for block in page.fns.values() if getattr(block.fn, "__name__", "") == "restored")
     values = {part: part.value for part in event.inputs}
     photo = next(part for part in event.inputs if part.label == "Your picture")
     values[photo] = sys.argv[1]

@@ -1,7 +1,8 @@
-"""ZeroGPU: a Space whose GPU is there only while a decorated function runs, in a process forked for it. Elsewhere nothing changes.
+"""The device that runs share: one at a time, for a limited time, on ZeroGPU lent for each run.
 
-What crosses to that process is pickled, so that Gradio's components travel as numbers; what it learns dies with it,
-so that its times come back with every result. Nothing is downloaded on the visitor's quota.
+ZeroGPU is a Space whose GPU is there only while a decorated function runs, in a process forked for it. What crosses
+to that process is pickled, so that Gradio's components travel as numbers; what it learns dies with it, so that its
+times come back with every result. Nothing is downloaded on the visitor's quota.
 """
 
 from __future__ import annotations
@@ -20,15 +21,22 @@ from restoration import pace
 from restoration.priors.checkpoints import PRIORS, fetch
 
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
-UNKNOWN_SECONDS = 20.0  # of a call of which nothing better is known; never tried
-LONGEST = 600  # seconds asked for at most
+ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
+# ZeroGPU's own GPU, which can be measured only by a run; elsewhere any that is free
+DEVICE = "cuda" if ZERO_GPU else None
+TIME_LIMIT = float(os.environ.get("RESTORATION_TIME_LIMIT", 600))  # seconds a run may take
+UNKNOWN_SECONDS = 20.0  # asked of ZeroGPU where nothing better is known of a run; never tried on one
+ON_DEVICE: Any = {"concurrency_id": "device", "concurrency_limit": 1}
 ADVICE = "Choose a faster preset, fewer steps or a smaller picture, sign in to Hugging Face, or open an example: it needs no GPU."
 
 
-def seconds_asked(estimate: float, prior: str = "embedded") -> int:
-    """What is asked of ZeroGPU, which ends a run that takes longer: the estimate with a margin, and the loading of the prior."""
+def gpu_seconds(estimate: float, prior: str = "embedded") -> int:
+    """What is asked of ZeroGPU for a run, which ends one that takes longer and counts this against the visitor's quota.
+
+    The estimate with a margin, and the loading of the prior.
+    """
     loading = PRIORS[prior].loading if prior in PRIORS else 0.0
-    return min(LONGEST, math.ceil(1.5 * estimate + loading) + 10)
+    return math.ceil(1.5 * min(estimate, TIME_LIMIT) + loading) + 10
 
 
 def on_gpu(
@@ -48,7 +56,7 @@ def on_gpu(
 
     def asked(arguments: list[Any]) -> int:
         values = _with_components(arguments, components)
-        return seconds_asked(seconds(*values), prior(*values))
+        return gpu_seconds(seconds(*values), prior(*values))
 
     def task(arguments: list[Any]) -> Iterator[tuple[Any, dict[Any, float]]]:
         values = _with_components(arguments, components)
