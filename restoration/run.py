@@ -17,6 +17,7 @@ from restoration.degradations.linear import LinearDegradation
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
 from restoration.priors.latent import LatentPrior
+from restoration.priors.memory import Demand
 from restoration.priors.placement import out_of_memory
 from restoration.solvers.base import Result, Solver, Step
 
@@ -107,6 +108,9 @@ def _again_if_broken(solver: Solver, prior: LatentPrior, y: Tensor, degradation:
     ValueError when it can be changed no further. What was changed is taken back when the run is over.
     """
     with prior.borrowed():
+        scale = solver.factor(degradation)
+        pixels = len(y) * y.shape[-2] * y.shape[-1] * scale**2
+        prior.fit(Demand(pixels, getattr(solver, "differentiates", True), getattr(solver, "own_bytes", 0.0)))
         yield from _attempts(solver, prior, y, degradation, seed)
 
 

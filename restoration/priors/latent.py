@@ -61,14 +61,14 @@ class LatentPrior:
         trained = self._unet.config.get("sample_size")
         self._denoiser_tile = trained if isinstance(trained, int) else 64
         self._codec_tile = min(placement.TILE, config.get("sample_size") or placement.TILE) // self.factor
-        placement.move(parts.networks, self._vae, None, where)
+        placement.move(parts, None, where)
 
     def _move(self, where: Placement) -> None:
         """Bring the networks to another place, and into the form that it says."""
         if where.dtype != self.placement.dtype:
             self.__dict__.pop("_no_text", None)  # it was read in the other precision
         before, self.placement = self.placement, where
-        placement.move(self.parts.networks, self._vae, before, where)
+        placement.move(self.parts, before, where)
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[None]:
@@ -82,6 +82,8 @@ class LatentPrior:
 
     def fit(self, demand: Demand) -> None:
         """Within `borrowed`: tile, then let the networks take turns, as far as this run needs more memory than is free now."""
+        if placement.MOST * demand.pixels <= placement.free(str(self.device)):
+            return  # without counting
         for where in self._savings():
             if self._needs(demand, where) <= self._free(where):
                 break
@@ -186,7 +188,8 @@ class LatentPrior:
 
     def embed(self, prompt: str, negative: str = "") -> Tensor | None:
         """The text as the denoiser reads it: (2,L,D), first `negative`, then `prompt`; (1,L,D) where they are equal; None without text."""
-        return self.denoiser.read([prompt] if prompt == negative else [negative, prompt], self.device)
+        with placement.reading(self.parts, self.placement):
+            return self.denoiser.read([prompt] if prompt == negative else [negative, prompt], self.device)
 
     @functools.cached_property
     def _no_text(self) -> Tensor | None:

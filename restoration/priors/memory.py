@@ -107,5 +107,10 @@ def count(prior: LatentPrior) -> Costs:
 
 
 def _empty(network: Any) -> Any:
-    """The same architecture in the same precision, without the weights."""
-    return type(network).from_config(network.config).to(network.dtype).requires_grad_(False)
+    """The same architecture in the same precision, without the weights; converted afterwards, fake parameters would not be swapped."""
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(network.dtype)
+        return type(network).from_config(network.config).eval().requires_grad_(False)
+    finally:
+        torch.set_default_dtype(before)

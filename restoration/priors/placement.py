@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from restoration.priors.parts import Parts
+
 # Bytes per pixel that a Stable Diffusion VAE in float32 needs beyond its weights, for its decoder's gradient and for that with
 # checkpointing: live tensors counted on PyTorch's fake tensors at 512×512 (6.24 and 3.28 GB; decoding alone takes 0.81 GB).
 GRADIENT, CHECKPOINTED = 23_800, 12_500
+MOST = 50_000  # bytes per pixel that no run on a prior of PRIORS takes beside the weights
 TILE = 512  # pixels a side that a tiled VAE works on at a time
 RESERVE = 1.25  # ours, not measured: convolution workspaces, the UNet's activations, the allocator's losses
 CONTAINER = Path("/sys/fs/cgroup")
@@ -59,7 +63,8 @@ def needs(parameters: Mapping[str, float], side: int, half: torch.dtype) -> tupl
     dtype = torch.float32 if small else half
     sizes = [count * (4 if name == "vae" else dtype.itemsize) for name, count in parameters.items()]
     whole, tiled = (0.0, 0.0) if small else (RESERVE * GRADIENT * side**2, RESERVE * CHECKPOINTED * min(side, TILE) ** 2)
-    return dtype, sum(sizes) + whole, sum(sizes) + tiled, max(sizes) + tiled
+    at_work = sum(size for name, size in zip(parameters, sizes, strict=True) if "text" not in name)  # the others have read by then
+    return dtype, max(sum(sizes), at_work + whole), max(sum(sizes), at_work + tiled), max(sizes) + tiled
 
 
 def place(parameters: Mapping[str, float], side: int, devices: Iterable[Device], host: float) -> Placement:
@@ -115,26 +120,44 @@ def choose(parameters: Mapping[str, float], side: int, wanted: str | None) -> Pl
     return place(parameters, side, map(device, some), free("cpu"))
 
 
-def move(networks: Sequence[Any], codec: Any, before: Placement | None, after: Placement) -> None:
-    """Bring networks, of which `codec` is one and stays in float32, from one place (None: wherever loading left them) to another."""
+def move(parts: Parts, before: Placement | None, after: Placement) -> None:
+    """Bring a prior's networks from one place (None: wherever loading left them) to another.
+
+    Text encoders stay in the host's memory, where `reading` takes them from; the codec stays in float32.
+    """
+    codec, others = parts.vae, [*parts.text_encoders, parts.unet]
     if codec._supports_gradient_checkpointing:
         (codec.enable_gradient_checkpointing if after.tiled else codec.disable_gradient_checkpointing)()
     if before is not None and before.dtype != after.dtype:
-        for network in networks:
-            if network is not codec:
-                network.to(after.dtype)  # float16 to float32 and back is exact
+        for network in others:
+            network.to(after.dtype)  # float16 to float32 and back is exact
     if before is not None and before.offload and not after.offload:
         from accelerate.hooks import remove_hook_from_module
 
-        for network in networks:
+        for network in parts.networks:
             remove_hook_from_module(network)
     if not after.offload:
-        for network in networks:
+        for network in (parts.unet, codec):
             network.to(after.device)
     elif before is None or not before.offload:
-        _take_turns(networks, torch.device(after.device))
+        _take_turns(parts.networks, torch.device(after.device))
     if before is not None:
         release()
+
+
+@contextlib.contextmanager
+def reading(parts: Parts, where: Placement) -> Iterator[None]:
+    """The text encoders are on the device while the block runs: SDXL's alone are 1.6 GB, which a run needs once."""
+    if where.offload:  # the hooks bring them
+        yield
+        return
+    try:
+        for network in parts.text_encoders:
+            network.to(where.device)
+        yield
+    finally:
+        for network in parts.text_encoders:
+            network.to("cpu")
 
 
 def size(network: Any) -> float:
