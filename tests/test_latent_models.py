@@ -117,7 +117,7 @@ def test_pictures_and_latents_are_the_pipelines(folders, kind):
     assert torch.allclose(prior.decode(prior.encode(x), (18, 24)), vae.decode(latent).sample / 2 + 0.5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(checkpoints.CLASSES["scheduler"]))
+@pytest.mark.parametrize("name", sorted(checkpoints.CLASSES["scheduler"] - {"FlowMatchEulerDiscreteScheduler"}))
 def test_every_scheduler_of_the_list_says_the_levels(folders, name):
     """The published checkpoints name different samplers; only their noise levels matter here."""
     import diffusers
@@ -125,7 +125,7 @@ def test_every_scheduler_of_the_list_says_the_levels(folders, name):
     scheduler = getattr(diffusers, name)(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     prior = load(folders["sd1"])
     again = LatentPrior("again", dataclasses.replace(prior.parts, scheduler=scheduler), prior.placement)
-    assert torch.allclose(again.alpha_bar, prior.alpha_bar) and again.prediction_type == "epsilon"
+    assert torch.allclose(again.alpha_bar, prior.alpha_bar) and again.levels.prediction_type == "epsilon"
 
 
 def test_a_schedule_that_ends_in_noise_alone(folders):

@@ -134,7 +134,7 @@ def test_which_errors_are_short_memory():
     assert not placement.out_of_memory(RuntimeError("sizes do not match"))
 
 
-@pytest.mark.parametrize(("free", "tiled"), [(1.0, True), (1000.0, False)])
+@pytest.mark.parametrize(("free", "tiled"), [(0.1, True), (1000.0, False)])
 def test_a_run_takes_tiles_where_its_picture_is_too_large_for_the_memory_that_is_free(monkeypatch, tiny_prior, free, tiled):
     """For that run alone, whoever the solver is, and before memory runs out."""
     y, before = torch.rand(1, 3, 48, 40), tiny_prior.placement

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from restoration.priors import memory, placement, tiling
 from restoration.priors.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch, fetch_preview
+from restoration.priors.levels import levels, roots
 from restoration.priors.memory import Costs, Demand
 from restoration.priors.parts import Parts, denoiser
 from restoration.priors.placement import Placement
@@ -33,7 +34,7 @@ class LatentPrior:
     """p(x) through a latent diffusion model.
 
     x: image (B,3,H,W) in [0,1]. z: latent (B,C,⌈H/f⌉,⌈W/f⌉), scaled as the checkpoint says. Ranges change only here.
-    Prediction types epsilon, sample and v_prediction. Latents are float32 whatever the precision of the networks.
+    Latents are float32 whatever the precision of the networks.
     Where its placement is tiled, every verb works on overlapping tiles, which are merged (tiling.tiled).
     """
 
@@ -47,11 +48,9 @@ class LatentPrior:
         for network in parts.networks:
             network.eval().requires_grad_(False)
         self._unet.to(memory_format=torch.channels_last)
-        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers; on the host, so that looking up a
-        # level never waits for the device. The bound is for schedules that end in noise alone, where the estimate would
-        # divide by zero: EulerDiscreteScheduler's
-        self.alpha_bar = (1 - parts.scheduler.betas.double().cpu()).cumprod(0).clamp_min(2**-24)
-        self.prediction_type: str = parts.scheduler.config.prediction_type
+        self.levels = levels(parts.scheduler)
+        self.alpha_bar = self.levels.alpha_bar
+        self.timesteps = list(parts.timesteps) or list(range(len(self.alpha_bar)))
         config = parts.vae.config
         self.scale: float = config.scaling_factor
         self.shift: float = config.get("shift_factor") or 0.0
@@ -137,8 +136,14 @@ class LatentPrior:
         return ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
 
     def timestep(self, sigma: float) -> int:
-        """The timestep whose noise level is nearest to sigma (in ratio)."""
-        return int((self.sigmas.log() - torch.tensor(sigma).log()).abs().argmin())
+        """The timestep whose noise level is nearest to sigma (in ratio), of those that the prior was trained at."""
+        known = self.sigmas[self.timesteps]
+        return self.timesteps[int((known.log() - torch.tensor(sigma).log()).abs().argmin())]
+
+    @property
+    def lowest(self) -> float:
+        """The lowest level at which the denoiser acts, as noise in the picture, in [0,1] units."""
+        return self.sigmas[self.timesteps[0]].item() / self.gain
 
     def encode(self, x: Tensor) -> Tensor:
         """Image -> scaled latent (posterior mean); sides are replicated up to a multiple of the factor. Differentiable."""
@@ -200,23 +205,25 @@ class LatentPrior:
         """The clean estimate and the noise of z_t (B,C,h,w) at timestep t.
 
         text: of `embed`; None is the empty text. guidance: classifier-free, out = out₀ + guidance · (out_text - out₀) (arXiv 2207.12598);
-        1, or a prompt equal to its negative, costs one run of the network instead of two.
+        1, a prompt equal to its negative, or a distilled prior, which has learned its guidance, costs one run of the network
+        instead of two. A distilled prior is asked at the nearest of its timesteps, for the estimate that it makes of z_t there.
         """
-        a = self.alpha_bar[t]
-        root_a, root_b = a.sqrt().float(), (1 - a).sqrt().float()
         text = self._no_text if text is None else text
-        if text is None or len(text) == 1 or guidance == 1:
-            out = self._predict(z_t, t, None if text is None else text[-1:])
+        nearest = t if t in self.timesteps else self.timestep(self.sigmas[t].item())
+        z = z_t if nearest == t else z_t * (self.alpha_bar[nearest] / self.alpha_bar[t]).sqrt().item()
+        given, time = self.levels.given(z, nearest)
+        if text is None or len(text) == 1 or guidance == 1 or self.parts.timesteps:
+            out = self._predict(given, time, None if text is None else text[-1:])
         else:
-            plain, worded = self._predict(torch.cat([z_t, z_t]), t, text).chunk(2)
+            plain, worded = self._predict(torch.cat([given, given]), time, text).chunk(2)
             out = plain + guidance * (worded - plain)
-        if self.prediction_type == "sample":
-            return Denoised(out, (z_t - root_a * out) / root_b)
-        if self.prediction_type == "v_prediction":
-            return Denoised(root_a * z_t - root_b * out, root_a * out + root_b * z_t)
-        return Denoised((z_t - root_b * out) / root_a, out)
+        z0, eps = self.levels.noise_free(out, z, nearest)
+        if nearest != t:
+            root_a, root_b = roots(self.alpha_bar[t])
+            eps = (z_t - root_a * z0) / root_b
+        return Denoised(z0, eps)
 
-    def _predict(self, z_t: Tensor, t: int, text: Tensor | None) -> Tensor:
+    def _predict(self, z_t: Tensor, t: float, text: Tensor | None) -> Tensor:
         """The network's output; each row of text serves len(z_t) / len(text) rows of z_t."""
         rows = None if text is None else text.repeat_interleave(len(z_t) // len(text), 0)
 
@@ -253,7 +260,7 @@ class LatentPrior:
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
         """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's Gaussian denoiser (reld.md §1.4, eq. 13); σ in [0,1] units of the picture."""
         t = self.timestep(self.gain * sigma)
-        return self.denoise(s * self.alpha_bar[t].sqrt().float(), t).z0
+        return self.denoise(s * roots(self.alpha_bar[t])[0], t).z0
 
 
 def _down_sampling(vae: Any) -> int:
@@ -298,11 +305,12 @@ def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
     loaded = {part: _load_component(checkpoint, part, where.dtype) for part in checkpoint.parts}
     parts = Parts(
         loaded["vae"],
-        loaded["unet"],
+        loaded["unet" if "unet" in loaded else "transformer"],
         loaded["scheduler"],
         tuple(loaded[part] for part in ("tokenizer", "tokenizer_2") if part in loaded),
         tuple(loaded[part] for part in ("text_encoder", "text_encoder_2") if part in loaded),
         checkpoint.empty_is_zero,
+        PRIORS[name].timesteps if name in PRIORS else (),
         checkpoint.commit,
         checkpoint.weights,
     )

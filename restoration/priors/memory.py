@@ -83,6 +83,8 @@ def count(prior: LatentPrior) -> Costs:
     with FakeTensorMode():
         vae, unet = (_empty(network) for network in (prior.parts.vae, prior.parts.unet))
         denoiser = type(prior.denoiser)(dataclasses.replace(prior.parts, unet=unet))
+        if hasattr(denoiser, "lengths"):  # which fake tensors cannot say
+            denoiser.lengths = lambda text: [text.shape[1]] * len(text)
         side = SIDE // prior.factor
         x, z = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, prior.channels, side, side)
         rows = None if text is None else torch.zeros(1, *text.shape[1:])
