@@ -15,6 +15,7 @@ from restoration.degradations.blind import CORRUPTIONS, to_grey
 from restoration.degradations.estimate import first_guess
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
 from restoration.evaluation import metrics
+from restoration.files.images import quantise
 from restoration.priors import checkpoints
 from restoration.priors.latent import build, load_prior
 from restoration.priors.placement import Placement
@@ -518,3 +519,44 @@ def test_the_passes_and_views_are_shown(tiny_prior):
     assert {"pass 0", "pass 1", "pass 2"} <= steps[-1].views.keys()
     for view in steps[-1].views.values():
         assert view.shape == (1, 3, 32, 40) and view.min() >= 0 and view.max() <= 1
+
+
+def clean_pictures(side: int) -> dict[str, Tensor]:
+    """(1,3,side,side) pictures without a photograph's texture, in which nothing is wrong."""
+    ramp = torch.linspace(0, 1, side).expand(1, 3, side, side)
+    colours = torch.stack([ramp[0, 0], ramp[0, 0].T, torch.full((side, side), 0.5)])[None]
+    flat = {name: torch.full((1, 3, side, side), value) for name, value in (("black", 0.0), ("grey", 0.5), ("white", 1.0))}
+    return {name: quantise(x) for name, x in (flat | {"ramp": ramp, "colours": colours}).items()}
+
+
+@pytest.mark.parametrize("preset", ["auto", "low-light", "dehaze", "denoise", "low-light+denoise", "colorize", "colorize+denoise"])
+def test_a_picture_in_which_nothing_is_wrong_comes_back_unchanged(embedded, photo, preset):
+    pictures = clean_pictures(96) | {"photo": photo}
+    if preset == "auto" or preset.startswith("colorize"):
+        del pictures["ramp"]  # it is grey, so they colour it
+    for name, y in pictures.items():
+        *_, last = LDRPS(**PRESETS[preset]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
+        assert (quantise(last.image) - y).abs().max() <= 1.01 / 255, name
+
+
+@pytest.mark.parametrize("name", ["white", "ramp"])
+def test_the_last_step_is_the_same_at_every_size(embedded, name):
+    """The gradient of a mean over pixels falls with the picture's size; at 256×256 it was lost in rounding."""
+    y = clean_pictures(256)[name]
+    *_, last = LDRPS(**PRESETS["denoise"]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
+    assert (quantise(last.image) - y).abs().max() <= 1.01 / 255
+
+
+def test_grey_noise_is_taken_out_and_no_colour_put_in(embedded, photo):
+    """Noise equal in three channels has √3 the amplitude along brightness of independent noise."""
+    clean = to_grey(photo)
+    y = quantise(clean + 15 / 255 * torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0)))
+    *_, last = LDRPS(**PRESETS["denoise"]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
+    assert metrics.psnr(quantise(last.image), clean) > metrics.psnr(y, clean) + 3
+    assert (last.image.amax(1) - last.image.amin(1)).max() < 1e-5
+
+
+def test_one_tone_is_no_colour(photo):
+    sepia = quantise(to_grey(photo) ** torch.tensor([0.7, 1.0, 1.4])[:, None, None])
+    assert first_guess(sepia, "grey").grey and not first_guess(sepia, "auto").grey
+    assert not first_guess(photo, "grey").grey

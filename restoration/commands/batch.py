@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate import PartialState
@@ -144,7 +144,7 @@ def open_picture(args: argparse.Namespace, name: str) -> Opened:
 
 def restore_group(job: cli.Plan, prior: LatentPrior, group: list[Opened]) -> list[Result | str]:
     """The result of every picture or why there is none; a group that fails is halved until the reason is one picture's own."""
-    ys, references = [picture.y for picture in group], [picture.reference for picture in group]
+    ys, references = [cast(Tensor, picture.y) for picture in group], [picture.reference for picture in group]
     options: dict[str, Any] = {"seed": job.seed, "periodic": job.periodic}
     try:
         if len(group) > 1:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from restoration.degradations.blind import CORRUPTIONS, Damage, make_damage
 from restoration.degradations.camera import EXPOSURES
-from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
 from restoration.degradations.realistic import CAMERAS
 from restoration.files import recipe
 from restoration.priors.checkpoints import PRIORS, fetch
@@ -111,6 +111,8 @@ def read_plan(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Plan
         solver, task = build(args)
         if solver.blind and args.task:
             raise ValueError(f"{solver.title} estimates the degradation itself; leave out --task {args.task}.")
+        if isinstance(task, Inpaint) and not task.mask:
+            raise ValueError("Inpainting needs to be told which pixels are missing: give --set mask=FILE, a picture that is black there.")
         return Plan(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed, periodic=False, said={})
     given = [f"--{name}" for name in ("solver", "task", "preset", "prior", "seed") if getattr(args, name) != parser.get_default(name)]
     files = parse_settings(args.set)

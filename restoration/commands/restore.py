@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
                 bar.update()
                 result = step.result
         assert result is not None  # the solver protocol: the last step carries it
+        for warning in result.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         recipe.save_png(result.image, args.output, result.recipe, result.scores, y=y)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -67,7 +67,7 @@ class Inputs(NamedTuple):
 
     parts: Parts
     groups: dict[str, gr.Group]
-    budget: gr.Markdown
+    budget: gr.HTML
     start: gr.Button
     stop: gr.Button
     caption_pair: gr.Button | None
@@ -107,9 +107,9 @@ def picture_column(method: str) -> Inputs:
                 for field in state.knobs(TASKS[name]):
                     parts[name, field.name] = control(field, opening[name, field.name])
     told = "The model that knows what photographs look like"
-    parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=told)
+    prior = parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=told)
     about = gr.Markdown(actions.about_prior("embedded"))
-    parts["prior"].input(actions.about_prior, parts["prior"], about, **AT_ONCE)
+    prior.input(actions.about_prior, prior, about, **AT_ONCE)
     parts["preset"] = gr.Dropdown(
         list(PRESETS[method]), label="Preset", info="Fills in the method's settings"
     )

@@ -103,8 +103,8 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         ):  # the first tab answers for what there is not
             try:
                 values = state.from_query(query)[1]
-                filled = {parts[name]: value for name, value in values.items()}
-                return {tabs: gr.update(selected=method), linked: True} | filled
+                filled: dict[Any, Any] = {parts[name]: value for name, value in values.items()}
+                return filled | {tabs: gr.update(selected=method), linked: True}
             except ValueError as error:
                 return show_example(0) | {outputs[1]: html.escape(f"{error} Here is an example instead.")}
         return show_example(0)
@@ -129,7 +129,8 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     def foresee(values: dict[gr.components.Component, Any]) -> str:
         return actions.forecast(method, named(values))
 
-    inputs, everything, last_words = set(parts.values()), [*parts.values(), *outputs, address], gr.State("")
+    everything, last_words = [*parts.values(), *outputs, address], gr.State("")
+    inputs: set[gr.blocks.Block] = set(parts.values())
     # the place in the queue is shown over the status line
     running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True}
     running |= {"outputs": [*outputs, last_words, entry]} | ON_DEVICE | PRIVATE

@@ -26,7 +26,8 @@ from restoration.run import synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+PACKAGED = Path(__file__).parents[1] / "examples"  # where `pip install .` puts them
+EXAMPLES = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "examples"
 CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 # what can be done to a clean picture first, by method: what the method is told, or what it is made for
 DAMAGES: dict[str, tuple[str, ...]] = {

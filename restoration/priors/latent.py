@@ -243,7 +243,7 @@ class LatentPrior:
         """The noise level in the latent over that in the picture, for white noise: levels given in [0,1] units times this are the denoiser's.
 
         2 · scale for the isometric codec, which is 1 for the embedded one; otherwise measured on a grey ramp with noise of 25/255
-        (reld.md, eq. 16: the latent's noise is neither white nor linear in the picture's, so this is one number for a curve).
+        (docs/methods/reld.md (16): the latent's noise is neither white nor linear in the picture's, so this is one number for a curve).
         """
         if self.isometric:
             return 2 * self.scale
@@ -258,7 +258,7 @@ class LatentPrior:
         return self.encode(target) if self.isometric else z + self.encode(target) - self.encode(x)
 
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
-        """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's Gaussian denoiser (reld.md §1.4, eq. 13); σ in [0,1] units of the picture."""
+        """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units (docs/methods/reld.md (13))."""
         t = self.timestep(self.gain * sigma)
         return self.denoise(s * roots(self.alpha_bar[t])[0], t).z0
 

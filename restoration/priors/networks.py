@@ -50,7 +50,7 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * channels) if embedding else None
         nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]  # it has a bias
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         h = self.first(self.norm(x))
@@ -81,7 +81,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList(Residual(width) for _ in range(depth))
         self.leave = nn.Conv2d(width, n - latent_channels, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # it has a bias
 
     def _kernels(self) -> Tensor:
         f = self.config.patch_size
@@ -148,7 +148,7 @@ class LatentUNet(ModelMixin, ConfigMixin):
         self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths))
         self.leave = nn.Conv2d(widths[0], channels, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # it has a bias
 
     def sigma(self, timestep: Tensor) -> Tensor:
         """Noise level σ of each timestep, in latent units."""
@@ -173,7 +173,7 @@ class LatentUNet(ModelMixin, ConfigMixin):
         h = self.enter(x)
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
-            for block in blocks:
+            for block in blocks:  # type: ignore[attr-defined]  # a ModuleList
                 h = block(h, embedding)
             if level < len(self.shrink):
                 skips.append(h)
@@ -181,6 +181,6 @@ class LatentUNet(ModelMixin, ConfigMixin):
         for level in reversed(range(len(self.up))):
             if level < len(self.grow):
                 h = self.grow[level](h) + skips.pop()
-            for block in self.up[level]:
+            for block in self.up[level]:  # type: ignore[attr-defined]  # a ModuleList
                 h = block(h, embedding)
         return self.leave(h)[..., :height, :width]

@@ -93,7 +93,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations.blind import to_grey
-from restoration.degradations.estimate import GUESSES, Guess, first_guess
+from restoration.degradations.estimate import GUESSES, Guess, first_guess, is_grey
 from restoration.degradations.linear import Checked, LinearDegradation, knob
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
 from restoration.priors.latent import LatentPrior
@@ -115,6 +115,7 @@ class LDRPS(Checked):
     title: ClassVar[str] = "LD-RPS"
     paper: ClassVar[str] = "arXiv 2507.00790"
     blind: ClassVar[bool] = True
+    colours: ClassVar[bool] = True
 
     prompt: str = knob("", "What the picture would show in good condition; guides priors that read text")
     text_guidance: float = knob(8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0)
@@ -172,7 +173,7 @@ class LDRPS(Checked):
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w). A step's views: the estimate, ψ of it, every finished pass."""
         size = (y.shape[-2], y.shape[-1])
         guess = first_guess(y, self.guess)
-        target = guess.invert(y)
+        target = to_grey(guess.invert(y)) if guess.grey else guess.invert(y)
         text = prior.embed(self.prompt)
         seeds = [int(torch.randint(2**62, (), generator=generator)) for _ in range(2)]
         matrix = None if self.psi_start == "random" else grey_matrix() if guess.grey else torch.eye(3)
@@ -203,6 +204,8 @@ class LDRPS(Checked):
                 if k == len(times) - 1:
                     finished[f"pass {number}"] = prior.picture(z, size)
                 image = self._finish(alignment, _decode(prior, z, size), guess) if done == total else None
+                if image is not None and self.output != "decoded" and not guess.grey and is_grey(y):
+                    image = to_grey(image)  # the prior sees in colour
                 yield Step(done, total, z0, f"{found}pass {number}, timestep {t}", scalars, image, views | finished)
 
     def passes(self, prior: LatentPrior, guess: Guess) -> Passes:
@@ -250,8 +253,9 @@ class LDRPS(Checked):
         with torch.set_grad_enabled(guided):
             if guided:
                 loss = alignment.loss(_brightness_only(x) if guess.grey else x, pictures, t < self.quality_below)
-                (gradient,) = torch.autograd.grad(loss, leaf)
-                pull = self._step_length(prior, alignment, leaf.detach(), gradient, t, size, doubt) * gradient
+                # of a sum over pixels: that of the mean falls with the picture's size until it is lost in rounding
+                (gradient,) = torch.autograd.grad(x.numel() / 2 * loss, leaf)
+                pull = self._pull(prior, alignment, leaf.detach(), gradient, t, size, doubt)
         with torch.no_grad():
             damaged = alignment.psi(x.detach())
             scalars["residual"] = (damaged - alignment.y).square().mean().sqrt().item()
@@ -259,21 +263,18 @@ class LDRPS(Checked):
         return pull, scalars, views
 
     @torch.no_grad()
-    def _step_length(
+    def _pull(
         self, prior: LatentPrior, alignment: Alignment, z0: Tensor, gradient: Tensor, t: int, size: tuple[int, int], doubt: float
-    ) -> float | Tensor:
-        """s of the official code at any size, or the minimiser along -gradient of mean (ψ(D(z)) - y)² + λ mean (z - z0)², λ = doubt/σ_t².
+    ) -> Tensor:
+        """s of the official code times the gradient of its mean, or the step to the minimum of ‖ψ(D(z)) - y‖² + λ ‖z - z0‖², λ = doubt/σ_t².
 
-        The second is ours: it adapts to ψ's gain and to any latent scale, and it stops trusting y where the diffusion's noise is the lesser.
+        gradient: of half the sum over pixels. The second is ours: it adapts to ψ's gain and to any latent scale, and it stops trusting y
+        where the diffusion's noise is the lesser.
         """
         if self.step == "constant":
-            return self.scale * size[0] * size[1] / 512**2
-        square = gradient.square().sum()
-        h = 1e-2 / gradient.square().mean().sqrt().clamp_min(1e-12)
-        moved = (alignment.psi(prior.decode(z0 - h * gradient, size)) - alignment.psi(prior.decode(z0, size))) / h
-        pixels = moved.numel()
-        curvature = 2 * moved.square().mean() + 2 * doubt / prior.sigmas[t].float() ** 2 * square / pixels
-        return self.scale * square / curvature.clamp_min(1e-20)
+            return self.scale * 2 / (3 * 512**2) * gradient
+        damp = doubt / prior.sigmas[t].item() ** 2
+        return self.scale * _best_step(lambda z: alignment.psi(prior.decode(z, size)), z0, gradient, damp)
 
     @torch.no_grad()
     def _finish(self, alignment: Alignment, x: Tensor, guess: Guess) -> Tensor:
@@ -285,12 +286,11 @@ class LDRPS(Checked):
         with torch.enable_grad():
             leaf = x.requires_grad_()
             free = _brightness_only(leaf) if guess.grey else leaf
-            residual = (alignment.psi(free) - alignment.y).square().mean()
-            (gradient,) = torch.autograd.grad(residual, leaf)
-        error = (residual.detach() - guess.noise**2).clamp_min(CODEC_ERROR**2)  # of x, as a variance: what noise does not explain
-        moved = (alignment.psi(x) - alignment.psi(x - gradient)).square().mean()
-        curvature = 2 * moved + 2 * guess.noise**2 / error * gradient.square().mean()
-        return x.detach() - gradient.square().sum() / curvature.clamp_min(1e-20) * gradient
+            residual = alignment.psi(free) - alignment.y
+            (gradient,) = torch.autograd.grad(residual.square().sum() / 2, leaf)
+        # of x, as a variance: what noise does not explain
+        error = (residual.detach().square().mean() - guess.noise**2).clamp_min(CODEC_ERROR**2).item()
+        return x.detach() - _best_step(alignment.psi, x.detach(), gradient, guess.noise**2 / error)
 
     def _first_latent(self, prior: LatentPrior, target: Tensor, t: int, seed: int, generator: torch.Generator) -> Tensor:
         if self.start == "noise":
@@ -402,6 +402,19 @@ def _falling(first: int, steps: int) -> tuple[int, ...]:
     return tuple(range(first, 0, -max(1, (first + 1) // steps)))[:steps]
 
 
+def _best_step(function: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor, damp: float) -> Tensor:
+    """What to take from x to minimise ‖function(x) - y‖² + damp ‖step‖² along the gradient of half the first term, same shape.
+
+    Free of scale: the derivative is taken along a unit vector, over a change of 1e-2 a value, whatever the gradient's size and x's.
+    """
+    length = gradient.norm()
+    if length == 0:
+        return gradient
+    direction, h = gradient / length, 1e-2 * x.numel() ** 0.5
+    moved = (function(x + h * direction) - function(x)) / h
+    return length / (moved.square().sum() + damp).clamp_min(1e-20) * direction
+
+
 def _brightness_only(x: Tensor) -> Tensor:
     """x, whose gradient is the same in all channels: along a luma's own gradient, its weights, a darker grey would turn magenta."""
     return x.detach() + (x - x.detach()).mean(1, keepdim=True)
@@ -418,7 +431,7 @@ def _shaded(x: Tensor) -> Tensor:
     # so wide a window needs no more than a small picture, on which it costs little
     small = [max(1, round(side * min(1.0, TINT_SIDE / min(size)))) for side in size]
     sigma = (0, 0, *[TINT_WIDTH * min(small)] * 2)
-    parts = (F.adaptive_avg_pool2d(part, small).cpu().numpy() for part in (x - brightness, brightness))
+    parts = (F.adaptive_avg_pool2d(part, (small[0], small[1])).cpu().numpy() for part in (x - brightness, brightness))
     added, light = (torch.from_numpy(gaussian_filter(part, sigma, mode="nearest")).to(x) for part in parts)
     return brightness * (1 + F.interpolate(added / light.clamp_min(1e-3), size, mode="bilinear"))
 
