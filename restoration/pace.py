@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from restoration.degradations.linear import LinearDegradation
+from restoration.priors import placement
 from restoration.priors.checkpoints import PRIORS
 from restoration.solvers.base import Solver
 
@@ -33,9 +32,7 @@ def estimate_seconds(
 
 def this_device() -> str:
     """The kind of device that priors are placed on here."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+    return placement.names()[0].partition(":")[0]
 
 
 def _keys(solver: Solver, prior: str, device: str, pixels: float) -> list[tuple[str, ...]]:
