@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+
+# the Hub's client reads these when it is imported; tests bring a Hub of their own, or say that there is none
+for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_ENDPOINT"):
+    os.environ.pop(name, None)
+
 from collections.abc import Iterator
 
 import pytest

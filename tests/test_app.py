@@ -95,7 +95,7 @@ def test_an_already_degraded_picture_has_no_reference(picture):
 
 
 def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 3000)
+    monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 3000)
     monkeypatch.setattr(actions, "seconds_needed", lambda *_: 1.0)
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
@@ -131,9 +131,9 @@ def test_a_run_without_guidance_has_no_curve(picture):
 def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
     """One press, one seed: each of the two pictures is the one that Restore gives, the latter the one to download."""
     monkeypatch.setattr(actions, "load_prior", lambda *_: text_prior)
-    small = {"prior": "sd-turbo"} | {("ld-rps", name): value for name, value in {"steps": 4, "recurrences": 0, "width": 8, "prompt": "red"}.items()}
+    small = {"prior": "sd-turbo"} | {("ld-rps", name): value for name, value in {"steps": 4, "prompt": "red"}.items()}
     values = filled(picture, "noise", "ld-rps", seed=3) | small
-    (_, last), _, scores, _, views, file = list(actions.caption_pair(values))[-1]
+    (_, last), _, scores, _, views, file = list(actions.caption_pair("ld-rps", values))[-1]
     alone = [press(values | {("ld-rps", "prompt"): words}, "ld-rps")[-1] for words in ("", "red")]
     shown = [images.read_image(path) for path, _ in views[:2]]
     assert all(torch.equal(x, images.read_image(run[0][1])) for x, run in zip(shown, alone, strict=True))
@@ -144,7 +144,7 @@ def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
     assert recipe.read_png(file)["settings"]["prompt"] == "red"
     for change, said in (({("ld-rps", "prompt"): " "}, "Write a caption first"), ({"prior": "embedded"}, "reads no text")):
         with pytest.raises(gr.Error, match=said):
-            next(actions.caption_pair(values | change))
+            next(actions.caption_pair("ld-rps", values | change))
 
 
 def test_transparency_comes_back_in_the_download(tmp_path, photo):

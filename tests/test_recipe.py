@@ -123,13 +123,6 @@ def test_recipes_are_read_from_pictures_and_json(tmp_path):
         recipe.read(tmp_path / "nowhere.png")
 
 
-def test_a_picture_that_is_a_bomb_is_one_sentence(tmp_path):
-    Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")
-    for read in (recipe.read, recipe.read_input):
-        with pytest.raises(ValueError, match=r"bomb\.png has far more than the 67 megapixels"):
-            read(tmp_path / "bomb.png")
-
-
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -173,3 +166,21 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
     with pytest.raises(OSError, match=r"No space left on device: .*a\.png"):
         recipe.save_png(torch.ones(1, 3, 16, 16), path, {"seed": 1})
     assert recipe.read_png(path) == {"seed": 0} and [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_another_input_or_machine_is_said(tiny_prior, y):
+    said = last(y, tiny_prior, RELD(steps=1), GaussianBlur(), 0).recipe
+    assert said["machine"] == {"device": "cpu", "threads": torch.get_num_threads()}
+    assert recipe.other_input(said, y) == recipe.other_input({}, y) == "" != recipe.other_input(said, 1 - y)
+    assert recipe.other_machine(said, said["machine"]) == recipe.other_machine({}, said["machine"]) == ""
+    assert "threads 1" in recipe.other_machine({"machine": {"device": "cpu", "threads": 1}}, {"device": "cpu", "threads": 2})
+
+
+def test_texts_are_found_packed_and_behind_the_pixels(tmp_path):
+    from PIL import PngImagePlugin
+
+    for packed in (False, True):
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt(recipe.KEY, '{"seed": 0}', zip=packed)
+        Image.new("RGB", (32, 32)).save(tmp_path / "x.png", pnginfo=info)
+        assert recipe.read_png(tmp_path / "x.png") == {"seed": 0}

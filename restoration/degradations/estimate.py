@@ -23,15 +23,17 @@ EXPOSURE_POWER = 0.9
 VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12  # of the dark channel; of the short side; of the short side
 CLEAREST = 0.9  # a veil is kept below this share of the air light, where nothing of the picture is left
 LAMP = 3.0  # white is at most this often the mean, so that one lamp does not hide that the rest is dark
-DARK_WHITE = {"auto": 0.45, "exposure": 0.6}  # too dark is a picture whose white is below this: 1 of 120 clean photographs where told so
-# hazy is a picture whose mean veil, less a quarter of its mean saturation, is above this, and whose shadows are above a share of its white
+DARK_WHITE = {"auto": 0.45, "exposure": 0.6}  # too dark is a picture whose white is below this
+# hazy is a picture whose mean veil, less a quarter of its mean saturation, is above this, and whose shadows are
+# above a share of its white
 HAZY_VEIL, COLOURFUL = {"auto": 0.25, "veil": 0.15}, 0.25
 SHADOW_QUANTILE, HAZY_SHADOW = 0.01, 0.06
 NOISE_FACTOR = 1.4  # photographs are usually reduced, which correlates their noise and hides some of it from the estimate
 TEXTURE = 4 / 255  # what the estimate finds in clean photographs without noise, on the mean
 GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
-TONED_SPREAD = 4 / 255  # told that colour is missing: as much may be left of it where one tone that follows brightness, as sepia's, is taken out
-FLAT, FLAT_SIDE = 2 / 255, 16  # a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour
+TONED_SPREAD = 4 / 255  # as much colour may be left beside one tone that follows brightness, as sepia's does
+# a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour
+FLAT, FLAT_SIDE = 2 / 255, 16
 
 
 @dataclass(frozen=True)
@@ -65,22 +67,25 @@ class Guess:
         return " · ".join(part for part, present in parts.items() if present) or "nothing amiss"
 
 
-def first_guess(y: Tensor, kind: str) -> Guess:
-    """What kind (one of GUESSES) of damage y (1,3,h,w) in [0,1] has and how strong; "auto" looks for each of them.
+def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
+    """What kind (one of GUESSES) of damage y (1,3,h,w) in [0,1] has and how strong; "auto" looks for each.
 
-    A kind that is told but not there is left out as well, so that a picture in which nothing is wrong stays as it is.
+    A kind that is told but not there is left out as well, unless `always`: a picture in which nothing is wrong
+    stays as it is.
     """
     strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
     white = strongest.flatten().quantile(WHITE_QUANTILE).clamp_min(1 / 255).item()
     exposed = min(white, max(LAMP * strongest.mean().item(), 1 / 255))
     flat = bool(F.adaptive_avg_pool2d(y, FLAT_SIDE).std((-1, -2)).max() < FLAT)
-    dark = exposed < DARK_WHITE.get(kind, 0.0) and not flat
-    grey = (is_toned(y) if kind in {"grey", "grey+noise"} else kind == "auto" and is_grey(y)) and not flat
+    told = always and kind != "auto"
+    dark = kind in DARK_WHITE and (told or (exposed < DARK_WHITE[kind] and not flat))
+    colourless = (kind == "auto" and is_grey(y)) or (kind in {"grey", "grey+noise"} and (told or is_toned(y)))
+    grey = colourless and (told or not flat)
     veil = torch.zeros_like(y[:, :1])
     shadow = y.amin(1).flatten().quantile(SHADOW_QUANTILE)
-    if kind in HAZY_VEIL and not (flat or dark or grey) and shadow > HAZY_SHADOW * white:
+    if kind in HAZY_VEIL and (told or (not (flat or dark or grey) and shadow > HAZY_SHADOW * white)):
         found = _veil(y, white)
-        if found.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL[kind]:
+        if told or found.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL[kind]:
             veil = found
     guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
     if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
@@ -97,7 +102,7 @@ def is_grey(y: Tensor) -> bool:
 
 
 def is_toned(y: Tensor) -> bool:
-    """Whether y (1,3,h,w) in [0,1] is grey or has one tone that follows brightness, as sepia does: colours that say nothing of things."""
+    """Whether y (1,3,h,w) in [0,1] is grey or has one tone that follows brightness, as sepia does."""
     small = F.adaptive_avg_pool2d(y, 4 * FLAT_SIDE)  # without its noise
     b = to_grey(small)[0, 0].flatten()
     curve = torch.stack([torch.ones_like(b), b, b**2], 1).double()

@@ -110,14 +110,14 @@ def with_last_words(runs: Iterator[tuple[Any, ...]], status: int, file: int) -> 
         yield *shown, "" if shown[file] else words
 
 
-def caption_pair(values: Values) -> Iterator[tuple[Any, ...]]:
-    """Run LD-RPS twice under one seed, without its caption and with it; yield as `run`.
+def caption_pair(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
+    """Run a method that reads a caption twice under one seed, without its caption and with it; yield as `run`.
 
     The scores are of both, and both are first among the views.
     """
-    prompt, prior = values["ld-rps", "prompt"] or "", values["prior"]
+    prompt, prior = values[method, "prompt"] or "", values["prior"]
     with one_sentence():
-        state.checked("ld-rps", values)
+        state.checked(method, values)
         if not PRIORS[prior].text:
             readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
             same = "with and without a caption it gives the same picture"
@@ -132,7 +132,7 @@ def caption_pair(values: Values) -> Iterator[tuple[Any, ...]]:
     with one_sentence():
         model, until = load_prior(prior, device.DEVICE), time_limit()
         for title, words in (("without caption", ""), ("with caption", prompt)):
-            job = state.job("ld-rps", {**values, ("ld-rps", "prompt"): words})
+            job = state.job(method, {**values, (method, "prompt"): words})
             for pair, status, scores, curve, views, file in show(job, model, until):
                 if file is None:
                     yield pair, f"{title}: {status}", scores, curve, [*shown, *(views or [])], None
@@ -150,9 +150,12 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
     with one_sentence():
         said, y = recipe.read(file), recipe.read_input(file)
-        job = state.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"])
+        alpha = recipe.read_result_alpha(file)
+        job = state.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"], alpha)
         prior = load_prior(state.known_prior(said["prior"]), device.DEVICE)
-        if note := recipe.other_weights(said, recipe.weights(job.solver, prior.name, prior.weights)):
+        weights = recipe.weights(job.solver, prior.name, prior.weights)
+        notes = recipe.other_weights(said, weights), recipe.other_input(said, y)
+        for note in filter(None, (*notes, recipe.other_machine(said, recipe.machine(prior.device.type)))):
             gr.Warning(note)
         yield from show(job, prior, time_limit())
 

@@ -19,7 +19,7 @@ from restoration.page.uploads import checked_photo
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.latent import load_prior
 from restoration.run import synthesise
-from restoration.solvers import PRESETS
+from restoration.solvers import PRESETS, resolve
 
 
 def given(photo: str | None) -> str:
@@ -35,6 +35,7 @@ def restored(
 ) -> tuple[str, str]:
     """(PNG, JSON with scores, seconds, recipe and how the photo was read) of one run on an already degraded picture."""
     with one_sentence():
+        method, preset = resolve(method, preset)
         if preset not in PRESETS[method] or task not in DAMAGES[method]:
             raise ValueError(
                 f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {', '.join(DAMAGES[method])}."

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from restoration.files import sandbox
 from restoration.page import (
     actions,
     compare,
@@ -34,7 +35,7 @@ from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
 from restoration.page.state import DEGRADED, EXAMPLES
 from restoration.priors.checkpoints import PRIORS
 from restoration.priors.latent import load_prior
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve
 
 INTRO = """# Latent restoration
 Restore a photograph with a latent diffusion model as the prior. Details are estimated, not recovered: do not use results
@@ -86,7 +87,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
             yield *shown, history.entry(method, named(values), shown[:6])
 
     def restored_twice(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        for shown in actions.with_last_words(actions.caption_pair(named(values)), 1, 5):
+        for shown in actions.with_last_words(actions.caption_pair(method, named(values)), 1, 5):
             yield *shown, history.entry(method, named(values), shown[:6])
 
     def open_page(request: gr.Request) -> dict[gr.components.Component, Any]:
@@ -96,7 +97,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         ):  # Gradio has filled in all controls; its links do not carry what a generator showed
             words = "Somebody sent you a picture and settings: press Restore to see the result."
             return {linked: False, outputs[1]: words}
-        asked = query.get("method", "")
+        asked = resolve(query.get("method", ""), query.get("preset", ""))[0]
         first = method == next(iter(SOLVERS))
         if asked == method or (
             asked and asked not in SOLVERS and first
@@ -106,8 +107,12 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
                 filled: dict[Any, Any] = {parts[name]: value for name, value in values.items()}
                 return filled | {tabs: gr.update(selected=method), linked: True}
             except ValueError as error:
-                return show_example(0) | {outputs[1]: html.escape(f"{error} Here is an example instead.")}
-        return show_example(0)
+                instead = " Here is an example instead." if state.stored_examples(method) else ""
+                return first_example() | {outputs[1]: html.escape(f"{error}{instead}")}
+        return first_example()
+
+    def first_example() -> dict[gr.components.Component, Any]:
+        return show_example(0) if state.stored_examples(method) else {outputs[1]: ""}
 
     def show_example(index: int) -> dict[gr.components.Component, Any]:
         rows = state.stored_examples(method)
@@ -261,6 +266,7 @@ def about() -> str:
 def build() -> gr.Blocks:
     """The page, not yet served."""
     uploads.claim_folder()
+    sandbox.enable()
     age = int(max(1, uploads.AGE))
     with gr.Blocks(title="Latent restoration", delete_cache=(age, age), analytics_enabled=False) as page:
         gr.Markdown(INTRO)

@@ -23,7 +23,7 @@ from restoration.files.recipe import check_seed
 from restoration.page.uploads import checked_photo
 from restoration.priors.checkpoints import PRIORS
 from restoration.run import synthesise
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
 
 PACKAGED = Path(__file__).parents[1] / "examples"  # where `pip install .` puts them
@@ -34,6 +34,7 @@ DAMAGES: dict[str, tuple[str, ...]] = {
     "reld": tuple(TASKS),
     "latent-indigo": tuple(CAMERAS),
     "ld-rps": tuple(CORRUPTIONS),
+    "ld-rps-paper": tuple(CORRUPTIONS),
 }
 Values = Mapping[Any, Any]
 
@@ -121,16 +122,16 @@ def job(method: str, values: Values) -> Job:
     """The run that the values describe, its picture read and, where it is clean, degraded. ValueError for bad input."""
     solver, degradation, enlarged = asked_for(method, values)
     seed = whole_seed(values["seed"])
-    y, reference = images.read_image(values["photo"], enlarged), None
+    y, alpha, _ = images.read_photo(values["photo"], enlarged)
+    reference = None
     synthetic = values["mode"] == CLEAN
     if synthetic:
         factor = solver.factor(degradation)
         y, reference = synthesise(y, degradation or make_damage(values["task"], {}, factor), factor, seed)
     elif values["reference"]:
         reference = images.read_image(values["reference"], 1)
-    return Job(
-        y, solver, degradation, reference, seed, synthetic, images.read_alpha(values["photo"], enlarged)
-    )
+    alpha = images.enlarged_alpha(alpha, enlarged)
+    return Job(y, solver, degradation, reference, seed, synthetic, alpha)
 
 
 def whole_seed(value: Any) -> int:
@@ -213,7 +214,8 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
         raise ValueError(
             f"The link names the method {method!r} and the picture {example!r}, which are not both known here."
         )
-    task, preset = query.get("task", DAMAGES[method][0]), query.get("preset", next(iter(PRESETS[method])))
+    method, preset = resolve(method, query.get("preset", next(iter(PRESETS[method]))))
+    task = query.get("task", DAMAGES[method][0])
     if task not in DAMAGES[method] or preset not in PRESETS[method]:
         raise ValueError(
             f"The link names the task {task!r} and the preset {preset!r}, which are not both known to {method}."

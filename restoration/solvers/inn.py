@@ -1,23 +1,27 @@
-"""The invertible network that imitates a degradation, and the encoder that tells it which one: LatentINDIGO's g_Θ and F.
+"""LatentINDIGO's g_Θ and F: the invertible network that imitates a degradation, and the encoder that names it.
 
-Equation numbers are those of docs/methods/latent-indigo.md; what the committed networks achieve: weights/inn/README.md.
+Equation numbers are those of docs/methods/latent-indigo.md; what the committed networks achieve:
+weights/inn/README.md.
 
-Notation (code -> paper):  x -> x or z · coarse, details -> x_c, x_d · gamma -> γ_deg · LiftingINN -> g_Θ · embed -> F
+Notation (code -> paper):  x -> x or z · coarse, details -> x_c, x_d · gamma -> γ_deg · LiftingINN -> g_Θ ·
+  embed -> F
   forward (1) · inverse, swap (3) · split -> S · predict, update -> P_k, U_k (4), (5)
 
-Known from the paper and its predecessor: wavelet lifting of split, predict, update; networks scaled by γ = F(y); the coarse part
-imitates y and is exchanged for it in the inverse.
+Known from the paper and its predecessor: wavelet lifting of split, predict, update; networks scaled by γ =
+F(y); the coarse part imitates y and is exchanged for it in the inverse.
 Deviations (ours):
   - Haar split and outputs that begin at zero, so that the untrained network is the wavelet;
-  - all lifting steps run at the resolution of the deepest level on all sub-bands at once (there: level by level with shared weights),
-    five times fewer operations for the same filters;
-  - a linear path beside every predict and update network, and outputs bounded by tanh, so that no weights can make the transform explode;
+  - all lifting steps run at the resolution of the deepest level on all sub-bands at once (there: level by
+    level with shared weights), five times fewer operations for the same filters;
+  - a linear path beside every predict and update network, and outputs bounded by tanh, so that no weights
+    can make the transform explode;
   - a swap computes the last update once: its inverse only takes back what the forward transform added;
-  - scale 1 is undecimated: coarse and details both begin as x and are averaged at the end. inverse(forward(x)) is still x, but
-    forward(inverse(y, d)) is not (y, d), since the frame is redundant. LatentINN is of this kind at every scale of the picture: its
-    "coarse part" is the latent of the enlarged y;
-  - F is small and learns beside the transform, from what the drawn degradation does to gratings (there: distilled from a network that
-    is told the degradation).
+  - scale 1 is undecimated: coarse and details both begin as x and are averaged at the end.
+    inverse(forward(x)) is still x, but forward(inverse(y, d)) is not (y, d), since the frame is redundant.
+    LatentINN is of this kind at every scale of the picture: its "coarse part" is the latent of the enlarged
+    y;
+  - F is small and learns beside the transform, from what the drawn degradation does to gratings (there:
+    distilled from a network that is told the degradation).
 """
 
 from __future__ import annotations

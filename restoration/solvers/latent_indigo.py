@@ -1,17 +1,21 @@
-"""LatentINDIGO, reconstructed from the abstract and two reviews of arXiv 2505.12935: an INN that has learned to degrade guides the sampler.
+"""LatentINDIGO (arXiv 2505.12935), reconstructed: a network that has learned to degrade guides the sampler.
 
-Equation numbers are those of docs/methods/latent-indigo.md, which says what is known and what is ours; what the settings are worth:
-docs/measurements/latent-indigo.md.
+Equation numbers are those of docs/methods/latent-indigo.md, which says what is known and what is ours; what
+the settings are worth: docs/measurements/latent-indigo.md.
 
-Notation (code -> paper):  y -> y · inn -> g_Θ · gamma -> γ_deg = F(y) · z_t, z0 -> z_t, z_{0|t} · guided -> z̃
-  observed -> y, or z_y = E(enlarged y) in the latent domain · measured -> x_c, z_c · swapped -> x_inv, z_inv
+Notation (code -> paper):  y -> y · inn -> g_Θ · gamma -> γ_deg = F(y) ·
+  z_t, z0 -> z_t, z_{0|t} · guided -> z̃
+  observed -> y, or z_y = E(enlarged y) in the latent domain · measured -> x_c, z_c ·
+  swapped -> x_inv, z_inv
   fidelity_weight -> κ of (29) · levels -> sqrt((1-ᾱ)/ᾱ) of the visited timesteps · churn -> η of DDIM (15)
 
-Objective at every step:  min ‖aim - x_c(z_{0|t})‖, with the aim (29), by a swap of the coarse part (21), (24) or one gradient step (19).
+Objective at every step:  min ‖aim - x_c(z_{0|t})‖, with the aim (29), by a swap of the coarse part (21),
+(24) or one gradient step (19).
 
-Deviations: the autograd-free forms (21) and (24), Polyak's step (30), refinement of γ alone, all regularisations (26) to (28), and the aim:
-κ = 0 by default, since a swap copies whatever it is given into the estimate, and y is noisy. start="noise" adds its noise to
-√ᾱ E(enlarged y), of which 0.025 is left at the highest level (40) of the embedded prior, not to zeros.
+Deviations: the autograd-free forms (21) and (24), Polyak's step (30), refinement of γ alone, all
+regularisations (26) to (28), and the aim: κ = 0 by default, since a swap copies whatever it is given into
+the estimate, and y is noisy. start="noise" adds its noise to √ᾱ E(enlarged y), of which 0.025 is left at
+the highest level (40) of the embedded prior, not to zeros.
 """
 
 from __future__ import annotations
