@@ -17,7 +17,7 @@ from restoration.priors import memory, placement, tiling
 from restoration.priors.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch, fetch_preview
 from restoration.priors.levels import levels, roots
 from restoration.priors.memory import Costs, Demand
-from restoration.priors.parts import Parts, denoiser
+from restoration.priors.parts import Parts, denoiser, load_parts
 from restoration.priors.placement import Placement
 
 __all__ = ["EMBEDDED", "PRIORS", "Denoised", "LatentPrior", "load_prior"]
@@ -301,56 +301,5 @@ def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior
 
 
 def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
-    """The prior of a checked folder in the given place."""
-    loaded = {part: _load_component(checkpoint, part, where.dtype) for part in checkpoint.parts}
-    parts = Parts(
-        loaded["vae"],
-        loaded["unet" if "unet" in loaded else "transformer"],
-        loaded["scheduler"],
-        tuple(loaded[part] for part in ("tokenizer", "tokenizer_2") if part in loaded),
-        tuple(loaded[part] for part in ("text_encoder", "text_encoder_2") if part in loaded),
-        checkpoint.empty_is_zero,
-        PRIORS[name].timesteps if name in PRIORS else (),
-        checkpoint.commit,
-        checkpoint.weights,
-    )
-    return LatentPrior(name, parts, where)
-
-
-def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
-    import importlib
-
-    library, class_name = checkpoint.parts[part]
-    component = getattr(importlib.import_module(library), class_name)
-    network = part in checkpoint.parameters
-    options: dict[str, Any] = {}
-    if network:
-        options = {
-            "torch_dtype": torch.float32 if part == "vae" else dtype,
-            "use_safetensors": True,
-            "variant": "fp16" if part in checkpoint.half else None,
-            "output_loading_info": True,
-        }
-    try:
-        loaded = component.from_pretrained(checkpoint.folder, subfolder=part, **options)
-    except Exception as error:  # libraries raise whatever damaged files lead them to, in many lines and with paths
-        if placement.out_of_memory(error):
-            raise
-        raise ValueError(f"The prior's {part} cannot be loaded: {part}/ is damaged or not of one piece; load it again.") from None
-    if part == "scheduler" and not _usable(loaded):
-        raise ValueError("The prior's scheduler describes no diffusion: scheduler/ is damaged; load it again.")
-    if not network:
-        return loaded
-    model, told = loaded
-    if told["missing_keys"]:  # which the libraries fill with random numbers
-        missing = len(told["missing_keys"])
-        raise ValueError(f"The prior's {part} lacks {missing} of its weights: {part}/ is damaged or not of one piece; load it again.")
-    return model
-
-
-def _usable(scheduler: Any) -> bool:
-    """Whether a scheduler has a noise level for each of its steps, and says what the network predicts in a way that is known here."""
-    levels, config = scheduler.alphas_cumprod, scheduler.config
-    kinds = {"epsilon", "sample", "v_prediction"}
-    whole = len(levels) == config.num_train_timesteps > 1 and bool(((levels >= 0) & (levels <= 1)).all())
-    return whole and config.get("prediction_type", "epsilon") in kinds
+    """The prior of a checked folder in the given place. ValueError where its files do not make one."""
+    return LatentPrior(name, load_parts(checkpoint, where.dtype, PRIORS[name].timesteps if name in PRIORS else ()), where)

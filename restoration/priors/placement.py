@@ -7,11 +7,12 @@ import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from restoration.priors.parts import Parts
+if TYPE_CHECKING:
+    from restoration.priors.parts import Parts
 
 # Bytes per pixel that a Stable Diffusion VAE in float32 needs beyond its weights, for its decoder's gradient and for that with
 # checkpointing: live tensors counted on PyTorch's fake tensors at 512×512 (6.24 and 3.28 GB; decoding alone takes 0.81 GB).
