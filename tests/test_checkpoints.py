@@ -22,7 +22,7 @@ from restoration.files import recipe
 from restoration.priors import checkpoints
 from restoration.priors.checkpoints import EMBEDDED
 from restoration.priors.latent import PRIORS, load_prior
-from restoration.solvers.reld import RELD
+from restoration.solvers.reld_fast import RELDFast
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ERRORS = {"some/gated": (403, "GatedRepo"), "some/missing": (404, "RepoNotFound"), "some/broken": (500, "")}
@@ -93,7 +93,7 @@ def test_a_download_is_what_is_needed_once(server, text_folder):
     first = load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0
     local = load_prior.__wrapped__(text_folder, "cpu")
     assert torch.equal(first, local.denoise(z, 300).z0)
-    solver, y = RELD(), torch.zeros(1, 3, 16, 16)
+    solver, y = RELDFast(), torch.zeros(1, 3, 16, 16)
     assert recipe.of(y, solver, load_prior.__wrapped__("model", "cpu"), None, 0, False)["prior_commit"] == COMMIT
     assert "prior_commit" not in recipe.of(y, solver, local, None, 0, False)
     assert set(Hub.served.values()) == {1} and not any("ckpt" in name or ".bin" in name or "non_ema" in name for name in Hub.served)
