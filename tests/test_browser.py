@@ -8,6 +8,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 from gradio.utils import get_upload_folder
@@ -291,4 +292,39 @@ def test_a_link_carries_an_own_picture(browser, address, tmp_path):
     other.get_by_text("64×64 pixels in").wait_for()
     assert torch.equal(shown_result(other), result)
     other.context.close()
+    page.context.close()
+
+
+MARKUP = "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>${document.title='ran'}"
+
+
+def test_no_script_of_a_stranger_runs(browser, address, tmp_path):
+    """Markup posted to every event of a session, in a link to it, a file's name, the history and a recipe."""
+    with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
+        events = [e for e in client.get(f"{address}config").json()["dependencies"] if e["inputs"] and not e["queue"]]
+        for event in events:
+            for value in (MARKUP, [MARKUP], [{"url": f'x"{MARKUP}'}] * 2):
+                body = {"data": [value] * len(event["inputs"]), "fn_index": event["id"], "session_hash": "stranger"}
+                client.post("run/predict", json=body)
+        link = client.get("deep_link", params={"session_hash": "stranger"}).json()
+    page = visit(browser, f"{address}?deep_link={link}")
+    page.get_by_role("button", name="Restore").first.wait_for()
+    run = {"method": "reld", "title": MARKUP, "pictures": ["", f'x"{MARKUP}'], "status": MARKUP, "link": ""}
+    page.evaluate("run => localStorage.setItem('runs', JSON.stringify([run]))", run)
+    page.goto(address)
+    page.locator(".past button").wait_for()
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    (tmp_path / "<img src=x onerror=document.title=1>.png").write_bytes(b"not a picture")
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "<img src=x onerror=document.title=1>.png")
+    page.get_by_text("is not a picture that can be read here").first.wait_for()
+    page.get_by_role("tab", name="Repeat").click()
+    recipe.save_png(torch.rand(1, 3, 32, 32), tmp_path / "r.png", {"solver": MARKUP, "task": MARKUP, "prior": MARKUP})
+    page.locator('[role="tabpanel"]:visible input[type=file]').first.set_input_files(tmp_path / "r.png")
+    page.get_by_role("button", name="Repeat", exact=True).click()
+    page.get_by_text("holds no recipe").first.wait_for()
+    assert page.title() == "Latent restoration" and page.locator("img[src=x]").count() == 0
+    # and were there markup after all, the page's policy lets no script of it run
+    page.evaluate("text => document.body.insertAdjacentHTML('beforeend', text)", MARKUP)
+    page.wait_for_timeout(1000)
+    assert page.title() == "Latent restoration"
     page.context.close()
