@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +28,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from restoration.degradations.linear import FILES
-from restoration.files import images, recipe
+from restoration.files import images, recipe, sandbox
 from restoration.page import actions, compare, display, guard, history, layout, state, uploads, visitors
 from restoration.page.state import EXAMPLES
 from restoration.solvers.base import Result, Step
@@ -361,3 +366,26 @@ def test_no_visitor_gets_the_picture_of_another(address, monkeypatch):
     from many_visitors import visit_all
 
     assert visit_all(address, clients=4, runs=2) == {"right": 8, "mixed": 0, "refused": 0}
+
+
+def test_nothing_that_opens_pictures_outlives_the_page(tmp_path):
+    """The page is killed; a fork of it, as a worker of another library may be, still holds its sockets."""
+    if not sandbox.AVAILABLE:
+        pytest.skip("files are opened apart on Linux alone")
+    killed = """import os, signal, time
+from restoration.files import sandbox
+sandbox._started()
+print(sandbox._server[0].pid, flush=True)
+if os.fork():
+    os.kill(os.getpid(), signal.SIGKILL)
+os.close(1)
+time.sleep(300)"""
+    page = subprocess.Popen([sys.executable, "-c", killed], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        server = Path("/proc", page.communicate()[0].decode().strip())
+        deadline = time.monotonic() + 120
+        while server.exists() and "State:\tZ" not in (server / "status").read_text() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert time.monotonic() < deadline
+    finally:
+        os.killpg(page.pid, signal.SIGKILL)
