@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import time
@@ -96,10 +97,12 @@ def test_an_already_degraded_picture_has_no_reference(picture):
 
 def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
     monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 3000)
-    monkeypatch.setattr(actions, "seconds_needed", lambda *_: 1.0)
+    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 1.0)
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
-        assert actions.forecast("reld", values).startswith(f"96×96 pixels, reduced to {side}×{side}. About 1 s")
+        assert actions.forecast("reld", values).startswith(
+            f"96×96 pixels, reduced to {side}×{side}. Result: {side * factor}×{side * factor} pixels, in about 1 s"
+        )
         assert Image.open(press(values)[-1][0][1]).size == (side * factor, side * factor)
     *_, (said, _, _, _) = actions.compare_all(picture, "denoise", ["reld · fast"], 1)
     assert said.startswith("Done. ") and said.endswith(" dB. The picture: 96×96 pixels, reduced to 54×54.")
@@ -115,12 +118,12 @@ def test_where_a_photograph_was_taken_stays_with_its_owner(tmp_path, photo):
 
 def test_what_a_run_costs_is_said_before_it(picture, monkeypatch):
     values = filled(picture, "super-resolution")
-    monkeypatch.setattr(actions, "seconds_needed", lambda *_: 700.0)
-    assert actions.forecast("reld", values).endswith("About 700 s once the model is loaded, but a run is stopped after 600 s: "
+    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 700.0)
+    assert actions.forecast("reld", values).endswith("about 700 s once the model is loaded, but a run is stopped after 600 s: "
                                                       "use fewer steps or a smaller picture.")  # fmt: skip
-    monkeypatch.setattr(actions, "seconds_needed", lambda *_: 14.0)
+    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 14.0)
     monkeypatch.setattr(device, "ZERO_GPU", True)
-    assert actions.forecast("reld", values).endswith("About 14 s once the model is loaded, 31 s of your GPU quota.")
+    assert actions.forecast("reld", values).endswith("about 14 s once the model is loaded, 31 s of your GPU quota.")
 
 
 def test_a_run_without_guidance_has_no_curve(picture):
@@ -213,10 +216,38 @@ def test_repeating_with_other_weights_warns_and_goes_on(picture, monkeypatch):
 
 
 def test_the_progress_line_counts_down(monkeypatch):
-    step = Step(index=2, total=8, latent=torch.zeros(1), note="a < b", scalars={})
+    step = Step(index=2, total=8, latent=torch.zeros(1), note="found: a < b, pass 0, timestep 59", scalars={})
     monkeypatch.setattr(time, "monotonic", lambda: 11.0)
-    line = display.progress(step, 10.0)
-    assert "Step 2 of 8 · a &lt; b · 3 s left" in line
+    assert display.progress(step, 10.0).endswith(">Step 2 of 8 · found: a &lt; b · 3 s left")
+    for note in ("pass 3, timestep 9", "noise level 12.5/255"):
+        assert display.progress(dataclasses.replace(step, note=note), 10.0).endswith(">Step 2 of 8 · 3 s left")
+
+
+def test_a_result_that_is_clearly_worse_is_said_to_be():
+    for before, after, worse in (
+        ({"PSNR": 25.0, "NIQE (own fit)": 5.0}, {"PSNR": 24.0, "NIQE (own fit)": 4.0}, True),
+        ({"PSNR": 25.0, "NIQE (own fit)": 5.0}, {"PSNR": 24.8, "NIQE (own fit)": 9.0}, False),
+        ({"NIQE (own fit)": 4.5}, {"NIQE (own fit)": 27.6}, True),
+        ({"NIQE (own fit)": 4.5}, {"NIQE (own fit)": 5.0}, False),
+        ({"NIQE (own fit)": 4.5}, {}, False),
+    ):
+        assert bool(display.doubt({"input": before, "result": after})) == worse
+
+
+def test_an_error_takes_the_place_of_the_status(picture):
+    """Of "Getting ready…", and what was there before the press goes."""
+    for values in (filled(picture, "kernel-deblur"), filled(None)):
+        runs = actions.with_last_words(actions.run("reld", values), 6, 1, 5)
+        with pytest.raises(gr.Error) as raised:
+            for shown in runs:
+                last = shown
+        assert last[1] == last[6] == raised.value.message and not last[5]
+
+
+def test_what_was_told_wrong_is_said_beside_the_result(picture):
+    """Noise of far too little told: the run's warnings are on the page."""
+    values = filled(picture, mode=DEGRADED) | {("denoise", "noise_std"): 0.1}
+    assert "noise_std is 0.1" in press(values)[-1][1]
 
 
 def test_what_is_refused_is_said_before_the_run(picture, tmp_path):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from restoration.files import images, recipe
 from restoration.page import actions
+from restoration.page.controls import TITLES
 from restoration.page.state import EXAMPLES
 from restoration.run import restore
 
@@ -83,7 +84,7 @@ def test_garbage_is_answered_with_one_sentence(tab, tmp_path):
 def test_every_tab_fits_the_window(browser, address, width, theme, tmp_path):
     page = visit(browser, f"{address}?__theme={theme}", width)
     page.get_by_text("computed beforehand").first.wait_for()
-    for name in ("RELD", "LatentINDIGO", "LD-RPS", "Compare", "Repeat", "About"):
+    for name in (*(title for title, _ in TITLES.values()), "Compare", "Repeat", "About"):
         tab = page.get_by_role("tab", name=name, exact=True)
         if not tab.is_visible():  # on a phone it is behind the three dots
             page.get_by_label("More tabs").click()
@@ -175,7 +176,8 @@ def test_before_and_after_without_the_slider(tab):
 
 
 def test_a_caption_for_a_prior_that_reads_none_is_answered(tab):
-    tab.get_by_role("tab", name="LD-RPS").click()
+    tab.get_by_role("tab", name=TITLES["ld-rps"][0]).click()
+    tab.locator('[role="tabpanel"]:visible').get_by_text("Caption: guides").click()
     tab.get_by_role("button", name="Restore without and with this caption").click()
     tab.get_by_text("The prior embedded reads no text").wait_for()
 
@@ -292,6 +294,52 @@ def test_a_link_carries_an_own_picture(browser, address, tmp_path):
     other.get_by_text("64×64 pixels in").wait_for()
     assert torch.equal(shown_result(other), result)
     other.context.close()
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_both_halves_of_the_slider_have_one_box(browser, address, width):
+    """And all of the picture is within it, whatever its ratio."""
+    page = visit(browser, address, width)
+    page.get_by_text("computed beforehand").first.wait_for()
+    page.locator(".slider-wrap img:visible").nth(1).wait_for()
+    for size in ((400, 400), (800, 600), (600, 800), (960, 540), (900, 400)):
+        boxes = page.evaluate(
+            """async ([width, height]) => {
+                const picture = Object.assign(document.createElement('canvas'), {width, height}).toDataURL();
+                const frame = [...document.querySelectorAll('.slider-wrap')].find(e => e.offsetParent);
+                const block = frame.closest('.block').getBoundingClientRect(), boxes = [];
+                for (const image of frame.querySelectorAll('img')) { image.src = picture; await image.decode(); }
+                for (const image of frame.querySelectorAll('img')) {
+                    const {x, y, width, height, bottom, right} = image.getBoundingClientRect();
+                    boxes.push([x, y, width, height, bottom <= block.bottom && right <= block.right && y >= block.top]);
+                }
+                return boxes;
+            }""",
+            size,
+        )
+        assert len(boxes) == 2 and boxes[0] == boxes[1] and boxes[0][4] and boxes[0][3] > 100
+    page.context.close()
+
+
+def test_a_press_is_answered_where_it_can_be_seen(browser, address):
+    """On a phone the progress comes into view; the button says that a run goes on; an error replaces all that."""
+    page = visit(browser, address, 390)
+    page.get_by_text("computed beforehand").first.wait_for()
+    restore_in_steps(page, 200)
+    page.get_by_text("of 200").wait_for()
+    button, status = page.locator("#start-reld"), page.locator("#status-reld")
+    assert button.inner_text() == "Restoring…" and button.is_disabled()
+    box = status.bounding_box()
+    assert 0 <= box["y"] < box["y"] + box["height"] <= 900
+    page.get_by_role("button", name="Stop").first.click()
+    page.get_by_text("Stopped").wait_for()
+    page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    button.click()
+    status.get_by_text("Choose a picture first").wait_for()
+    page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
+    assert page.locator(".slider-wrap:visible").count() == 0
     page.context.close()
 
 
