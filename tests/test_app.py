@@ -14,7 +14,7 @@ from PIL import Image
 from restoration.degradations.linear import FILES
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
-from restoration.page import actions, device, display, endpoints, history, state
+from restoration.page import actions, device, display, endpoints, history, inspection, state
 from restoration.page import layout as app
 from restoration.page.state import CLEAN, DEGRADED
 from restoration.priors.latent import load_prior
@@ -262,3 +262,40 @@ def test_a_seed_that_is_none_is_refused(picture, seed):
         with pytest.raises(gr.Error, match="must be a whole number"):
             answer()
     assert all(press(filled(picture, seed=none))[-1][1].split("seed ")[1].startswith("0") for none in (None, 0.0))
+
+
+def noisy(photo: torch.Tensor, folder: Path) -> str:
+    """A file with the photograph, twice as large, under noise of 30/255."""
+    x = images.lanczos(photo, 192, 192)
+    recipe.save_png(x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)), folder / "n.png", {})
+    return str(folder / "n.png")
+
+
+def test_an_uploaded_photograph_is_looked_at(tmp_path, photo):
+    """What is seen fills in every method; nothing is done to the picture first, and it stands as it came."""
+    seen = inspection.inspect(noisy(photo, tmp_path))
+    assert "It is noisy" in seen.sentences and seen.method == "reld" and seen.values.keys() == SOLVERS.keys()
+    assert Image.open(seen.before).size == (192, 192)
+    for method, values in seen.values.items():
+        values = state.opening_values(method) | values
+        assert values["mode"] == DEGRADED and values["photo"] == str(tmp_path / "n.png")
+        state.asked_for(method, state.checked(method, values))
+    assert seen.values["reld"]["task"] == "denoise" and seen.values["latent-indigo"]["latent-indigo", "scale"] == 4
+    assert all(abs(seen.values["reld"][task, "noise_std"] - 30) < 8 for task in ("denoise", "inpaint"))
+    (tmp_path / "garbage.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match="is not a picture"):
+        inspection.inspect(str(tmp_path / "garbage.png"))
+
+
+def test_nothing_of_a_picture_is_thrown_away_to_enlarge_it():
+    for width, height, scale in ((500, 500, 4), (501, 500, 2), (1000, 1000, 2), (1001, 1000, 1), (2000, 2000, 1), (4000, 3000, 1)):
+        assert inspection.enlargement(width * height) == scale
+        if scale > 1:
+            assert images.fitted(width, height, scale) == (width, height)
+
+
+def test_without_a_mask_nothing_is_inpainted(picture):
+    values = filled(picture, "inpaint", mode=DEGRADED)
+    with pytest.raises(gr.Error, match="Which parts are missing"):
+        press(values)
+    assert "Which parts are missing" in actions.forecast("reld", values)

@@ -16,7 +16,7 @@ from restoration.page.state import CLEAN, DAMAGES, DEGRADED, EXAMPLES
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
 PRIVATE: Any = {"api_visibility": "private"}
 # small things do not wait for a place in the queue, which runs may have filled; but only from the queue does gr.Error
@@ -33,12 +33,7 @@ TITLES = {
         "Dark, hazy, noisy, grey · LD-RPS",
         "For too little light, haze, lost colour or noise of unknown strength; it finds out itself which.",
     ),
-}
-TITLES |= {
-    name: (solver.title, "As the paper has it, for comparison: slower.")
-    for name, solver in SOLVERS.items()
-    if name not in TITLES
-}
+} | {method: (SOLVERS[method].title, "The paper's own algorithm, for comparison: takes minutes.") for method in sorted(PAPERS)}
 EXPLAINED = """*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. *prior's round
 trip*: what the model alone can draw of the clean picture, a ceiling."""
 READY, RUNNING = "Restore", "Restoring…"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from restoration.degradations.advice import FLOOR, Suggestion, suggest
+from restoration.degradations.features import file_quality
 from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images
@@ -19,6 +20,7 @@ from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
 from restoration.solvers import PRESETS, SOLVERS
 
+HEADER = 65_536  # bytes of a file in which a JPEG's tables are looked for
 SHOWN = 1_000_000  # pixels of the picture that stands as Before until the run
 # LatentINDIGO enlarges so many times a picture of up to so many pixels: no result is larger than what is accepted
 SCALES = {4: images.MAX_PIXELS // 16, 2: images.MAX_PIXELS // 4, 1: images.MAX_PIXELS}
@@ -42,7 +44,9 @@ def inspect(photo: str) -> Inspection:
     checked_photo(photo)
     with _places:
         x = images.read_photo(photo, 1).x
-        damage = measure_damage(x)
+        with open(photo, "rb") as file:
+            quality = file_quality(file.read(HEADER))
+        damage = measure_damage(x, quality)
         before = as_file(_reduced(x))
     suggestions, pixels = suggest(damage), x.shape[-1] * x.shape[-2]
     values = {method: {"photo": photo} | _settings(method, damage, suggestions, pixels) for method in SOLVERS}

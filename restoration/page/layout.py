@@ -89,6 +89,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
         return {name: values[part] for name, part in parts.items()}
 
+    def chosen_prior(values: dict[gr.components.Component, Any]) -> str:
+        return state.known_prior(named(values)["prior"])
+
     def needed(values: dict[gr.components.Component, Any]) -> float:
         with contextlib.suppress(ValueError):  # the run itself will say what is wrong
             return actions.seconds_needed(method, named(values))
@@ -154,10 +157,10 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     seen_first = [start, outputs[0], outputs[1], outputs[5]]
     for button in presses:
         button.click(None, None, seen_first, js=begin(method), **PRIVATE)
-    runs = [start.click(on_gpu(restored, needed), inputs, **running)]
+    runs = [start.click(on_gpu(restored, needed, chosen_prior), inputs, **running)]
     if caption_pair:
         runs.append(
-            caption_pair.click(on_gpu(restored_twice, lambda values: 2 * needed(values)), inputs, **running)
+            caption_pair.click(on_gpu(restored_twice, lambda values: 2 * needed(values), chosen_prior), inputs, **running)
         )
     opened = page.load(open_page, None, [*everything, linked, tabs], **AT_ONCE)
     opened.then(None, linked, None, js=browser(f"pressIf(linked, 'start-{method}')", "linked"), **PRIVATE)
@@ -181,7 +184,8 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
 
 def share_upload(methods: dict[str, MethodTab], tabs: gr.Tabs) -> None:
     """A photograph that is uploaded into one tab is there in all of them, with the settings that suit it."""
-    everything = [tabs, *(part for tab in methods.values() for part in (*tab.parts.values(), *tab.outputs, tab.address, tab.seen))]
+    filled_in = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in methods.values()]
+    everything = [tabs, *(part for parts in filled_in for part in parts)]
 
     def look(method: str, photo: str | None) -> dict[Any, Any]:
         try:
@@ -190,8 +194,10 @@ def share_upload(methods: dict[str, MethodTab], tabs: gr.Tabs) -> None:
             return {methods[method].seen: html.escape(display.sentence(error))}
         filled: dict[Any, Any] = {}
         for name, tab in methods.items():
-            filled |= {tab.parts[key]: value for key, value in found.values[name].items() if (name, key) != (method, "photo")}
-            filled |= dict(zip(tab.outputs, ((found.before, None), "Press Restore.", None, None, None, None), strict=True))
+            values = found.values[name].items()
+            filled |= {tab.parts[key]: value for key, value in values if (name, key) != (method, "photo")}
+            shown = (found.before, found.before), "Press Restore.", None, None, None, None
+            filled |= dict(zip(tab.outputs, shown, strict=True))
             filled |= {tab.address: "", tab.seen: html.escape(found.sentences)}
         # who went to another tab than the first has chosen it
         chosen = found.method if found.method and method == next(iter(methods)) else method
