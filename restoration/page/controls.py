@@ -98,7 +98,7 @@ class Inputs(NamedTuple):
     stop: gr.Button
     caption_pair: gr.Button | None
     examples: gr.Dataset
-    reference: gr.Group
+    reference: gr.Accordion
 
 
 def picture_column(method: str) -> Inputs:
@@ -121,9 +121,8 @@ def picture_column(method: str) -> Inputs:
     )
     modes = [("Restore my photograph", DEGRADED), ("Test: damage a clean picture first", CLEAN)]
     parts["mode"] = gr.Radio(modes, value=CLEAN, label="What is to be done")
-    with gr.Group(visible=False) as reference:
-        title = "Clean reference (optional, for scores)"
-        parts["reference"] = picture(label=title, height=160, alt_text="The clean reference")
+    with gr.Accordion("I have a clean reference, for scores", open=False, visible=False) as reference:
+        parts["reference"] = picture(show_label=False, height=160, alt_text="The clean reference")
     label, told = "Damage", "What happened to the picture, or is done to it first in a test"
     if blind:
         told = "What a test does to a clean picture first; your photograph's is found out"
