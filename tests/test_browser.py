@@ -13,6 +13,7 @@ import pytest
 import torch
 from gradio.utils import get_upload_folder
 from PIL import Image
+from skimage.data import astronaut
 
 from restoration.files import images, recipe
 from restoration.page import actions
@@ -340,6 +341,27 @@ def test_a_press_is_answered_where_it_can_be_seen(browser, address):
     status.get_by_text("Choose a picture first").wait_for()
     page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
     assert page.locator(".slider-wrap:visible").count() == 0
+    page.context.close()
+
+
+def test_an_uploaded_photograph_is_restored_and_not_damaged(browser, address, tmp_path):
+    """Two actions: drop, Restore. The old result goes, the photograph stands as Before, settings follow from what is seen."""
+    page = visit(browser, address)
+    page.get_by_text("computed beforehand").first.wait_for()
+    x = images.to_tensor(astronaut()[:192, 140:332])
+    x = images.quantise(x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
+    recipe.save_png(x, tmp_path / "own.png", {})
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "own.png")
+    visible(page, "[id^=seen-]:has-text('It is noisy')").wait_for()
+    assert page.get_by_text("PSNR ↑").count() == 0 and torch.equal(shown_result(page), x)
+    page.locator("#start-reld:has-text('Restore'):enabled").click()
+    page.get_by_text("192×192 pixels in").wait_for()
+    before = page.locator('[role="tabpanel"]:visible .slider-wrap img').first.get_attribute("src")
+    assert torch.equal(images.read_image(Image.open(io.BytesIO(page.request.get(before).body()))), x)
+    assert page.get_by_text("scores worse").count() == 0
+    page.get_by_role("tab", name=TITLES["ld-rps"][0]).click()  # the photograph is there too
+    visible(page, "[id=seen-ld-rps]:has-text('It is noisy')").wait_for()
     page.context.close()
 
 

@@ -87,6 +87,12 @@ def begin(place: str) -> str:
     return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
 
 
+# the `js` after a run or a look, for the button; and that of an upload, for (mode, button): a press before the photograph
+# has been looked at would damage it first
+AGAIN = f"() => ({{__type__: 'update', value: '{READY}', interactive: true}})"
+UPLOADED = f"() => ['{DEGRADED}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
+
+
 class Inputs(NamedTuple):
     """The left side of a tab: its controls by the names of state.Values, the groups of a task's knobs, and what is pressed or only shown."""
 

@@ -25,10 +25,11 @@ from restoration.page import (
     visitors,
 )
 from restoration.page.controls import (
+    AGAIN,
     AT_ONCE,
     PRIVATE,
-    READY,
     TITLES,
+    UPLOADED,
     Parts,
     begin,
     browser,
@@ -63,6 +64,7 @@ class MethodTab(NamedTuple):
     outputs: list[gr.components.Component]
     seen: gr.HTML
     address: gr.Textbox
+    start: gr.Button
 
 
 def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
@@ -179,7 +181,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     shown_groups = lambda chosen: [gr.update(visible=name == chosen) for name in groups]  # noqa: E731
     task.change(shown_groups, task, list(groups.values()), **AT_ONCE)  # type: ignore[attr-defined]
     gr.on([part.change for part in decisive], foresee, inputs, budget, trigger_mode="always_last", **AT_ONCE)
-    return MethodTab(parts, outputs, seen, address)
+    return MethodTab(parts, outputs, seen, address, start)
 
 
 def share_upload(methods: dict[str, MethodTab], tabs: gr.Tabs) -> None:
@@ -204,8 +206,9 @@ def share_upload(methods: dict[str, MethodTab], tabs: gr.Tabs) -> None:
         return filled | {tabs: gr.update(selected=chosen)}
 
     for method, tab in methods.items():
-        photo = tab.parts["photo"]
-        photo.upload(functools.partial(look, method), photo, everything, **AT_ONCE)  # type: ignore[attr-defined]
+        photo: Any = tab.parts["photo"]
+        photo.upload(None, None, [tab.parts["mode"], tab.start], js=UPLOADED, **PRIVATE)
+        press_again(photo.upload(functools.partial(look, method), photo, everything, **AT_ONCE), tab.start)
 
 
 def compare_tab() -> None:
@@ -296,9 +299,13 @@ def stoppable(
     for event in runs:
         event.then(lambda words: words or gr.skip(), last_words, status, **AT_ONCE)
         if start:
-            ready = f"() => ({{__type__: 'update', value: '{READY}', interactive: true}})"
-            for ended in (event.then, event.failure):
-                ended(None, None, start, js=ready, **PRIVATE)
+            press_again(event, start)
+
+
+def press_again(event: Any, start: gr.Button) -> None:
+    """Let the button be pressed once the event has ended, however it did."""
+    for ended in (event.then, event.failure):
+        ended(None, None, start, js=AGAIN, **PRIVATE)
 
 
 def about() -> str:
