@@ -136,10 +136,13 @@ def _again_if_broken(solver: Solver, prior: LatentPrior, y: Tensor, degradation:
     ValueError when it can be changed no further. What was changed is taken back when the run is over.
     """
     with prior.borrowed():
-        scale = solver.factor(degradation)
-        pixels = len(y) * y.shape[-2] * y.shape[-1] * scale**2
-        prior.fit(Demand(pixels, getattr(solver, "differentiates", True), getattr(solver, "own_bytes", 0.0)))
+        prior.fit(demand(solver, y.numel() // 3 * solver.factor(degradation) ** 2))
         yield from _attempts(solver, prior, y, degradation, seed)
+
+
+def demand(solver: Solver, pixels: int) -> Demand:
+    """What a run on results of so many pixels asks of any prior; a solver with networks of its own says what they take."""
+    return Demand(pixels, solver.differentiates, getattr(solver, "own_bytes", 0.0))
 
 
 def _attempts(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
@@ -171,7 +174,12 @@ def _attempts(solver: Solver, prior: LatentPrior, y: Tensor, degradation: Linear
 
 
 def _finite(step: Step) -> bool:
-    """Whether what the networks made is finite: one number that is not spreads over all of a picture within a step."""
+    """Whether what the networks made is finite: one number that is not spreads over all of a picture within a step.
+
+    Before the end its residual says so, which is on the host already: asking the device once more would wait for it.
+    """
+    if step.image is None and "residual" in step.scalars:
+        return math.isfinite(step.scalars["residual"])
     return all(bool(torch.isfinite(part).all()) for part in (step.latent, step.image) if part is not None)
 
 

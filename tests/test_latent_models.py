@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from restoration import diffusion
 from restoration.degradations.linear import TASKS
@@ -204,8 +205,59 @@ def test_the_pull_cancels_the_codecs_error(folders, embedded, photo):
     z = torch.randn(1, 4, 16, 16)
     x = prior.decode(z, (32, 32))
     assert torch.allclose(prior.pull(z, x, x), z, atol=1e-6)
+    target = torch.rand(1, 3, 32, 32)
+    assert torch.allclose(prior.pull(z, x - 5, target + 5), z + prior.encode(target * 0 + 1) - prior.encode(x * 0), atol=1e-5)
     assert not torch.allclose(prior.encode(x), z, atol=1e-2)
     assert torch.equal(embedded.pull(z, photo, photo), embedded.encode(photo))
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the host asks for a number of the device: float32 or bool, for tables of levels are float64 and on the host."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default and args[0].dtype in (torch.float32, torch.bool)
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_the_device_once(folders, photo):
+    """For the residual; more would keep a GPU idle between its kernels."""
+    prior, y, counts = load(folders["sd1"]), photo[..., :16, :16], []
+    assert prior.gain > 0  # measured once
+    for steps in (3, 6):
+        with Waits() as waits:
+            list(restore(y, RELDFast(steps=steps), prior, TASKS["inpaint"]()))
+        counts.append(waits.count)
+    assert counts[1] - counts[0] == 3
+
+
+def test_the_levels_of_a_run_are_the_priors(folders, embedded):
+    """No level below the lowest that the denoiser knows, where it would do the same again; the embedded prior knows all."""
+    prior = load(folders["sd1"])
+    levels = RELDFast()._levels(prior, False, 0.01)
+    assert prior.lowest == pytest.approx(prior.sigmas[0].item() / prior.gain) and prior.lowest > 3 / 255
+    assert levels[-1] == pytest.approx(prior.lowest) and len(levels) == 10
+    assert RELDFast()._levels(embedded, False, 0.01)[-1] == pytest.approx(3 / 255)
+
+
+def test_a_distilled_prior_keeps_to_its_timesteps_and_has_no_guidance(folders):
+    prior = load(folders["sd1"])
+    few = LatentPrior("few", dataclasses.replace(prior.parts, timesteps=(249, 499, 749, 999)), prior.placement)
+    asked, predict = [], few.denoiser.predict
+
+    def listening(z, t, text, pixels):
+        asked.append((t, len(z)))
+        return predict(z, t, text, pixels)
+
+    few.denoiser.predict = listening
+    z_t, text = torch.randn(1, 4, 8, 8), few.embed("red door")
+    for t in (3, 249, 600, 980):
+        out = few.denoise(z_t, t, text, 5.0)
+        assert (diffusion.add_noise(out.z0, out.eps, few.alpha_bar[t]) - z_t).abs().max() < 1e-4
+    assert asked == [(249, 1), (249, 1), (499, 1), (999, 1)]
+    assert torch.equal(few.denoise(z_t, 499, text).z0, prior.denoise(z_t, 499, text).z0)
+    assert [few.timestep(s) for s in (0.01, 1.6, 100.0)] == [249, 499, 999] and few.lowest > prior.lowest
 
 
 def breaking(prior: LatentPrior, times: int) -> None:

@@ -57,6 +57,11 @@ class Solver(Protocol):
     colours: ClassVar[bool]
 
     @property
+    def differentiates(self) -> bool:
+        """Whether `restore` takes the decoder's gradient, which is most of the memory that a large prior needs."""
+        ...
+
+    @property
     def batches(self) -> bool:
         """Whether `restore` takes several pictures of one size at once, with these settings."""
         ...

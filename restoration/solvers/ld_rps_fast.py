@@ -74,6 +74,10 @@ class LDRPSFast(Checked):
     )
 
     @property
+    def differentiates(self) -> bool:
+        return True
+
+    @property
     def batches(self) -> bool:
         return False  # the noise level, and so the timesteps, are each picture's own
 

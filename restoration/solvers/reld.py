@@ -46,6 +46,10 @@ class RELD(Checked):
     output: str = knob("consistent", OUTPUT_HELP, choices=OUTPUTS)
 
     @property
+    def differentiates(self) -> bool:
+        return True
+
+    @property
     def batches(self) -> bool:
         return True
 
