@@ -309,8 +309,8 @@ def test_both_halves_of_the_slider_have_one_box(browser, address, width):
             """async ([width, height]) => {
                 const picture = Object.assign(document.createElement('canvas'), {width, height}).toDataURL();
                 const frame = [...document.querySelectorAll('.slider-wrap')].find(e => e.offsetParent);
-                const block = frame.closest('.block').getBoundingClientRect(), boxes = [];
                 for (const image of frame.querySelectorAll('img')) { image.src = picture; await image.decode(); }
+                const block = frame.closest('.block').getBoundingClientRect(), boxes = [];
                 for (const image of frame.querySelectorAll('img')) {
                     const {x, y, width, height, bottom, right} = image.getBoundingClientRect();
                     boxes.push([x, y, width, height, bottom <= block.bottom && right <= block.right && y >= block.top]);

@@ -113,6 +113,17 @@ def test_files_come_only_from_boxes_that_check_them(page):
     assert not set(boxes) & set(updated)  # an update would build another box, without the check
 
 
+def test_nothing_is_fetched_from_an_address(address):
+    """Whatever the event and the place: the page would download without a bound for whoever asks."""
+    upload = {"path": "https://huggingface.co/x.png", "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
+    with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
+        config = client.get(f"{address}config").json()
+        queued = [e for e in config["dependencies"] if e["backend_fn"] and e["inputs"] and e["queue"] is not False]
+        assert len(queued) > 5
+        for event in queued:
+            assert "nothing is fetched from an address" in send(client, event, [upload] * len(event["inputs"]))
+
+
 def test_a_box_takes_only_what_was_uploaded(folder, tmp_path):
     (folder / "a.png").write_bytes(b"x")
     (tmp_path / "b.png").write_bytes(b"x")

@@ -326,6 +326,7 @@ def about() -> str:
 def build() -> gr.Blocks:
     """The page, not yet served."""
     uploads.claim_folder()
+    uploads.refuse_addresses()
     sandbox.enable()
     age = int(max(1, uploads.AGE))
     with gr.Blocks(title="Latent restoration", delete_cache=(age, age), analytics_enabled=False) as page:
