@@ -6,6 +6,7 @@ import io
 import re
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -238,6 +239,27 @@ def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, mon
     tab.get_by_role("button", name="Stop").click()
     over.set()
     tab.get_by_text("Stopped").wait_for()
+
+
+def test_a_run_ends_with_the_page_that_started_it(browser, address, monkeypatch):
+    ended = threading.Event()
+
+    def endless(*args, **options):
+        first = next(restore(*args, **options))
+        try:
+            while True:
+                yield first
+                time.sleep(0.05)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(actions, "restore", endless)
+    page = visit(browser, address)
+    page.get_by_text("computed beforehand").first.wait_for()
+    restore_in_steps(page, 200)
+    page.get_by_text("Step 1 of 200").wait_for()
+    page.context.close()
+    assert ended.wait(PATIENCE / 1000)
 
 
 def test_a_wrong_link_says_so_and_shows_an_example(browser, address):

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -377,6 +378,29 @@ def test_no_visitor_gets_the_picture_of_another(address, monkeypatch):
     from many_visitors import visit_all
 
     assert visit_all(address, clients=4, runs=2) == {"right": 8, "mixed": 0, "refused": 0}
+
+
+def test_the_run_of_a_program_that_was_killed_ends(address, monkeypatch):
+    """Its stream breaks off in the middle of a run, which would otherwise hold the only place for ever."""
+    ended = threading.Event()
+
+    def endless(y: torch.Tensor, *_: Any, **__: Any) -> Any:
+        try:
+            while True:
+                yield Step(1, 2, y, "", {})
+                time.sleep(0.05)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(actions, "restore", endless)
+    with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
+        photo = EXAMPLES / "chelsea.png"
+        path = client.post("upload", files={"files": ("a.png", photo.read_bytes(), "image/png")}).json()[0]
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "denoise", "fast", "{}", 0]
+        event = client.post("call/restore_reld", json={"data": data}).json()["event_id"]
+        with client.stream("GET", f"call/restore_reld/{event}") as stream:
+            next(stream.iter_lines())
+    assert ended.wait(120)
 
 
 def test_nothing_that_opens_pictures_outlives_the_page(tmp_path):
