@@ -38,6 +38,10 @@ EXPLAINED = """*consistency*: how well the result, damaged once more as was told
 trip*: what the model alone can draw of the clean picture, a ceiling."""
 READY, RUNNING = "Restore", "Restoring…"
 STATIC = "new URL('restoration/page.js', document.baseURI)"  # page/static/page.js
+# of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs, Gradio builds
+# another from its class; and not of subclasses, beside whose module it writes a stub file
+for kind in (gr.Image, gr.File):
+    kind.preprocess = staticmethod(received)  # type: ignore[method-assign,assignment]
 Parts = dict[Any, gr.components.Component]
 
 
@@ -48,18 +52,12 @@ def browser(call: str, *arguments: str) -> str:
 
 def picture(**options: Any) -> gr.Image:
     """A box to upload or paste a picture into; it hands over the path of the untouched file."""
-    box = gr.Image(sources=["upload", "clipboard"], format="png", type="filepath", image_mode=None, **options)
-    # of this box, not of a class: Gradio writes a stub file beside the module of every subclass. Hide a box by hiding
-    # what it stands in: an update of the box itself would make Gradio build another
-    box.preprocess = received  # type: ignore[method-assign]
-    return box
+    return gr.Image(sources=["upload", "clipboard"], format="png", type="filepath", image_mode=None, **options)
 
 
 def upload(**options: Any) -> gr.File:
     """A box to upload a file into; it hands over its path."""
-    box = gr.File(type="filepath", **options)
-    box.preprocess = received  # type: ignore[method-assign,assignment]
-    return box
+    return gr.File(type="filepath", **options)
 
 
 def control(field: dataclasses.Field[Any], value: Any) -> gr.components.Component:
