@@ -64,6 +64,16 @@ class Solver(Checked, ABC):
     colours: ClassVar[bool] = False
 
     @property
+    def differentiates(self) -> bool:
+        """Whether `restore` takes the decoder's gradient, which is most of the memory that a large prior needs."""
+        return True
+
+    @property
+    def own_bytes(self) -> float:
+        """Memory, in bytes per pixel of the result, of what the method computes outside the prior; see priors.memory.Demand."""
+        return 0.0
+
+    @property
     def batches(self) -> bool:
         """Whether `restore` takes several pictures of one size at once, with these settings."""
         return False

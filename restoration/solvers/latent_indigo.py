@@ -70,6 +70,10 @@ class LatentINDIGO(Solver):
     tile: int = knob(64, "Side of the denoiser's tiles, in latent pixels", low=16, high=512)
 
     @property
+    def differentiates(self) -> bool:
+        return self.domain == "pixel" and self.guidance == "gradient"
+
+    @property
     def batches(self) -> bool:
         return self.refine == "none"  # a refined network is one picture's own
 

@@ -106,6 +106,15 @@ class LDRPS(Solver):
     quality_below: int = knob(100, "Brightness and grey-world act below this timestep", low=0, high=1000)
 
     @property
+    def own_bytes(self) -> float:
+        """Per pixel, of ψ, the critics and VGG at their peak, while the decoder's graph is alive: counted at width 64."""
+        return 10_900 * self.width / 64
+
+    @property
+    def differentiates(self) -> bool:
+        return True
+
+    @property
     def batches(self) -> bool:
         return False  # it fits networks to each picture
 

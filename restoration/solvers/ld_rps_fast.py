@@ -75,6 +75,10 @@ class LDRPSFast(Solver):
     )
 
     @property
+    def differentiates(self) -> bool:
+        return True
+
+    @property
     def batches(self) -> bool:
         return False  # the noise level, and so the timesteps, are each picture's own
 

@@ -47,6 +47,10 @@ class RELD(Solver):
     output: str = knob("consistent", OUTPUT_HELP, choices=OUTPUTS)
 
     @property
+    def differentiates(self) -> bool:
+        return True
+
+    @property
     def batches(self) -> bool:
         return True
 

@@ -39,6 +39,10 @@ class RELDFast(Solver):
     output: str = knob("consistent", OUTPUT_HELP, choices=OUTPUTS)
 
     @property
+    def differentiates(self) -> bool:
+        return False
+
+    @property
     def batches(self) -> bool:
         return True
 
@@ -51,7 +55,7 @@ class RELDFast(Solver):
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
         white, sigma = isinstance(degradation, Denoise), degradation.brightness_noise(y)
-        levels = self._levels(white, sigma)
+        levels = self._levels(prior, white, sigma)
         t = degradation.start(y)
         if not white:
             t = degradation.prox(t, y, self.penalty * sigma**2 / levels[0] ** 2)
@@ -71,12 +75,13 @@ class RELDFast(Solver):
             if not last:
                 z = prior.pull(v, w, t)  # (17): E(t), or v + E(t) - E(D(v))
 
-    def _levels(self, white: bool, sigma: float) -> list[float]:
+    def _levels(self, prior: LatentPrior, white: bool, sigma: float) -> list[float]:
         """The levels s in [0,1] units; that of the noise where there is nothing else."""
-        end = self.end_level / 255
+        end = max(self.end_level / 255, prior.lowest)  # below that the denoiser would do the same again
         if white:
             return [max(end, sigma)]
-        return geometric_levels(self.start_level / 255, min(end, self.start_level / 255), self.steps)
+        start = max(self.start_level / 255, prior.lowest)
+        return geometric_levels(start, min(end, start), self.steps)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
