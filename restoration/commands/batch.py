@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from restoration.commands import cli
+from restoration.commands import cli, settings_help
 from restoration.evaluation import metrics
 from restoration.files import images, recipe, whole
 from restoration.files.errors import DISK_FULL, sentence
@@ -223,9 +223,10 @@ def restore_all(args: argparse.Namespace, parser: argparse.ArgumentParser, state
     return 1 if missing else 0
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.batch") -> int:
     """0 when every picture has a result, 1 when some failed (listed with the reason), 2 after one line about bad arguments."""
-    parser = argparse.ArgumentParser(prog="python -m restoration.batch", description="Restore every picture of a folder.")
+    example = "photographs restored --solver ld-rps --preset low-light"
+    parser = settings_help.parser(prog, "Restore every picture of a folder.", example)
     parser.add_argument("input", metavar="INPUT", help="folder of pictures, searched to any depth")
     parser.add_argument("output", metavar="OUTPUT", help="folder for the results; all machines must see both")
     parser.add_argument("--recipe", help="PNG written by this project, or JSON: do exactly this to every picture")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from restoration.commands import cli
+from restoration.commands import cli, settings_help
 from restoration.degradations.blind import Damage
 from restoration.degradations.linear import Blur, LinearDegradation
 from restoration.degradations.realistic import Camera
@@ -222,9 +222,9 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     return report, label, added
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.benchmark") -> int:
     """0 after printing the table, 2 after one line about bad input."""
-    parser = argparse.ArgumentParser(prog="python -m restoration.benchmark", description=__doc__)
+    parser = settings_help.parser(prog, __doc__, "--clean photographs --task denoise --crop 256 --json scores.json")
     parser.add_argument("--clean", help="folder of clean pictures, degraded here")
     parser.add_argument("--input", help="folder of degraded pictures")
     parser.add_argument("--target", help="folder of their clean versions, same file names up to the suffix")

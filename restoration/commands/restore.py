@@ -9,10 +9,10 @@ from typing import Any
 from restoration.files.errors import sentence
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m restoration") -> int:
     """0 when the picture was written, 2 after one line about bad input or a machine that has no more memory or disk."""
     try:
-        restore_one(argv)
+        restore_one(argv, prog)
     except Exception as error:
         if (told := sentence(error)) is None:  # a fault of ours, whose trace we want to see
             raise
@@ -21,16 +21,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def restore_one(argv: list[str] | None) -> None:
+def restore_one(argv: list[str] | None, prog: str) -> None:
     """Restore one picture; ValueError and OSError as everywhere."""
     from tqdm import tqdm
 
-    from restoration.commands import cli
+    from restoration.commands import cli, settings_help
     from restoration.files import images, knobs, recipe
     from restoration.priors.latent import load_prior
     from restoration.run import restore
 
-    parser = argparse.ArgumentParser(prog="python -m restoration", description="Restore one photograph.")
+    example = "photo.jpg --task deblur --set std=2 noise_std=5 -o restored.png"
+    parser = settings_help.parser(prog, "Restore one photograph.", example)
     parser.add_argument("photo", nargs="?", help="the degraded picture; with a --recipe that carries its own, it may be left out")
     parser.add_argument("--recipe", help="a PNG of this project or a JSON file: repeat that run")
     parser.add_argument("-o", "--output", required=True, help="PNG to write; it carries the recipe of the run")

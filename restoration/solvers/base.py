@@ -70,7 +70,7 @@ class Solver(Checked, ABC):
 
     @property
     def own_bytes(self) -> float:
-        """Memory, in bytes per pixel of the result, of what the method computes outside the prior; see priors.memory.Demand."""
+        """Bytes per pixel of the result that the method holds beside the decoder's graph."""
         return 0.0
 
     @property
