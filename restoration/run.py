@@ -112,10 +112,13 @@ def _again_if_broken(solver: Solver, prior: LatentPrior, y: Tensor, degradation:
     ValueError when it can be changed no further. What was changed is taken back when the run is over.
     """
     with prior.borrowed():
-        scale = solver.factor(degradation)
-        pixels = len(y) * y.shape[-2] * y.shape[-1] * scale**2
-        prior.fit(Demand(pixels, solver.differentiates, solver.own_bytes))
+        prior.fit(demand(solver, y.numel() // 3 * solver.factor(degradation) ** 2))
         yield from _attempts(solver, prior, y, degradation, seed)
+
+
+def demand(solver: Solver, pixels: int) -> Demand:
+    """What a run on results of so many pixels asks of any prior; a solver with networks of its own says what they take."""
+    return Demand(pixels, solver.differentiates, solver.own_bytes)
 
 
 def _attempts(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:

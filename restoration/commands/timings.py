@@ -29,6 +29,7 @@ from restoration.files import images, recipe
 from restoration.priors import placement
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.priors.parts import Parts
+from restoration.run import demand
 from restoration.solvers.base import Solver
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -196,6 +197,7 @@ def measure(prior: LatentPrior, solver: Solver, known: LinearDegradation | None,
     alone = {call: isolated(prior, call, repeats) for call in calls}
     network = sum(count * alone[call] for call, count in calls.items())
     figures: dict[str, Any] = {"run": whole, "network calls alone": network, "run / network calls": whole / network, "peak memory": peak}
+    figures["predicted memory"] = prior.predicted(demand(solver, side**2)) / 1e9
     for verb in ("encode", "decode", "denoise"):
         figures[f"calls of {verb}"] = sum(count for call, count in calls.items() if call[0] == verb)
     if batch > 1:
@@ -249,7 +251,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.timin
 
 def table(figures: dict[str, Any]) -> str:
     """One Markdown table, a row per figure."""
-    units = {"run": " s", "network calls alone": " s", "peak memory": " GB"}
+    units = {"run": " s", "network calls alone": " s", "peak memory": " GB", "predicted memory": " GB"}
     cells = {name: "–" if value is None else f"{value}" if isinstance(value, int) else f"{value:.3f}" for name, value in figures.items()}
     return "\n".join(
         ["| what | figure |", "|---|---|", *(f"| {name} | {cell}{units.get(name, '') if cell != '–' else ''} |" for name, cell in cells.items())]

@@ -95,6 +95,11 @@ class LatentPrior:
         last = [] if self.device.type == "cpu" else [dataclasses.replace(tiled, offload=True)]
         return [self.placement, *(where for where in (tiled, *last) if where != self.placement)]
 
+    def predicted(self, demand: Demand) -> float:
+        """Bytes on the device at a run's peak, weights included, as the prior is placed now; a context's are not among them."""
+        sizes = [placement.size(network) for network in (self._unet, self._vae)]
+        return (max(sizes) if self.placement.offload else sum(sizes)) + self.needs(demand) / placement.RESERVE
+
     def needs(self, demand: Demand) -> float:
         """Bytes beside the weights that a run takes as the prior is placed now."""
         return self._needs(demand, self.placement)
