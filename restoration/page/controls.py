@@ -12,7 +12,7 @@ from restoration.degradations.blind import titles
 from restoration.degradations.linear import FILES, TASKS
 from restoration.page import actions, state
 from restoration.page.device import ON_DEVICE, on_gpu
-from restoration.page.state import CLEAN, DAMAGES, DEGRADED, EXAMPLES
+from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS
@@ -130,12 +130,12 @@ def picture_column(method: str) -> Inputs:
     label, told = "Damage", "What happened to the picture, or is done to it first in a test"
     if blind:
         told = "What a test does to a clean picture first; your photograph's is found out"
-    damages = [(titles()[name], name) for name in DAMAGES[method]]
-    parts["task"] = gr.Dropdown(damages, value=DAMAGES[method][0], label=label, info=told)
+    damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
+    parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=told)
     groups = {}
-    for name in DAMAGES[method]:
+    for name in SOLVERS[method].damages():
         if name in TASKS:
-            with gr.Group(visible=name == DAMAGES[method][0]) as groups[name]:
+            with gr.Group(visible=name == SOLVERS[method].damages()[0]) as groups[name]:
                 for field in state.knobs(TASKS[name]):
                     parts[name, field.name] = control(field, opening[name, field.name])
     told = "The model that knows what photographs look like"
@@ -146,7 +146,7 @@ def picture_column(method: str) -> Inputs:
         list(PRESETS[method]), label="Preset", info="Fills in the method's settings"
     )
     caption_pair = None
-    if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:  # type: ignore[attr-defined]
+    if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
         readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
         with gr.Accordion(f"Caption: guides the priors that read text ({readers})", open=False):
             parts[method, "prompt"] = control(prompt, "")
