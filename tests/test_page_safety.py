@@ -382,9 +382,10 @@ def test_no_visitor_gets_the_picture_of_another(address, monkeypatch):
 
 def test_the_run_of_a_program_that_was_killed_ends(address, monkeypatch):
     """Its stream breaks off in the middle of a run, which would otherwise hold the only place for ever."""
-    ended = threading.Event()
+    began, ended = threading.Event(), threading.Event()
 
     def endless(y: torch.Tensor, *_: Any, **__: Any) -> Any:
+        began.set()
         try:
             while True:
                 yield Step(1, 2, y, "", {})
