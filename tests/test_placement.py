@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -9,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from restoration.commands import timings
 from restoration.degradations.linear import TASKS
 from restoration.priors import placement
+from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Costs, Demand, Live
 from restoration.priors.placement import Device, place
 from restoration.run import restore
@@ -175,3 +178,13 @@ def test_tiles_keep_memory_from_growing_with_the_picture():
     """But for whole pictures, and the method's own networks, which see them whole."""
     small, large = (Demand(side**2, gradient=True).bytes(KL_COSTS, 512, 512) for side in (512, 2048))
     assert large - small < 0.05 * (Demand(2048**2, gradient=True).bytes(KL_COSTS) - small)
+
+
+def test_tiles_chosen_at_loading_are_given_up_by_a_run_that_needs_none(monkeypatch, tiny_prior):
+    """RELD's fast form on SDXL needs a third of what the decoder's gradient does."""
+    prior = LatentPrior("tiny", tiny_prior.parts, replace(tiny_prior.placement, tiled=True))
+    monkeypatch.setattr(placement, "MOST", 1e12)
+    with prior.borrowed():
+        prior.fit(Demand(48 * 40))
+        assert not prior.placement.tiled
+    assert prior.placement.tiled
