@@ -18,47 +18,31 @@ from restoration.degradations.linear import LinearDegradation, is_grey
 from restoration.degradations.partial import CLIPPED, whole_scene
 from restoration.degradations.plausible import contradictions, suspicions
 from restoration.evaluation import metrics
-from restoration.files import images, recipe
+from restoration.files import images
 from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Demand
 from restoration.priors.placement import out_of_memory
+from restoration.record import Run
 from restoration.solvers.base import Result, Solver, Step
 
 
-def restore(
-    y: Tensor,
-    solver: Solver,
-    prior: LatentPrior,
-    degradation: LinearDegradation | None = None,
-    *,
-    reference: Tensor | None = None,
-    seed: int = 0,
-    periodic: bool = False,
-) -> Iterator[Step]:
-    """Restore y (1,3,h,w) in [0,1]; the last step carries the Result, of size (h,w)·solver.factor(degradation).
+def restore(y: Tensor, run: Run, prior: LatentPrior, *, reference: Tensor | None = None) -> Iterator[Step]:
+    """Restore y (1,3,h,w) in [0,1]; the last step carries the Result, of size (h,w)·run.factor.
 
-    degradation: what is known of how y was made; None for a blind solver, ValueError when the solver needs it.
-    `periodic` says that y was made by our own circular blur; otherwise y is the part of a larger blurred scene that the camera saw, and
-    lights may be brighter than its white (partial.whole_scene). A black-and-white picture stays one, unless the solver adds colour.
+    Unless the run is periodic, y is the part of a larger blurred scene that the camera saw, and lights may be brighter than its
+    white (partial.whole_scene). A black-and-white picture stays one, unless the solver adds colour.
     reference: the clean picture, for scores; ValueError when its size is not the result's.
     Where memory runs out, or numbers leave the range of float16, the run begins once more, saving memory or in float32, and its steps'
     notes say so; ValueError when that fails too.
     """
-    for step, results in _run(y, solver, prior, degradation, [reference], seed, periodic):
+    for step, results in _steps(y, run, prior, [reference]):
         yield dataclasses.replace(step, result=results[0]) if results else step
 
 
 def restore_together(
-    ys: Sequence[Tensor],
-    solver: Solver,
-    prior: LatentPrior,
-    degradation: LinearDegradation | None = None,
-    *,
-    references: Sequence[Tensor | None],
-    seed: int = 0,
-    periodic: bool = False,
+    ys: Sequence[Tensor], run: Run, prior: LatentPrior, *, references: Sequence[Tensor | None]
 ) -> list[Result]:
-    """The results that `restore` gives each of ys, all (1,3,h,w), computed at once by a solver that `batches`; the arguments are its.
+    """The results that `restore` gives each of ys, all (1,3,h,w), computed at once by a solver that `batches`.
 
     They agree but for the rounding of sums, whatever the other pictures are: 13 of 393,216 values differ, by 1/255 (`restoration.batch
     --task deblur --batch 3` against 1, 8 photographs of 128×128, embedded prior, CPU; fewer with --batch 4 and in enlarging).
@@ -68,35 +52,27 @@ def restore_together(
     for grey in (False, True):  # apart: the noise of grey pictures is another
         rows = [row for row, y in enumerate(ys) if is_grey(y) == grey]
         if rows:
-            chosen = torch.cat([ys[row] for row in rows]), solver, prior, degradation, [references[row] for row in rows], seed, periodic
-            results |= zip(rows, collections.deque(_run(*chosen), maxlen=1).pop()[1], strict=True)
+            steps = _steps(torch.cat([ys[row] for row in rows]), run, prior, [references[row] for row in rows])
+            results |= zip(rows, collections.deque(steps, maxlen=1).pop()[1], strict=True)
     return [results[row] for row in range(len(ys))]
 
 
-def _run(
-    y: Tensor,
-    solver: Solver,
-    prior: LatentPrior,
-    degradation: LinearDegradation | None,
-    references: Sequence[Tensor | None],
-    seed: int,
-    periodic: bool,
+def _steps(
+    y: Tensor, run: Run, prior: LatentPrior, references: Sequence[Tensor | None]
 ) -> Iterator[tuple[Step, list[Result]]]:
     """Each step on y (B,3,h,w), the last one with the result of every row, whose seconds are its share."""
-    if (degradation is None) != solver.blind:
-        raise ValueError(f"{solver.title} {'estimates the degradation itself' if solver.blind else 'must be told the degradation'}.")
-    height, width = (side * solver.factor(degradation) for side in y.shape[-2:])
+    solver, degradation = run.solver, run.degradation
+    height, width = (side * run.factor for side in y.shape[-2:])
     images.check_size(width, height)
     for reference in references:
         if reference is not None and reference.shape[-2:] != (height, width):
-            raise ValueError(
-                f"The reference is {reference.shape[-1]}×{reference.shape[-2]} but the result will be {width}×{height}; they must be equal."
-            )
-    ingredients = [recipe.of(row, solver, prior, degradation, seed, periodic) for row in y.split(1)]
+            size = f"{reference.shape[-1]}×{reference.shape[-2]}"
+            raise ValueError(f"The reference is {size} but the result will be {width}×{height}; they must be equal.")
+    recipes = [run.to_recipe(row, prior) for row in y.split(1)]
     began = time.perf_counter()
-    scene = whole_scene(y.to(prior.device), degradation, periodic)
+    scene = whole_scene(y.to(prior.device), degradation, run.periodic)
     before = suspicions(y, degradation) if degradation else ()
-    for step in _again_if_broken(solver, prior, scene.y, scene.degradation, seed):
+    for step in _again_if_broken(solver, prior, scene.y, scene.degradation, run.seed):
         results = []
         if step.image is not None:
             light = scene.light(step.image).cpu()
@@ -105,15 +81,15 @@ def _run(
             seconds = (time.perf_counter() - began) / len(y)
             pace.learn(solver, prior.name, prior.device.type, height * width, step.total, seconds)
             inside = degradation is not None and min(y.shape[-2:]) > 2 * degradation.margin
-            rows = zip(y.split(1), restored.split(1), beyond.split(1), references, ingredients, strict=True)
-            for row, image, glare, reference, said in rows:
+            rows = zip(y.split(1), restored.split(1), beyond.split(1), references, recipes, strict=True)
+            for row, image, glare, reference, recipe in rows:
                 if is_grey(row) and not solver.colours:
                     image = images.quantise(image.mean(1, keepdim=True)).expand_as(image)
                 scores = metrics.score(image, reference)
                 if degradation is not None and inside:
                     scores.add("consistency", _consistency, degradation, image + glare, row)
                 found = contradictions(degradation, scores["consistency"]) if degradation and "consistency" in scores else ()
-                results.append(Result(image, scores, seconds, said, (*before, *found)))
+                results.append(Result(image, scores, seconds, recipe, (*before, *found)))
         yield step, results
 
 
@@ -142,7 +118,7 @@ def _again_if_broken(solver: Solver, prior: LatentPrior, y: Tensor, degradation:
 
 def demand(solver: Solver, pixels: int) -> Demand:
     """What a run on results of so many pixels asks of any prior; a solver with networks of its own says what they take."""
-    return Demand(pixels, solver.differentiates, getattr(solver, "own_bytes", 0.0))
+    return Demand(pixels, solver.differentiates, solver.own_bytes)
 
 
 def _attempts(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from restoration.commands import batch
 from restoration.degradations.linear import Denoise
 from restoration.files import recipe
+from restoration.record import Run
 from restoration.solvers.reld_fast import RELDFast
 
 TASK = ["--task", "denoise", "--set", "steps=3"]
@@ -350,10 +351,11 @@ def test_an_output_that_cannot_be_written_is_said_before_computing(folder, prior
 
 
 def test_the_parts_of_a_recipe():
-    solver, degradation = RELDFast(steps=4), Denoise(noise_std=7)
-    assert recipe.parts(json.loads(json.dumps(recipe.settings(solver, "embedded", "", degradation, 0, False)))) == (solver, degradation)
+    run = Run(RELDFast(steps=4), Denoise(noise_std=7), "sd-2.1-base", 3, True)
+    written = json.loads(json.dumps(run.settings("")))
+    assert Run.from_recipe(written) == run
     with pytest.raises(ValueError, match="not of this version"):
-        recipe.parts({"solver": "reld", "settings": {"nonsense": 1}, "task": "denoise", "degradation": {}})
+        Run.from_recipe(written | {"settings": {"nonsense": 1}})
 
 
 def launch(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:

@@ -116,3 +116,29 @@ def test_blind_solvers_need_no_task(tmp_path, photo, capsys):
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, restoration; assert not {'torch', 'diffusers', 'gradio', 'deepinv'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_command_for_all(capsys):
+    from restoration.commands import main as console
+
+    assert console.main(["--help"]) == console.main([]) == 0
+    overview = capsys.readouterr().out
+    assert all(f"\n  {name} " in overview for name in [*console.COMMANDS, "train"])
+    for name in console.COMMANDS:
+        with pytest.raises(SystemExit, match="0"):
+            console.main([name, "--help"])
+        assert f"usage: latent-restoration {name}" in capsys.readouterr().out
+    assert console.main(["train"]) == 2 and console.main(["train", "--help"]) == 0
+    for name in console.TRAINING:
+        with pytest.raises(SystemExit, match="0"):
+            console.main(["train", name, "--help"])
+
+
+def test_the_word_restore_may_be_left_out(tmp_path, photo):
+    from restoration.commands import main as console
+
+    recipe.save_png(photo[..., :48, :48], tmp_path / "in.png", {})
+    for word in (["restore"], []):
+        out = tmp_path / f"{len(word)}.png"
+        assert console.main([*word, str(tmp_path / "in.png"), "--task", "denoise", "--set", "steps=1", "-o", str(out)]) == 0
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()

@@ -16,6 +16,7 @@ from restoration.priors import checkpoints
 from restoration.priors.latent import LatentPrior, build
 from restoration.priors.parts import LCM_GUIDANCE
 from restoration.priors.placement import Placement
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.reld_fast import RELDFast
 
@@ -144,7 +145,7 @@ def test_odd_latents_levels_and_the_identity(folders, kind):
 
 def test_reld_runs_unchanged_and_costs_are_counted(folders, kind):
     prior, task = load(folders[kind]), TASKS["super-resolution"]()
-    steps = list(restore(torch.rand(1, 3, 11, 8), RELDFast(steps=3), prior, task))
+    steps = list(restore(torch.rand(1, 3, 11, 8), Run(RELDFast(steps=3), task), prior))
     assert torch.isfinite(steps[-1].result.image).all()
     assert min(prior.costs) > 0 and prior.costs.gradient > prior.costs.checkpointed
 

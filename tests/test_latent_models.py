@@ -15,6 +15,7 @@ from restoration.degradations.linear import TASKS
 from restoration.priors import checkpoints
 from restoration.priors.latent import LatentPrior, build
 from restoration.priors.placement import Placement
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import PRESETS
 from restoration.solvers.reld_fast import RELDFast
@@ -149,7 +150,7 @@ def test_every_row_of_a_batch_is_what_it_is_alone(folders, kind):
 @pytest.mark.parametrize(("preset", "task"), [("fast", "denoise"), ("fast", "super-resolution"), ("few-step", "super-resolution")])
 def test_reld_runs(folders, kind, preset, task):
     degradation, prior = TASKS[task](), load(folders[kind])
-    steps = list(restore(torch.rand(1, 3, *SIZE), RELDFast(**PRESETS["reld"][preset]), prior, degradation))
+    steps = list(restore(torch.rand(1, 3, *SIZE), Run(RELDFast(**PRESETS["reld"][preset]), degradation), prior))
     assert steps[-1].result.image.shape[-2:] == tuple(degradation.factor * side for side in SIZE)
     assert torch.isfinite(steps[-1].result.image).all()
 
@@ -227,7 +228,7 @@ def test_a_step_waits_for_the_device_once(folders, photo):
     assert prior.gain > 0  # measured once
     for steps in (3, 6):
         with Waits() as waits:
-            list(restore(y, RELDFast(steps=steps), prior, TASKS["inpaint"]()))
+            list(restore(y, Run(RELDFast(steps=steps), TASKS["inpaint"]()), prior))
         counts.append(waits.count)
     assert counts[1] - counts[0] == 3
 
@@ -278,11 +279,11 @@ def test_memory_that_runs_out_is_saved_and_said_and_taken_back(folders, photo):
     prior, task = load(folders["sd1"]), TASKS["inpaint"]()
     before, state = prior.placement, torch.random.get_rng_state()
     breaking(prior, 1)
-    steps = list(restore(photo[..., :16, :19], RELDFast(), prior, task, seed=5))
+    steps = list(restore(photo[..., :16, :19], Run(RELDFast(), task, seed=5), prior))
     assert [s.index for s in steps] == [1, 2, *range(1, RELDFast().steps + 1)]
     assert "VAE in tiles" in steps[-1].note and "again" in steps[-1].note and "again" not in steps[1].note
     assert prior.placement == before and not prior._vae.decoder.gradient_checkpointing
-    again = list(restore(photo[..., :16, :19], RELDFast(), load(folders["sd1"], tiled=True), task, seed=5))
+    again = list(restore(photo[..., :16, :19], Run(RELDFast(), task, seed=5), load(folders["sd1"], tiled=True)))
     assert torch.equal(steps[-1].result.image, again[-1].result.image) and "again" not in again[-1].note
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -291,7 +292,7 @@ def test_a_rescue_is_taken_back_where_nobody_waits_for_the_end(folders, photo):
     prior = load(folders["sd1"])
     before = prior.placement
     breaking(prior, 1)
-    steps = restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]())
+    steps = restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior)
     assert any("again" in next(steps).note for _ in range(5)) and prior.placement != before
     steps.close()
     assert prior.placement == before
@@ -316,7 +317,7 @@ def test_memory_that_runs_out_twice_is_one_sentence(folders, tiny_prior, photo):
         before = prior.placement
         breaking(prior, 2)
         with pytest.raises(ValueError, match="Memory ran out on cpu at"):
-            list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
+            list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
         assert prior.placement == before
 
 
@@ -373,14 +374,14 @@ def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo
     text = prior.embed("red door")
     assert torch.isfinite(text).all() and prior.denoise(torch.randn(1, 4, 8, 8), 500).z0.isnan().all()
     state, weights = torch.random.get_rng_state(), prior._unet.conv_in.weight.clone()
-    steps = list(restore(y, RELDFast(), prior, task, seed=5))
+    steps = list(restore(y, Run(RELDFast(), task, seed=5), prior))
     assert [s.index for s in steps[-RELDFast().steps :]] == list(range(1, RELDFast().steps + 1))
     assert "begun again in float32" in steps[-1].note and "float16" in steps[-1].note
     assert all(torch.isfinite(s.latent).all() for s in steps)
     assert prior.placement.dtype == prior._unet.dtype == torch.float16 and torch.equal(weights, prior._unet.conv_in.weight)
     with wide.borrowed():
         assert wide.save_range() and not wide.save_range()
-        again = list(restore(y, RELDFast(), wide, task, seed=5))
+        again = list(restore(y, Run(RELDFast(), task, seed=5), wide))
     assert torch.equal(steps[-1].result.image, again[-1].result.image) and "again" not in again[-1].note
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -389,13 +390,13 @@ def test_numbers_that_leave_float32_are_one_sentence(folders, photo):
     prior = load(folders["sd1"], torch.float16)
     prior._unet.conv_out.bias += float("nan")
     with pytest.raises(ValueError, match=r"left the range of float32: .* sd1's weights are damaged"):
-        list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
+        list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
 
 
 def test_short_range_and_short_memory_in_one_run(folders, photo):
     prior = overflowing(folders["sd1"], 2e5)
     breaking(prior, 1)
-    steps = list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
+    steps = list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
     assert "in float32, the VAE in tiles" in steps[-1].note and torch.isfinite(steps[-1].result.image).all()
 
 
@@ -403,5 +404,5 @@ def test_other_errors_are_not_hidden(folders, photo):
     prior = load(folders["sd1"])
     prior.denoise = lambda *args: (_ for _ in ()).throw(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
-        list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
+        list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
     assert dataclasses.replace(prior.placement) == Placement("cpu")

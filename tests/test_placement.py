@@ -14,6 +14,7 @@ from restoration.priors import placement
 from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Costs, Demand, Live
 from restoration.priors.placement import Device, place
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.ld_rps import LDRPS
 from restoration.solvers.reld import RELD
@@ -144,7 +145,7 @@ def test_a_run_takes_tiles_where_its_picture_is_too_large_for_the_memory_that_is
     """For that run alone, whoever the solver is, and before memory runs out."""
     y, before = torch.rand(1, 3, 48, 40), tiny_prior.placement
     monkeypatch.setattr(placement, "free", lambda name: free * 1e6)
-    steps = list(restore(y, RELDFast(steps=2), tiny_prior, TASKS["inpaint"]()))
+    steps = list(restore(y, Run(RELDFast(steps=2), TASKS["inpaint"]()), tiny_prior))
     assert tiny_prior.placement == before and (tiny_prior.needs(Demand(48 * 40)) <= free * 1e6) != tiled
     assert all("tiles" not in step.note for step in steps)
     with tiny_prior.borrowed():

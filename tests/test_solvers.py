@@ -14,6 +14,7 @@ from restoration.degradations.linear import TASKS, is_grey
 from restoration.evaluation import metrics
 from restoration.evaluation.baselines import non_local_means
 from restoration.files.images import quantise
+from restoration.record import Run
 from restoration.run import restore, restore_together
 from restoration.solvers import PRESETS, SOLVERS, resolve, resolve_settings
 from restoration.solvers.inn import LiftingINN, Restorer
@@ -48,8 +49,8 @@ def networks(monkeypatch) -> None:
     monkeypatch.setattr("restoration.solvers.inn.load_restorer", lambda scale, device: first[scale])
 
 
-def run(prior, y, solver, task, **options):
-    return list(restore(y, solver, prior, task, **options))
+def run(prior, y, solver, task, reference=None, **options):
+    return list(restore(y, Run(solver, task, **options), prior, reference=reference))
 
 
 @pytest.mark.parametrize("solver", FORMS, ids=repr)
@@ -85,7 +86,7 @@ def test_contract_of_blind_solvers(tiny_prior, networks, solver):
 
 @pytest.mark.parametrize("solver", [*FORMS, *BLIND], ids=repr)
 def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, networks, solver):
-    steps = restore(torch.rand(1, 3, 64, 64), solver, tiny_prior, None if solver.blind else TASKS["deblur"]())
+    steps = restore(torch.rand(1, 3, 64, 64), Run(solver, None if solver.blind else TASKS["deblur"]()), tiny_prior)
     seen = []
     for _ in range(2):
         thread = threading.Thread(target=lambda: seen.append((next(steps), torch.is_grad_enabled())))
@@ -121,13 +122,13 @@ def test_what_is_fitted_to_one_picture_takes_one(networks):
 def test_pictures_restored_together(tiny_prior):
     ys, task = [torch.rand(1, 3, 22, 27) for _ in range(3)], TASKS["deblur"]()
     options = {"seed": 2, "periodic": False}
-    together = restore_together(ys, RELDFast(renoise=1.0), tiny_prior, task, references=[ys[0], None, ys[2]], **options)
+    together = restore_together(ys, Run(RELDFast(renoise=1.0), task, **options), tiny_prior, references=[ys[0], None, ys[2]])
     for y, reference, result in zip(ys, [ys[0], None, ys[2]], together, strict=True):
         alone = run(tiny_prior, y, RELDFast(renoise=1.0), task, reference=reference, **options)[-1].result
         assert result.recipe == alone.recipe and result.scores == pytest.approx(alone.scores, rel=1e-3)
         assert (result.image - alone.image).abs().max() <= 1.001 / 255
     with pytest.raises(ValueError, match="must be equal"):
-        restore_together(ys, RELDFast(), tiny_prior, task, references=[None, None, torch.rand(1, 3, 22, 28)])
+        restore_together(ys, Run(RELDFast(), task), tiny_prior, references=[None, None, torch.rand(1, 3, 22, 28)])
 
 
 def test_presets_construct():
@@ -196,7 +197,7 @@ def test_a_grey_picture_stays_grey_and_loses_its_noise(embedded, photo):
 
 def test_grey_and_coloured_pictures_restored_together(tiny_prior):
     ys = [torch.rand(1, 3, 22, 27), torch.rand(1, 1, 22, 27).expand(1, 3, -1, -1), torch.rand(1, 3, 22, 27)]
-    together = restore_together(ys, RELDFast(), tiny_prior, TASKS["denoise"](), references=[None] * 3)
+    together = restore_together(ys, Run(RELDFast(), TASKS["denoise"]()), tiny_prior, references=[None] * 3)
     for y, result in zip(ys, together, strict=True):
         assert (result.image - run(tiny_prior, y, RELDFast(), TASKS["denoise"]())[-1].result.image).abs().max() <= 1.001 / 255
 

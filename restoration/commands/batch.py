@@ -24,11 +24,13 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from restoration.commands import cli
+from restoration.commands import cli, settings_help
 from restoration.evaluation import metrics
 from restoration.files import images, recipe, whole
 from restoration.files.errors import DISK_FULL, sentence
+from restoration.priors.checkpoints import fetch
 from restoration.priors.latent import LatentPrior, load_prior
+from restoration.record import Run
 from restoration.run import restore, restore_together
 from restoration.solvers.base import Result
 
@@ -49,7 +51,7 @@ def name_results(pictures: list[str]) -> Names:
     return names
 
 
-def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]]:
+def prepare(source: Path, output: Path, run: Run) -> tuple[Names, list[str]]:
     """(all pictures with their results, those still to be made) after making OUTPUT ready, where results cut off are removed.
 
     Raises ValueError when there is nothing to do, or OUTPUT holds something that this run would not have written.
@@ -68,7 +70,7 @@ def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]
         whole.check_folder(folder)
     whole.remove_abandoned(output, deep=True)
     made = [output / result for result in names.values() if (output / result).exists()]
-    settings = job.settings if made else {}
+    settings = run.settings(fetch(run.prior).weights) if made else {}
     for path in made:
         check_result(path, settings)
     for path in made:
@@ -89,15 +91,17 @@ def check_result(path: Path, settings: Mapping[str, Any]) -> None:
         raise ValueError(f"{path} was made with other {', '.join(other)}; choose another OUTPUT{way}.")
 
 
-def restore_share(job: cli.Plan, args: argparse.Namespace, names: Names, todo: list[str], state: PartialState) -> list[tuple[str, str]]:
+def restore_share(
+    run: Run, args: argparse.Namespace, names: Names, todo: list[str], state: PartialState
+) -> list[tuple[str, str]]:
     """Restore this process's share of todo; returns (picture, reason) of each that failed. A full disk ends the share."""
     failures: list[tuple[str, str]] = []
     with state.local_main_process_first():  # one download a machine
-        prior = load_prior(job.prior, "cpu" if state.device.type == "cpu" else str(state.device))
+        prior = load_prior(run.prior, "cpu" if state.device.type == "cpu" else str(state.device))
     # every n-th, not a block: neighbours in a folder are often of one size, and all processes should end together
     share = todo[state.process_index :: state.num_processes]
     with tqdm(total=len(todo), unit="picture", disable=not state.is_main_process) as bar:
-        for name, made in restored(job, prior, args, share):
+        for name, made in restored(run, prior, args, share):
             try:
                 if isinstance(made, str):
                     failures.append((name, made))
@@ -122,16 +126,16 @@ class Opened(NamedTuple):
 
 
 def restored(
-    job: cli.Plan, prior: LatentPrior, args: argparse.Namespace, share: list[str]
+    run: Run, prior: LatentPrior, args: argparse.Namespace, share: list[str]
 ) -> Iterator[tuple[str, tuple[Result, Image.Image | None] | str]]:
     """Each picture of the share with its result and that's transparency, or why there is none.
 
     Neighbours of equal size are restored together, args.batch at most.
     """
-    opened = (open_picture(args, name, job.factor) for name in share)
+    opened = (open_picture(args, name, run.factor) for name in share)
     for size, alike in itertools.groupby(opened, lambda picture: None if isinstance(picture.y, str) else picture.y.shape):
         while group := list(itertools.islice(alike, args.batch)):
-            made: list[Any] = [picture.y for picture in group] if size is None else restore_group(job, prior, group)
+            made: list[Any] = [picture.y for picture in group] if size is None else restore_group(run, prior, group)
             for picture, one in zip(group, made, strict=True):
                 yield picture.name, (one if isinstance(one, str) else (one, picture.alpha))
 
@@ -148,14 +152,13 @@ def open_picture(args: argparse.Namespace, name: str, factor: int) -> Opened:
         return Opened(name, reason(error))
 
 
-def restore_group(job: cli.Plan, prior: LatentPrior, group: list[Opened]) -> list[Result | str]:
+def restore_group(run: Run, prior: LatentPrior, group: list[Opened]) -> list[Result | str]:
     """The result of every picture or why there is none; a group that fails is halved until the reason is one picture's own."""
     ys, references = [cast(Tensor, picture.y) for picture in group], [picture.reference for picture in group]
-    options: dict[str, Any] = {"seed": job.seed, "periodic": job.periodic}
     try:
         if len(group) > 1:
-            return [*restore_together(ys, job.solver, prior, job.degradation, references=references, **options)]
-        steps = restore(ys[0], job.solver, prior, job.degradation, reference=references[0], **options)
+            return [*restore_together(ys, run, prior, references=references)]
+        steps = restore(ys[0], run, prior, reference=references[0])
         result = collections.deque(steps, maxlen=1).pop().result
         assert result is not None  # the solver protocol: the last step carries it
         return [result]
@@ -164,7 +167,7 @@ def restore_group(job: cli.Plan, prior: LatentPrior, group: list[Opened]) -> lis
     if len(group) == 1:
         return [why]
     half = len(group) // 2
-    return restore_group(job, prior, group[:half]) + restore_group(job, prior, group[half:])
+    return restore_group(run, prior, group[:half]) + restore_group(run, prior, group[half:])
 
 
 def reason(error: Exception) -> str:
@@ -189,17 +192,18 @@ def write_table(output: Path, names: Names, failures: Mapping[str, str]) -> None
         file.write(text.getvalue().encode("utf-8", "backslashreplace"))  # file names may be any bytes
 
 
-def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: PartialState) -> int:
+def restore_all(args: argparse.Namespace, parser: argparse.ArgumentParser, state: PartialState) -> int:
     """0 when every picture has a result, 1 when some have none. ValueError for bad arguments, in every process alike."""
-    job, output = cli.read_plan(args, parser), Path(args.output)
+    (run, source), output = cli.read_run(args, parser), Path(args.output)
     cli.check_least(args, batch=1)
-    if args.batch > 1 and not job.solver.batches:
-        raise ValueError(f"{job.solver.title} restores one picture at a time with these settings; leave out --batch {args.batch}.")
+    if args.batch > 1 and not run.solver.batches:
+        one = f"{run.solver.title} restores one picture at a time with these settings"
+        raise ValueError(f"{one}; leave out --batch {args.batch}.")
     plan: list[Any] = [None, ""]
     if state.is_main_process:
         try:
-            plan[0] = prepare(Path(args.input), output, job)
-            if job.said and (note := recipe.other_weights(job.said, job.settings["weights"])):
+            plan[0] = prepare(Path(args.input), output, run)
+            if source and (note := recipe.other_weights(source, run.networks(fetch(run.prior).weights))):
                 print(note, file=sys.stderr)
         except (ValueError, OSError) as error:
             plan[1] = sentence(error) or str(error)
@@ -207,7 +211,7 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: Partia
     if plan[1]:
         raise ValueError(plan[1])
     names, todo = plan[0]
-    failures = dict(gather_object(restore_share(job, args, names, todo, state) if todo else []))
+    failures = dict(gather_object(restore_share(run, args, names, todo, state) if todo else []))
     missing = [name for name in todo if not (output / names[name]).exists()]
     if state.is_main_process:
         for name in missing:
@@ -219,9 +223,10 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: Partia
     return 1 if missing else 0
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.batch") -> int:
     """0 when every picture has a result, 1 when some failed (listed with the reason), 2 after one line about bad arguments."""
-    parser = argparse.ArgumentParser(prog="python -m restoration.batch", description="Restore every picture of a folder.")
+    example = "photographs restored --solver ld-rps --preset low-light"
+    parser = settings_help.parser(prog, "Restore every picture of a folder.", example)
     parser.add_argument("input", metavar="INPUT", help="folder of pictures, searched to any depth")
     parser.add_argument("output", metavar="OUTPUT", help="folder for the results; all machines must see both")
     parser.add_argument("--recipe", help="PNG written by this project, or JSON: do exactly this to every picture")
@@ -233,12 +238,12 @@ def main(argv: list[str] | None = None) -> int:
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=cpu, timeout=PATIENCE)
     try:
-        return run(args, parser, state)
+        return restore_all(args, parser, state)
     except Exception as error:
-        if (said := sentence(error)) is None:  # a fault of ours, whose trace we want to see
+        if (told := sentence(error)) is None:  # a fault of ours, whose trace we want to see
             raise
         if state.is_main_process:
-            print(f"error: {cli.shown(said)}", file=sys.stderr)
+            print(f"error: {cli.shown(told)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     finally:
         state.destroy_process_group()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from restoration.commands import cli
+from restoration.commands import cli, settings_help
 from restoration.degradations.blind import Damage
 from restoration.degradations.linear import Blur, LinearDegradation
 from restoration.degradations.realistic import Camera
@@ -29,6 +29,7 @@ from restoration.evaluation.report import Report, best_wiener, contact_sheet, ke
 from restoration.files import images, recipe
 from restoration.priors.checkpoints import fetch
 from restoration.priors.latent import load_prior
+from restoration.record import Run, versions
 from restoration.run import restore, round_trip
 from restoration.solvers.base import Solver
 
@@ -136,15 +137,14 @@ def classical(function: Callable[[Tensor], Tensor]) -> Method:
     return method
 
 
-def solved(solver: Solver, degradation: LinearDegradation | None, args: argparse.Namespace) -> Method:
+def solved(run: Run, args: argparse.Namespace) -> Method:
     """A solver as a method of the benchmark; its "ceiling" is the PSNR of the prior's round trip of the clean picture.
 
     With --enlarge n both work on pictures n times as large (Lanczos), and what comes out is reduced before it is scored.
     """
-    if args.enlarge > 1 and degradation is not None:
-        raise ValueError(
-            f"--enlarge {args.enlarge} is for blind solvers: the degradation that {solver.title} is told is that of the picture as it is."
-        )
+    if args.enlarge > 1 and run.degradation is not None:
+        why = f"the degradation that {run.solver.title} is told is that of the picture as it is"
+        raise ValueError(f"--enlarge {args.enlarge} is for blind solvers: {why}.")
 
     def method(y: Tensor, clean: Tensor) -> Outcome:
         def enlarged(x: Tensor) -> Tensor:
@@ -153,9 +153,9 @@ def solved(solver: Solver, degradation: LinearDegradation | None, args: argparse
         def reduced(x: Tensor) -> Tensor:
             return x if args.enlarge == 1 else images.lanczos(x, clean.shape[-2], clean.shape[-1])
 
-        prior, large, target = load_prior(args.prior), enlarged(y), enlarged(clean)
+        prior, large, target = load_prior(run.prior), enlarged(y), enlarged(clean)
         result, scalars = None, {}
-        for step in restore(large, solver, prior, degradation, seed=args.seed, periodic=periodic(args)):
+        for step in restore(large, run, prior):
             result, scalars = step.result, dict(step.scalars)
         assert result is not None  # the solver protocol: the last step carries it
         extra = metrics.Scores({"seconds": result.seconds})
@@ -170,7 +170,7 @@ def name_of(solver: Solver, args: argparse.Namespace) -> str:
     """The row's name: --name, or solver, preset, what --set changes of the solver, the enlargement, and a prior that is not the embedded one."""
     if args.name:
         return args.name
-    own = {field.name for field in dataclasses.fields(solver)}  # type: ignore[arg-type]
+    own = {field.name for field in dataclasses.fields(solver)}
     changed = [pair for pair in args.set if pair.partition("=")[0] in own]
     words = [cli.named(solver, args), *changed]
     return " ".join([*words, *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []), *([f"on {args.prior}"] if args.prior != "embedded" else [])])
@@ -196,17 +196,17 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
         Path(args.pictures).mkdir(parents=True, exist_ok=True)
     solver, task = cli.build(args)
     degradation = task if isinstance(task, LinearDegradation) and not solver.blind else None
-    factor = solver.factor(degradation)
+    run = Run(solver, degradation, args.prior, args.seed, periodic(args))
+    factor = run.factor
     todo = pairs(args, task, factor)
     methods: dict[str, Method] = {"input": classical(lambda y: y if factor == 1 else images.enlarge(y, factor))}
-    methods |= {label: classical(function) for label, function in baselines(degradation, args.task, factor).items()}
+    methods |= {label: classical(function) for label, function in baselines(run.degradation, args.task, factor).items()}
     records: dict[str, dict[str, object]] = {label: {} for label in methods}
     plain = name_of(solver, args)
-    used = recipe.settings(solver, args.prior, fetch(args.prior).weights, degradation, args.seed, periodic(args))
-    records[plain] = used | {"enlarge": args.enlarge}
+    records[plain] = run.settings(fetch(run.prior).weights) | {"enlarge": args.enlarge}
     report, added = Report(args.json, damage(task, args), records, plain), 0
     label = report.current
-    methods[label] = solved(solver, degradation, args)
+    methods[label] = solved(run, args)
     for number, (name, y, clean) in enumerate(tqdm(todo)):
         origin = {"seed": args.seed + number} if args.clean else {"input": recipe.fingerprint(y)}
         report.picture(name, {"clean": recipe.fingerprint(clean)} | origin)
@@ -222,9 +222,9 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     return report, label, added
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.benchmark") -> int:
     """0 after printing the table, 2 after one line about bad input."""
-    parser = argparse.ArgumentParser(prog="python -m restoration.benchmark", description=__doc__)
+    parser = settings_help.parser(prog, __doc__, "--clean photographs --task denoise --crop 256 --json scores.json")
     parser.add_argument("--clean", help="folder of clean pictures, degraded here")
     parser.add_argument("--input", help="folder of degraded pictures")
     parser.add_argument("--target", help="folder of their clean versions, same file names up to the suffix")
@@ -243,9 +243,9 @@ def main(argv: list[str] | None = None) -> int:
         report, label, added = compare(args)
         means = best_wiener(report.means())
         print(table(means, PUBLISHED.get(args.published, {})))
-        versions = ", ".join([*(f"{package} {version}" for package, version in recipe.versions().items()), f"{torch.get_num_threads()} threads"])
+        made_with = [*(f"{package} {version}" for package, version in versions().items()), f"{torch.get_num_threads()} threads"]
         print(f"\n{report.improved(label)}")
-        print(f"Means over {len(report.names)} pictures, seed {args.seed}; {added} figures computed now. {versions}.")
+        print(f"Means over {len(report.names)} pictures, seed {args.seed}; {added} figures computed now. {', '.join(made_with)}.")
         if args.pictures:
             print(f"Contact sheet: {contact_sheet(Path(args.pictures), [*means, 'clean'], report.names)}")
     except (ValueError, OSError) as error:

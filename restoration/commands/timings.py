@@ -8,7 +8,6 @@ the quotient of the two says what the method costs besides.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import json
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from restoration.commands import cli
+from restoration.commands import cli, settings_help
 from restoration.degradations.linear import LinearDegradation
 from restoration.files import images, recipe
 from restoration.priors import placement
@@ -214,9 +213,9 @@ def machine(device: torch.device) -> str:
     return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.timings") -> int:
     """0 after printing the table, 2 after one line about bad input."""
-    parser = argparse.ArgumentParser(prog="python -m restoration.timings", description=__doc__)
+    parser = settings_help.parser(prog, __doc__, "--prior sd-2.1-base --task deblur --side 512")
     cli.add_options(parser)
     parser.add_argument("--weights", action="store_true", help="load the prior's real weights; without, those of ARCHITECTURES are random")
     parser.add_argument("--side", type=int, default=512, help="pixels of the restored picture")

@@ -16,21 +16,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Checked, Denoise, LinearDegradation, knob
+from restoration.degradations.linear import Denoise, LinearDegradation, knob
 from restoration.diffusion import geometric_levels, randn
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Step
+from restoration.solvers.base import Solver, Step
 from restoration.solvers.reld import OUTPUT_HELP, OUTPUTS
 
 
 @dataclass(frozen=True)
-class RELDFast(Checked):
+class RELDFast(Solver):
     """Half-quadratic splitting with falling noise levels and an encoder."""
 
     title: ClassVar[str] = "RELD"
     paper: ClassVar[str] = "arXiv 2503.22563"
-    blind: ClassVar[bool] = False
-    colours: ClassVar[bool] = False
+    purpose: ClassVar[str] = "Restore a photograph when it is known how it was damaged"
 
     steps: int = knob(10, "Iterations; one is enough where there is only noise", low=1, high=200)
     start_level: float = knob(49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0)
@@ -46,10 +45,6 @@ class RELDFast(Checked):
     @property
     def batches(self) -> bool:
         return True
-
-    def factor(self, degradation: LinearDegradation | None) -> int:
-        assert degradation is not None
-        return degradation.factor
 
     def iterations(self, degradation: LinearDegradation | None) -> int:
         return 1 if isinstance(degradation, Denoise) else self.steps
