@@ -1,6 +1,7 @@
 """The record of a run: all that its pixels depend on, except the picture and the machine.
 
-The page, the endpoints, the commands, the benchmark and the recipes in PNGs build it and read it; `run.restore` takes it.
+The page, the endpoints, the commands, the benchmark and the recipes in PNGs build it and read it;
+`run.restore` takes it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PACKAGES = ("torch", "diffusers", "deepinv")  # those that decide the pixels
 
 @dataclass(frozen=True)
 class Run:
-    """One run; ValueError where a blind solver is told a degradation, another one is not, or the seed is none.
+    """One run; ValueError where a blind solver is told a degradation, another is not, or the seed is none.
 
     degradation: what is known of how the picture was made; None for a blind solver.
     prior: its name; what `to_recipe` writes is the name of the prior that was really there.
@@ -59,12 +60,21 @@ class Run:
         return images.quantise(images.enlarge(y, self.factor))
 
     def networks(self, prior_weights: str) -> dict[str, str]:
-        """The digest of the files of every network that the run loads, by folder; prior_weights: that of "prior"."""
-        own = {folder.name: digest(sorted(folder.glob("*.safetensors"))) for folder in self.solver.networks(self.prior)}
+        """The digest of the files of every network that the run loads, by folder.
+
+        prior_weights: that of "prior".
+        """
+        own = {
+            folder.name: digest(sorted(folder.glob("*.safetensors")))
+            for folder in self.solver.networks(self.prior)
+        }
         return {"prior": prior_weights} | own
 
     def settings(self, prior_weights: str) -> dict[str, Any]:
-        """What the recipes of all pictures of the run have in common, JSON-ready; prior_weights: the digest of the prior's files."""
+        """What the recipes of all pictures of the run have in common, JSON-ready.
+
+        prior_weights: the digest of the prior's files.
+        """
         return {
             "solver": _name(SOLVERS, self.solver),
             "settings": dataclasses.asdict(self.solver),
@@ -88,7 +98,9 @@ class Run:
 
     @classmethod
     def from_recipe(cls, source: Mapping[str, Any], **files: str) -> Run:
-        """The run that a recipe describes; files: the paths of the kernel or mask, of which a recipe holds the hash.
+        """The run that a recipe describes.
+
+        files: the paths of the kernel or mask, of which a recipe holds the hash.
 
         ValueError when this version has no such thing, or a file is not given.
         """
@@ -106,7 +118,7 @@ class Run:
             raise ValueError(f"The recipe is not of this version of the project: {error}.") from None
 
     def differences(self, source: Mapping[str, Any], y: Tensor, prior: LatentPrior) -> list[str]:
-        """Why the run on y (1,3,h,w) may not give the picture of the recipe that it was read from: a sentence each."""
+        """A sentence for each reason why the run on y (1,3,h,w) may not give the picture of its recipe."""
         networks = dataclasses.replace(self, prior=prior.name).networks(prior.weights)
         notes = [
             *self._other_files(source),
@@ -121,7 +133,8 @@ class Run:
         then = source.get("degradation", {})
         given = {name: getattr(self.degradation, name, "") for name in sorted(FILES & then.keys())}
         return [
-            f"{images.plain_name(path)} is not the {name} that the recipe was written with: the result will be another."
+            f"{images.plain_name(path)} is not the {name} that the recipe was written with: "
+            "the result will be another."
             for name, path in given.items()
             if path and _digest(path) != then[name]
         ]
@@ -137,7 +150,7 @@ def _name(registry: Mapping[str, Any], instance: Any) -> str:
 
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """File knobs as hashes: a path means nothing elsewhere, and says more about a machine than a PNG should."""
+    """File knobs as hashes: a path means nothing elsewhere, and tells more of a machine than a PNG should."""
     return values | {name: _digest(values[name]) for name in FILES & values.keys() if values[name]}
 
 

@@ -1,4 +1,7 @@
-"""restore() and what surrounds it: everything that is not the algorithm. The page, the command line and the benchmark call it."""
+"""restore() and what surrounds it: everything that is not the algorithm.
+
+The page, the command line and the benchmark call it.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,12 @@ from restoration.solvers.base import Result, Solver, Step
 def restore(y: Tensor, run: Run, prior: LatentPrior, *, reference: Tensor | None = None) -> Iterator[Step]:
     """Restore y (1,3,h,w) in [0,1]; the last step carries the Result, of size (h,w)·run.factor.
 
-    Unless the run is periodic, y is the part of a larger blurred scene that the camera saw, and lights may be brighter than its
-    white (partial.whole_scene). A black-and-white picture stays one, unless the solver adds colour.
-    reference: the clean picture, for scores; ValueError when its size is not the result's.
-    Where memory runs out, or numbers leave the range of float16, the run begins once more, saving memory or in float32, and its steps'
-    notes say so; ValueError when that fails too.
+    Unless the run is periodic, y is the part of a larger blurred scene that the camera saw, and lights may be
+    brighter than its white (partial.whole_scene). A black-and-white picture stays one, unless the solver adds
+    colour.
+    reference: the clean picture, for scores; ValueError when its size is not the result's. Where memory runs
+    out, or numbers leave the range of float16, the run begins once more, saving memory or in float32, and its
+    steps' notes say so; ValueError when that fails too.
     """
     for step, results in _steps(y, run, prior, [reference]):
         yield dataclasses.replace(step, result=results[0]) if results else step
@@ -42,17 +46,20 @@ def restore(y: Tensor, run: Run, prior: LatentPrior, *, reference: Tensor | None
 def restore_together(
     ys: Sequence[Tensor], run: Run, prior: LatentPrior, *, references: Sequence[Tensor | None]
 ) -> list[Result]:
-    """The results that `restore` gives each of ys, all (1,3,h,w), computed at once by a solver that `batches`.
+    """The results that `restore` gives each of ys, all (1,3,h,w), computed at once if the solver `batches`.
 
-    They agree but for the rounding of sums, whatever the other pictures are: 13 of 393,216 values differ, by 1/255 (`restoration.batch
-    --task deblur --batch 3` against 1, 8 photographs of 128×128, embedded prior, CPU; fewer with --batch 4 and in enlarging).
-    Where one cannot be restored, or memory runs out, the error is raised for all: restore them in smaller groups.
+    They agree but for the rounding of sums, whatever the other pictures are: 13 of 393,216 values differ, by
+    1/255 (`restoration.batch --task deblur --batch 3` against 1, 8 photographs of 128×128, embedded prior,
+    CPU; fewer with --batch 4 and in enlarging). Where one cannot be restored, or memory runs out, the error
+    is raised for all: restore them in smaller groups.
     """
     results: dict[int, Result] = {}
     for grey in (False, True):  # apart: the noise of grey pictures is another
         rows = [row for row, y in enumerate(ys) if is_grey(y) == grey]
         if rows:
-            steps = _steps(torch.cat([ys[row] for row in rows]), run, prior, [references[row] for row in rows])
+            steps = _steps(
+                torch.cat([ys[row] for row in rows]), run, prior, [references[row] for row in rows]
+            )
             results |= zip(rows, collections.deque(steps, maxlen=1).pop()[1], strict=True)
     return [results[row] for row in range(len(ys))]
 
@@ -67,7 +74,9 @@ def _steps(
     for reference in references:
         if reference is not None and reference.shape[-2:] != (height, width):
             size = f"{reference.shape[-1]}×{reference.shape[-2]}"
-            raise ValueError(f"The reference is {size} but the result will be {width}×{height}; they must be equal.")
+            raise ValueError(
+                f"The reference is {size} but the result will be {width}×{height}; they must be equal."
+            )
     recipes = [run.to_recipe(row, prior) for row in y.split(1)]
     began = time.perf_counter()
     scene = whole_scene(y.to(prior.device), degradation, run.periodic)
@@ -88,15 +97,21 @@ def _steps(
                 scores = metrics.score(image, reference)
                 if degradation is not None and inside:
                     scores.add("consistency", _consistency, degradation, image + glare, row)
-                found = contradictions(degradation, scores["consistency"]) if degradation and "consistency" in scores else ()
+                found = (
+                    contradictions(degradation, scores["consistency"])
+                    if degradation and "consistency" in scores
+                    else ()
+                )
                 results.append(Result(image, scores, seconds, recipe, (*before, *found)))
         yield step, results
 
 
 def _consistency(degradation: LinearDegradation, image: Tensor, y: Tensor) -> float:
-    """PSNR in dB of A image against y (1,3,h,w); image: (1,3,h·f,w·f), with the light that is brighter than its white.
+    """PSNR in dB of A image against y (1,3,h,w); image: (1,3,h·f,w·f), with the light that is brighter than
+    its white.
 
-    Only what was measured counts: no hole, nothing within a blur's reach of a border, where the surroundings show, and at most white.
+    Only what was measured counts: no hole, nothing within a blur's reach of a border, where the surroundings
+    show, and at most white.
     """
     edge = degradation.margin
     weight = degradation.measured(y).expand_as(y)[..., edge : y.shape[-2] - edge, edge : y.shape[-1] - edge]
@@ -106,8 +121,11 @@ def _consistency(degradation: LinearDegradation, image: Tensor, y: Tensor) -> fl
     return -10 * math.log10(max(square.item(), 1e-10))
 
 
-def _again_if_broken(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
-    """The solver's steps; where memory runs out or a step is not finite, from the first one again with the prior changed against it.
+def _again_if_broken(
+    solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int
+) -> Iterator[Step]:
+    """The solver's steps; where memory runs out or a step is not finite, from the first one again with the
+    prior changed against it.
 
     ValueError when it can be changed no further. What was changed is taken back when the run is over.
     """
@@ -117,11 +135,16 @@ def _again_if_broken(solver: Solver, prior: LatentPrior, y: Tensor, degradation:
 
 
 def demand(solver: Solver, pixels: int) -> Demand:
-    """What a run on results of so many pixels asks of any prior; a solver with networks of its own says what they take."""
+    """What a run on results of so many pixels asks of any prior.
+
+    A solver with networks of its own says what they take.
+    """
     return Demand(pixels, solver.differentiates, solver.own_bytes)
 
 
-def _attempts(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
+def _attempts(
+    solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int
+) -> Iterator[Step]:
     note = ""
     while True:
         generator, finite = torch.Generator().manual_seed(seed), True
@@ -133,26 +156,37 @@ def _attempts(solver: Solver, prior: LatentPrior, y: Tensor, degradation: Linear
             else:
                 return
         except RuntimeError as error:
-            if not out_of_memory(error) or len(y) > 1:  # several pictures: fewer at once save more than this would
+            if (
+                not out_of_memory(error) or len(y) > 1
+            ):  # several pictures: fewer at once save more than this would
                 raise
-        # not in the except block: there the error still holds the frames, and so the memory, of the first attempt
+        # not in the except block: there the error still holds the frames, and so the memory, of the first
+        # attempt
         if not finite and len(y) > 1:
-            raise ValueError("One of several pictures left the range of numbers; restored alone it is tried in float32.")
+            raise ValueError(
+                "One of several pictures left the range of numbers; restored alone it is tried in float32."
+            )
         if not finite and not prior.save_range():
             dtype = str(prior.placement.dtype).removeprefix("torch.")
             raise ValueError(
-                f"The restoration left the range of {dtype}: more iterations or a larger penalty may help, unless {prior.name}'s weights are damaged."
+                f"The restoration left the range of {dtype}: more iterations or a larger penalty may help, "
+                f"unless {prior.name}'s weights are damaged."
             )
         if finite and not prior.save_memory():
             size = f"{y.shape[-1]}×{y.shape[-2]}"
-            raise ValueError(f"Memory ran out on {prior.device} at {size} pixels and there is nothing left to save; take a smaller picture.")
+            raise ValueError(
+                f"Memory ran out on {prior.device} at {size} pixels and there is nothing left to save; "
+                "take a smaller picture."
+            )
         note = f" · begun again {'with less memory' if finite else 'in float32'}: {prior.placement.note}"
 
 
 def _finite(step: Step) -> bool:
-    """Whether what the networks made is finite: one number that is not spreads over all of a picture within a step.
+    """Whether what the networks made is finite: one number that is not spreads over all of a picture within a
+    step.
 
-    Before the end its residual says so, which is on the host already: asking the device once more would wait for it.
+    Before the end its residual says so, which is on the host already: asking the device once more would wait
+    for it.
     """
     if step.image is None and "residual" in step.scalars:
         return math.isfinite(step.scalars["residual"])
@@ -160,23 +194,34 @@ def _finite(step: Step) -> bool:
 
 
 def synthesise(clean: Tensor, degradation: Damage, factor: int, seed: int) -> tuple[Tensor, Tensor]:
-    """(degraded, reference): clean cropped at the bottom right to multiples of `factor`, and its 8-bit degraded version."""
+    """(degraded, reference): clean cropped at the bottom right to multiples of `factor`, and its 8-bit
+    degraded version."""
     reference = clean[..., : clean.shape[-2] // factor * factor, : clean.shape[-1] // factor * factor]
     return images.quantise(degradation.degrade(reference, torch.Generator().manual_seed(seed))), reference
 
 
-def score_rows(before: Tensor, result: Result, prior: LatentPrior, reference: Tensor | None) -> dict[str, Mapping[str, float]]:
-    """Scores by picture: the input (enlarged to the result's size), the result, and the prior's round trip as its ceiling."""
-    rows: dict[str, Mapping[str, float]] = {"input": metrics.score(before, reference), "result": result.scores}
+def score_rows(
+    before: Tensor, result: Result, prior: LatentPrior, reference: Tensor | None
+) -> dict[str, Mapping[str, float]]:
+    """Scores by picture: the input (enlarged to the result's size), the result, and the prior's round trip as
+    its ceiling."""
+    rows: dict[str, Mapping[str, float]] = {
+        "input": metrics.score(before, reference),
+        "result": result.scores,
+    }
     if reference is not None:
         try:
             rows["prior's round trip"] = metrics.score(round_trip(prior, reference), reference)
-        except Exception as error:  # out of memory, or numbers beyond float16: a row for orientation must not cost the result
-            rows["prior's round trip"] = metrics.Scores({}, dict.fromkeys(metrics.METRICS, metrics.reason(error)))
+        # out of memory, or numbers beyond float16: a row for orientation must not cost the result
+        except Exception as error:
+            rows["prior's round trip"] = metrics.Scores(
+                {}, dict.fromkeys(metrics.METRICS, metrics.reason(error))
+            )
     return rows
 
 
 def round_trip(prior: LatentPrior, picture: Tensor) -> Tensor:
-    """picture (1,3,H,W) through the prior's codec, 8-bit, on the CPU: the ceiling of what its decoder can draw."""
+    """picture (1,3,H,W) through the prior's codec, 8-bit, on the CPU: the ceiling of what its decoder can
+    draw."""
     size = (picture.shape[-2], picture.shape[-1])
     return images.quantise(prior.picture(prior.encode(picture.to(prior.device)), size)).cpu()

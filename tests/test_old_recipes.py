@@ -1,6 +1,7 @@
 """PNGs of an earlier version, with the settings and names of then, repeat to the pixels of then.
 
-tests/recipes/made.json lists those that changed, and why; `python tests/recipes/renew.py "why" NAME…` renews them.
+tests/recipes/made.json lists those that changed, and why; `python tests/recipes/renew.py "why" NAME…` renews
+them.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration.degradations.linear import GaussianBlur, UploadedBlur
+from restoration.degradations.linear import Denoise, GaussianBlur, UploadedBlur
 from restoration.files import images, recipe
 from restoration.priors.checkpoints import digest, fetch
 from restoration.priors.latent import load_prior
@@ -20,7 +20,9 @@ from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld_fast import RELDFast
 
 WRITTEN = {
-    "solver": "reld", "settings": {}, "task": "denoise", "degradation": {}, "periodic": False, "prior": "embedded", "seed": 0
+    "solver": "reld", "settings": {}, "task": "denoise", "degradation": {}, "periodic": False,
+    "prior": "embedded",
+    "seed": 0,
 }  # fmt: skip
 
 
@@ -36,7 +38,9 @@ def y(photo):
 
 @pytest.mark.parametrize("periodic", [False, True])
 def test_a_png_repeats_its_run(tmp_path, tiny_prior, y, periodic):
-    result = last(y, tiny_prior, RELDFast(steps=2, renoise=0.5), GaussianBlur(std=1.2), seed=3, periodic=periodic)
+    result = last(
+        y, tiny_prior, RELDFast(steps=2, renoise=0.5), GaussianBlur(std=1.2), seed=3, periodic=periodic
+    )
     recipe.save_png(result.image, tmp_path / "r.png", result.recipe, y=y)
     said, same = recipe.read(tmp_path / "r.png"), recipe.read_input(tmp_path / "r.png")
     assert torch.equal(same, y) and said["prior"] == tiny_prior.name
@@ -67,7 +71,12 @@ def test_a_recipe_tells_and_opens_no_path(tmp_path, tiny_prior, y):
 
 
 def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
-    for name, content in {"latent-embedded-x4": b"1", "first-x4": b"2", "pixel-x2": b"3", "first-x2": b"4"}.items():
+    for name, content in {
+        "latent-embedded-x4": b"1",
+        "first-x4": b"2",
+        "pixel-x2": b"3",
+        "first-x2": b"4",
+    }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(content)
     monkeypatch.setattr("restoration.solvers.inn.INNS", tmp_path)
@@ -80,7 +89,9 @@ def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
     assert recipe.other_weights({"weights": before}, Run(LatentINDIGO()).networks("abc")) == ""
     (tmp_path / "first-x4" / "model.safetensors").write_bytes(b"22")
     now = Run(LatentINDIGO()).networks("abd")
-    assert recipe.other_weights({"weights": before}, now).startswith("The weights of prior, first-x4 are not those")
+    assert recipe.other_weights({"weights": before}, now).startswith(
+        "The weights of prior, first-x4 are not those"
+    )
     for old in ({}, {"weights": "nonsense"}, {"weights": {}}):
         assert recipe.other_weights(old, now) == ""
 
@@ -92,7 +103,11 @@ def test_the_digest_of_weights(tmp_path):
     blob.write_bytes(b"gigabytes")
     (tmp_path / "link").symlink_to(blob)
     assert len(digest([tmp_path / "a"])) == 12
-    assert digest([tmp_path / "link", tmp_path / "b"]) == digest([tmp_path / "a", tmp_path / "b"]) != digest([tmp_path / "b", tmp_path / "a"])
+    assert (
+        digest([tmp_path / "link", tmp_path / "b"])
+        == digest([tmp_path / "a", tmp_path / "b"])
+        != digest([tmp_path / "b", tmp_path / "a"])
+    )
     assert load_prior("embedded", "cpu").weights == fetch("embedded").weights
 
 
@@ -177,7 +192,9 @@ def test_another_input_or_machine_is_said(tiny_prior, y):
     assert said["machine"] == {"device": "cpu", "threads": torch.get_num_threads()}
     assert recipe.other_input(said, y) == recipe.other_input({}, y) == "" != recipe.other_input(said, 1 - y)
     assert recipe.other_machine(said, said["machine"]) == recipe.other_machine({}, said["machine"]) == ""
-    assert "threads 1" in recipe.other_machine({"machine": {"device": "cpu", "threads": 1}}, {"device": "cpu", "threads": 2})
+    assert "threads 1" in recipe.other_machine(
+        {"machine": {"device": "cpu", "threads": 1}}, {"device": "cpu", "threads": 2}
+    )
 
 
 def test_texts_are_found_packed_and_behind_the_pixels(tmp_path):
@@ -188,3 +205,11 @@ def test_texts_are_found_packed_and_behind_the_pixels(tmp_path):
         info.add_itxt(recipe.KEY, '{"seed": 0}', zip=packed)
         Image.new("RGB", (32, 32)).save(tmp_path / "x.png", pnginfo=info)
         assert recipe.read_png(tmp_path / "x.png") == {"seed": 0}
+
+
+def test_the_parts_of_a_recipe():
+    run = Run(RELDFast(steps=4), Denoise(noise_std=7), "sd-2.1-base", 3, True)
+    written = json.loads(json.dumps(run.settings("")))
+    assert Run.from_recipe(written) == run
+    with pytest.raises(ValueError, match="not of this version"):
+        Run.from_recipe(written | {"settings": {"nonsense": 1}})

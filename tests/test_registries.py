@@ -1,4 +1,4 @@
-"""A solver, a damage and a metric are one file and one line: nothing else of the project knows them by name."""
+"""A solver, a damage and a metric are one file and one line: nothing else knows them by name."""
 
 from __future__ import annotations
 
@@ -65,8 +65,12 @@ def toys(monkeypatch) -> None:
         monkeypatch.setitem(SOLVERS, name, solver)
         monkeypatch.setitem(PRESETS, name, {"plain": {}, "all": {"half": 1.0}})
     monkeypatch.setitem(linear.TASKS, "dim", Dim)
-    monkeypatch.setitem(blind.CORRUPTIONS, "darker", blind.Corruption("Half as bright", (lambda x, generator: x / 2,)))
-    monkeypatch.setitem(metrics.METRICS, "mean error", metrics.Metric(lambda x, r: (x - r).abs().mean().item(), False))
+    monkeypatch.setitem(
+        blind.CORRUPTIONS, "darker", blind.Corruption("Half as bright", (lambda x, generator: x / 2,))
+    )
+    monkeypatch.setitem(
+        metrics.METRICS, "mean error", metrics.Metric(lambda x, r: (x - r).abs().mean().item(), False)
+    )
 
 
 def test_the_page_offers_them(toys):
@@ -74,9 +78,18 @@ def test_the_page_offers_them(toys):
     titles = {part["props"].get("label") for part in components["components"] if part["type"] == "tabitem"}
     assert titles >= {"Toy", "Blind toy"}
     names = {event["api_name"] for event in components["dependencies"]}
-    assert names >= {"restore_toy", "restore_blindtoy", "restore_reld", "restore_ldrps", "restore_latentindigo"}
+    assert names >= {
+        "restore_toy",
+        "restore_blindtoy",
+        "restore_reld",
+        "restore_ldrps",
+        "restore_latentindigo",
+    }
     assert "plain, all" in endpoints.endpoint("toy").__doc__ and "dim" in endpoints.endpoint("toy").__doc__
-    assert state.opening_values("toy")["dim", "share"] == 0.5 and state.opening_values("toy")["toy", "half"] == 0.5
+    assert (
+        state.opening_values("toy")["dim", "share"] == 0.5
+        and state.opening_values("toy")["toy", "half"] == 0.5
+    )
     assert "darker" in BlindToy.damages() and "dim" in Toy.damages()
 
 
@@ -89,19 +102,32 @@ def test_compare_takes_them(toys, tiny_prior, photo):
     assert "mean error ↓" in compare.score_table(last.cells)
 
 
-@pytest.mark.parametrize("run", [Run(Toy(half=1.0), Dim(share=0.3), seed=4), Run(BlindToy(), periodic=True)], ids=repr)
+@pytest.mark.parametrize(
+    "run", [Run(Toy(half=1.0), Dim(share=0.3), seed=4), Run(BlindToy(), periodic=True)], ids=repr
+)
 def test_a_recipe_repeats_them(toys, tmp_path, tiny_prior, photo, run):
     *_, step = run_steps(photo[..., :48, :48], run, tiny_prior)
     recipe.save_png(step.result.image, tmp_path / "a.png", step.result.recipe)
     again = Run.from_recipe(recipe.read(tmp_path / "a.png"))
-    assert (again.solver, again.degradation, again.seed, again.periodic) == (run.solver, run.degradation, run.seed, run.periodic)
+    assert (again.solver, again.degradation, again.seed, again.periodic) == (
+        run.solver,
+        run.degradation,
+        run.seed,
+        run.periodic,
+    )
 
 
 def test_the_help_lists_them(toys, capsys):
     with pytest.raises(SystemExit):
         restore.main(["--help"])
     text = capsys.readouterr().out
-    for words in ("toy            plain, all", "half=0.5: 0 to 1. Share of the round trip", "the task dim", "darker", "example:"):
+    for words in (
+        "toy            plain, all",
+        "half=0.5: 0 to 1. Share of the round trip",
+        "the task dim",
+        "darker",
+        "example:",
+    ):
         assert words in text
 
 

@@ -1,7 +1,9 @@
-"""python -m restoration.benchmark --clean DIR --task TASK: a table of scores, beside the input's and a classical baseline's.
+"""python -m restoration.benchmark --clean DIR --task TASK: a table of scores, beside the input's and a
+classical baseline's.
 
-Blind solvers also take photographs whose degradation nobody knows: --input DIR --target DIR without a task. With --json FILE a
-second run, with another solver, preset, setting or prior, adds its row to the table and computes nothing twice.
+Blind solvers also take photographs whose degradation nobody knows: --input DIR --target DIR without a task.
+With --json FILE a second run, with another solver, preset, setting or prior, adds its row to the table and
+computes nothing twice.
 """
 
 from __future__ import annotations
@@ -42,10 +44,16 @@ def crop_centre(x: Tensor, size: int, multiple: int) -> Tensor:
 
 
 def crop_pair(y: Tensor, clean: Tensor, size: int, factor: int) -> tuple[Tensor, Tensor]:
-    """The centre of both, size×size of the clean one (or as much as there is). ValueError unless that is `factor` times as large a side as y."""
+    """The centre of both, size×size of the clean one (or as much as there is).
+
+    ValueError unless that is `factor` times as large a side as y.
+    """
     height, width = y.shape[-2:]
     if clean.shape[-2:] != (factor * height, factor * width):
-        raise ValueError(f"The clean picture is {clean.shape[-1]}×{clean.shape[-2]}, the degraded one {width}×{height}: not {factor} times smaller.")
+        raise ValueError(
+            f"The clean picture is {clean.shape[-1]}×{clean.shape[-2]}, the degraded one {width}×{height}: "
+            f"not {factor} times smaller."
+        )
     height, width = (min(side, size // factor) for side in y.shape[-2:])
     top, left = (y.shape[-2] - height) // 2, (y.shape[-1] - width) // 2
     large = clean[..., factor * top : factor * (top + height), factor * left : factor * (left + width)]
@@ -56,26 +64,37 @@ def pictures(folder: str, limit: int | None = None) -> list[Path]:
     """The pictures in the folder by name. ValueError when there are none."""
     if not Path(folder).is_dir():
         raise ValueError(f"{folder} is not a folder.")
-    files = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in images.SUFFIXES and not p.name.startswith(".") and p.is_file())[:limit]
+    files = sorted(
+        p
+        for p in Path(folder).iterdir()
+        if p.suffix.lower() in images.SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )[:limit]
     if not files:
         raise ValueError(f"No pictures in {folder}.")
     return files
 
 
 def partners(targets: list[Path], folder: str) -> dict[Path, Path]:
-    """The degraded picture in `folder` of each clean one, of the same file name up to the suffix. ValueError names those without."""
+    """The degraded picture in `folder` of each clean one, of the same file name up to the suffix.
+
+    ValueError names those without.
+    """
     found: dict[str, list[Path]] = {}
     for path in pictures(folder):
         found.setdefault(path.stem, []).append(path)
     lonely = [path.name for path in targets if len(found.get(path.stem, [])) != 1]
     if lonely:
         some = ", ".join(lonely[:5]) + ("…" if len(lonely) > 5 else "")
-        raise ValueError(f"{len(lonely)} of {len(targets)} clean pictures have not exactly one of the same name in {folder}: {some}.")
+        raise ValueError(
+            f"{len(lonely)} of {len(targets)} clean pictures have not exactly one of the same name "
+            f"in {folder}: {some}."
+        )
     return {path: found[path.stem][0] for path in targets}
 
 
 def pairs(args: argparse.Namespace, task: Damage | None, factor: int) -> list[tuple[str, Tensor, Tensor]]:
-    """(name, observation, clean) of every picture, matched by file name; `factor` is the clean side over the observation's.
+    """(name, observation, clean) of every picture, matched by file name; `factor` is the clean side over the
+    observation's.
 
     Pictures that cannot be read are named on stderr and left out; ValueError when there are no others.
     """
@@ -91,7 +110,9 @@ def pairs(args: argparse.Namespace, task: Damage | None, factor: int) -> list[tu
     for number, file in enumerate(files):
         try:
             clean = images.read_image(file)
-            y, clean = crop_pair(images.read_image(inputs[file]), clean, size, factor) if inputs else (None, clean)
+            y, clean = (
+                crop_pair(images.read_image(inputs[file]), clean, size, factor) if inputs else (None, clean)
+            )
         except ValueError as error:
             print(f"{file.name}: {error}", file=sys.stderr)
             continue
@@ -104,8 +125,13 @@ def pairs(args: argparse.Namespace, task: Damage | None, factor: int) -> list[tu
     return result
 
 
-def damaged(clean: Tensor, task: Damage, args: argparse.Namespace, factor: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(observation, clean) of the centre crop. With --border real it is the interior of a blurred larger crop, else the blur is circular."""
+def damaged(
+    clean: Tensor, task: Damage, args: argparse.Namespace, factor: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(observation, clean) of the centre crop.
+
+    With --border real it is the interior of a blurred larger crop, else the blur is circular.
+    """
     margin = task.margin if args.border == "real" and isinstance(task, Blur) else 0
     clean = crop_centre(clean, (args.crop or 10**6) + 2 * margin, factor)
     y = task.degrade(clean, generator)
@@ -123,7 +149,9 @@ class Outcome(NamedTuple):
     scalars: Scores
 
 
-Method = Callable[[Tensor, Tensor], Outcome]  # of an observation and its clean picture, which serves the scores alone
+Method = Callable[
+    [Tensor, Tensor], Outcome
+]  # of an observation and its clean picture, which serves the scores alone
 
 
 def classical(function: Callable[[Tensor], Tensor]) -> Method:
@@ -138,9 +166,11 @@ def classical(function: Callable[[Tensor], Tensor]) -> Method:
 
 
 def solved(run: Run, args: argparse.Namespace) -> Method:
-    """A solver as a method of the benchmark; its "ceiling" is the PSNR of the prior's round trip of the clean picture.
+    """A solver as a method of the benchmark; its "ceiling" is the PSNR of the prior's round trip of the clean
+    picture.
 
-    With --enlarge n both work on pictures n times as large (Lanczos), and what comes out is reduced before it is scored.
+    With --enlarge n both work on pictures n times as large (Lanczos), and what comes out is reduced before it
+    is scored.
     """
     if args.enlarge > 1 and run.degradation is not None:
         why = f"the degradation that {run.solver.title} is told is that of the picture as it is"
@@ -148,7 +178,9 @@ def solved(run: Run, args: argparse.Namespace) -> Method:
 
     def method(y: Tensor, clean: Tensor) -> Outcome:
         def enlarged(x: Tensor) -> Tensor:
-            return x if args.enlarge == 1 else images.lanczos(x, *(args.enlarge * side for side in x.shape[-2:]))
+            return (
+                x if args.enlarge == 1 else images.lanczos(x, *(args.enlarge * side for side in x.shape[-2:]))
+            )
 
         def reduced(x: Tensor) -> Tensor:
             return x if args.enlarge == 1 else images.lanczos(x, clean.shape[-2], clean.shape[-1])
@@ -167,20 +199,30 @@ def solved(run: Run, args: argparse.Namespace) -> Method:
 
 
 def name_of(solver: Solver, args: argparse.Namespace) -> str:
-    """The row's name: --name, or solver, preset, what --set changes of the solver, the enlargement, and a prior that is not the embedded one."""
+    """The row's name: --name, or solver, preset, what --set changes of the solver, the enlargement, and a
+    prior that is not the embedded one."""
     if args.name:
         return args.name
     own = {field.name for field in dataclasses.fields(solver)}
     changed = [pair for pair in args.set if pair.partition("=")[0] in own]
     words = [cli.named(solver, args), *changed]
-    return " ".join([*words, *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []), *([f"on {args.prior}"] if args.prior != "embedded" else [])])
+    return " ".join(
+        [
+            *words,
+            *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []),
+            *([f"on {args.prior}"] if args.prior != "embedded" else []),
+        ]
+    )
 
 
 def damage(task: Damage | None, args: argparse.Namespace) -> dict[str, object]:
     """What all pictures of a table have in common."""
     knobs = dataclasses.asdict(task) if isinstance(task, LinearDegradation | Camera) else {}
     border = {"border": "real"} if args.border == "real" else {}
-    return {"degraded here by": {"task": args.task} | knobs | border if args.clean else "nobody: pairs", "crop": args.crop}
+    return {
+        "degraded here by": {"task": args.task} | knobs | border if args.clean else "nobody: pairs",
+        "crop": args.crop,
+    }
 
 
 def periodic(args: argparse.Namespace) -> bool:
@@ -189,7 +231,8 @@ def periodic(args: argparse.Namespace) -> bool:
 
 
 def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
-    """(report with everything that was missing, the name of the solver's row, how many figures were missing). ValueError for bad arguments."""
+    """(report with everything that was missing, the name of the solver's row, how many figures were missing).
+    ValueError for bad arguments."""
     if args.json:
         recipe.check_target(args.json)
     if args.pictures:
@@ -199,8 +242,13 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     run = Run(solver, degradation, args.prior, args.seed, periodic(args))
     factor = run.factor
     todo = pairs(args, task, factor)
-    methods: dict[str, Method] = {"input": classical(lambda y: y if factor == 1 else images.enlarge(y, factor))}
-    methods |= {label: classical(function) for label, function in baselines(run.degradation, args.task, factor).items()}
+    methods: dict[str, Method] = {
+        "input": classical(lambda y: y if factor == 1 else images.enlarge(y, factor))
+    }
+    methods |= {
+        label: classical(function)
+        for label, function in baselines(run.degradation, args.task, factor).items()
+    }
     records: dict[str, dict[str, object]] = {label: {} for label in methods}
     plain = name_of(solver, args)
     records[plain] = run.settings(fetch(run.prior).weights) | {"enlarge": args.enlarge}
@@ -224,15 +272,22 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
 
 def main(argv: list[str] | None = None, prog: str = "python -m restoration.benchmark") -> int:
     """0 after printing the table, 2 after one line about bad input."""
-    parser = settings_help.parser(prog, __doc__, "--clean photographs --task denoise --crop 256 --json scores.json")
+    parser = settings_help.parser(
+        prog, __doc__, "--clean photographs --task denoise --crop 256 --json scores.json"
+    )
     parser.add_argument("--clean", help="folder of clean pictures, degraded here")
     parser.add_argument("--input", help="folder of degraded pictures")
     parser.add_argument("--target", help="folder of their clean versions, same file names up to the suffix")
     parser.add_argument("--crop", type=int, help="use the centre crop of this side")
-    borders = "blurs: circular, as if the picture wrapped around, or real, the inside of a larger crop, as a photograph"
+    borders = "blurs: circular, as if the picture wrapped around, or real, as the inside of a larger crop"
     parser.add_argument("--border", choices=("circular", "real"), default="circular", help=borders)
     parser.add_argument("--limit", type=int, help="use only the first pictures")
-    parser.add_argument("--enlarge", type=int, default=1, help="restore pictures this many times as large: LD-RPS takes 256×256 at 2")
+    parser.add_argument(
+        "--enlarge",
+        type=int,
+        default=1,
+        help="restore pictures this many times as large: LD-RPS takes 256×256 at 2",
+    )
     parser.add_argument("--name", help="the row's name instead of one that says solver, preset and settings")
     parser.add_argument("--json", help="file for all figures; what it already holds is not computed again")
     parser.add_argument("--pictures", help="folder for all pictures and a contact sheet of them")
@@ -243,9 +298,15 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.bench
         report, label, added = compare(args)
         means = best_wiener(report.means())
         print(table(means, PUBLISHED.get(args.published, {})))
-        made_with = [*(f"{package} {version}" for package, version in versions().items()), f"{torch.get_num_threads()} threads"]
+        made_with = [
+            *(f"{package} {version}" for package, version in versions().items()),
+            f"{torch.get_num_threads()} threads",
+        ]
         print(f"\n{report.improved(label)}")
-        print(f"Means over {len(report.names)} pictures, seed {args.seed}; {added} figures computed now. {', '.join(made_with)}.")
+        print(
+            f"Means over {len(report.names)} pictures, seed {args.seed}; {added} figures computed now. "
+            f"{', '.join(made_with)}."
+        )
         if args.pictures:
             print(f"Contact sheet: {contact_sheet(Path(args.pictures), [*means, 'clean'], report.names)}")
     except (ValueError, OSError) as error:

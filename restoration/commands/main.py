@@ -1,4 +1,5 @@
-"""latent-restoration COMMAND …: every command of the project under one name. `python -m restoration.COMMAND` does the same."""
+"""latent-restoration COMMAND …: every command of the project under one name. `python -m restoration.COMMAND`
+does the same."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import importlib
 import sys
 
 PROGRAM = "latent-restoration"
-# name -> module with `main`, and what it does; a module is loaded when it is asked for: torch and diffusers take their time
+# name -> module with `main`, and what it does; a module is loaded when it is asked for: torch and diffusers
+# take their time
 COMMANDS = {
     "restore": ("restoration.commands.restore", "restore one photograph; the word may be left out"),
     "batch": ("restoration.commands.batch", "restore every picture of a folder"),
@@ -47,7 +49,8 @@ def overview() -> str:
     """What `--help` prints."""
     train = {"train": ("", f"train one of {', '.join(TRAINING)}")}
     usage = f"usage: {PROGRAM} COMMAND …\n\nRestore photographs with a latent diffusion model as the prior.\n"
-    return f"{usage}\ncommands:\n{_listed(COMMANDS | train)}\n\n{PROGRAM} COMMAND --help says more, with every setting."
+    more = f"{PROGRAM} COMMAND --help says more, with every setting."
+    return f"{usage}\ncommands:\n{_listed(COMMANDS | train)}\n\n{more}"
 
 
 def _listed(entries: dict[str, tuple[str, str]]) -> str:

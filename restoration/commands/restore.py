@@ -1,4 +1,5 @@
-"""python -m restoration PHOTO --task TASK -o OUT.png: one picture without a browser (blind solvers need no task)."""
+"""python -m restoration PHOTO --task TASK -o OUT.png: one picture without a browser (blind solvers need no
+task)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from restoration.files.errors import sentence
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m restoration") -> int:
-    """0 when the picture was written, 2 after one line about bad input or a machine that has no more memory or disk."""
+    """0 when the picture was written, 2 after one line about bad input or a machine that has no more memory
+    or disk."""
     try:
         restore_one(argv, prog)
     except Exception as error:
@@ -32,9 +34,15 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
 
     example = "photo.jpg --task deblur --set std=2 noise_std=5 -o restored.png"
     parser = settings_help.parser(prog, "Restore one photograph.", example)
-    parser.add_argument("photo", nargs="?", help="the degraded picture; with a --recipe that carries its own, it may be left out")
+    parser.add_argument(
+        "photo",
+        nargs="?",
+        help="the degraded picture; with a --recipe that carries its own, it may be left out",
+    )
     parser.add_argument("--recipe", help="a PNG of this project or a JSON file: repeat that run")
-    parser.add_argument("-o", "--output", required=True, help="PNG to write; it carries the recipe of the run")
+    parser.add_argument(
+        "-o", "--output", required=True, help="PNG to write; it carries the recipe of the run"
+    )
     parser.add_argument("--reference", help="the clean picture, for scores")
     cli.add_options(parser)
     args = parser.parse_args(argv)
@@ -66,7 +74,10 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     recipe.save_png(result.image, args.output, result.recipe, result.scores, y=photo.x, alpha=photo.alpha)
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
     scores += "".join(f"; no {name}: {why}" for name, why in getattr(result.scores, "missing", {}).items())
-    print(f"{cli.shown(args.output)}: {result.image.shape[-1]}×{result.image.shape[-2]} in {result.seconds:.1f} s; {scores}")
+    print(
+        f"{cli.shown(args.output)}: {result.image.shape[-1]}×{result.image.shape[-2]} "
+        f"in {result.seconds:.1f} s; {scores}"
+    )
 
 
 def opened(args: argparse.Namespace, factor: int) -> Any:

@@ -1,4 +1,5 @@
-"""What `--help` says of the methods and the tasks that are registered: presets, and each setting with its range."""
+"""What `--help` says of the methods and the tasks that are registered: presets, and each setting with its
+range."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ from restoration.solvers import PRESETS, SOLVERS
 
 
 def parser(prog: str, description: str | None, example: str) -> argparse.ArgumentParser:
-    """A parser whose help ends with presets, settings and an example; example: the arguments after the command's name."""
+    """A parser whose help ends with presets, settings and an example.
+
+    Example: the arguments after the command's name.
+    """
     return argparse.ArgumentParser(
         prog=prog,
         description=description,
@@ -28,16 +32,23 @@ def presets() -> str:
 
 def settings() -> str:
     """A line for each setting of each method and task."""
-    parts = [f"settings of {kind} {name} (--set KEY=VALUE):\n{_listed(cls)}" for kind, name, cls in _offered()]
+    parts = [
+        f"settings of {kind} {name} (--set KEY=VALUE):\n{_listed(cls)}" for kind, name, cls in _offered()
+    ]
     return "\n".join(parts)
 
 
 def _offered() -> list[tuple[str, str, Any]]:
-    return [("the method", *item) for item in SOLVERS.items()] + [("the task", *item) for item in TASKS.items()]
+    return [("the method", *item) for item in SOLVERS.items()] + [
+        ("the task", *item) for item in TASKS.items()
+    ]
 
 
 def _listed(cls: Any) -> str:
-    return "\n".join(f"  {knob.name}={knob.default}: {_range(knob)}{knob.metadata['help']}" for knob in dataclasses.fields(cls))
+    return "\n".join(
+        f"  {knob.name}={knob.default}: {_range(knob)}{knob.metadata['help']}"
+        for knob in dataclasses.fields(cls)
+    )
 
 
 def _range(knob: dataclasses.Field[Any]) -> str:

@@ -1,4 +1,5 @@
-"""Recipes on disk: a run as JSON (record.Run.to_recipe), carried by every PNG that the project writes, and read again.
+"""Recipes on disk: a run as JSON (record.Run.to_recipe), carried by every PNG that the project writes, and
+read again.
 
 Neither dates nor durations are in one, so that the same run writes the same bytes.
 """
@@ -29,13 +30,22 @@ KEY = "restoration"  # the PNG text chunk with the recipe as JSON
 SCORES = "restoration-scores"  # the PNG text chunk with the scores of the picture
 INPUT = "restoration-input"  # the PNG text chunk with the picture that was restored, as base64 of a PNG
 END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG
-KINDS = {"solver": str, "settings": dict, "task": str, "degradation": dict, "periodic": bool, "prior": str, "seed": int}  # of what each recipe holds
+KINDS = {
+    "solver": str,
+    "settings": dict,
+    "task": str,
+    "degradation": dict,
+    "periodic": bool,
+    "prior": str,
+    "seed": int,
+}  # of what each recipe holds
 SEEDS = 2**63  # as many as torch's generators take
 DEPTH = 4  # a recipe holds objects of plain values; deeper nesting would only exhaust what walks it
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What of a machine the rounding of sums depends on: the kind of device, and on a CPU the number of threads."""
+    """What of a machine the rounding of sums depends on: the kind of device, and on a CPU the number of
+    threads."""
     return {"device": device} | ({"threads": torch.get_num_threads()} if device == "cpu" else {})
 
 
@@ -45,10 +55,18 @@ def fingerprint(x: Tensor) -> str:
 
 
 def other_weights(source: Mapping[str, Any], now: Mapping[str, str]) -> str:
-    """One sentence where a recipe was written with other weights than those of now, else ""; older recipes do not say theirs."""
+    """One sentence where a recipe was written with other weights than those of now, else "".
+
+    Older recipes do not say theirs.
+    """
     then = source.get("weights")
     other = [name for name in now if isinstance(then, dict) and then.get(name, now[name]) != now[name]]
-    return f"The weights of {', '.join(other)} are not those that the recipe was written with: the result will differ." if other else ""
+    return (
+        f"The weights of {', '.join(other)} are not those that the recipe was written with: "
+        "the result will differ."
+        if other
+        else ""
+    )
 
 
 def save_png(
@@ -59,9 +77,11 @@ def save_png(
     y: Tensor | None = None,
     alpha: Image.Image | None = None,
 ) -> None:
-    """Write x (1,3,H,W) in [0,1] as PNG, complete or not at all, with the recipe and the scores as JSON in text chunks.
+    """Write x (1,3,H,W) in [0,1] as PNG, complete or not at all, with the recipe and the scores as JSON in
+    text chunks.
 
-    With the input y (1,3,h,w) too, the file alone repeats the run. With alpha the PNG is transparent, and x over white.
+    With the input y (1,3,h,w) too, the file alone repeats the run. With alpha the PNG is transparent, and x
+    over white.
     """
     text = PngImagePlugin.PngInfo()
     text.add_text(KEY, json.dumps(recipe, sort_keys=True))
@@ -77,10 +97,16 @@ def save_png(
 
 
 def _chunk(path: str | Path, key: str) -> str | None:
-    """The text under a key in a PNG; None where it has none. Nothing of the picture is decoded. ValueError where it is no PNG."""
+    """The text under a key in a PNG; None where it has none.
+
+    Nothing of the picture is decoded. ValueError where it is no PNG.
+    """
     name = images.plain_name(path)
     try:
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # results are large, texts are not
+        with (
+            open(path, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):  # results are large, texts are not
             return png_text(data, key)
     except OSError as error:
         raise ValueError(f"{name} cannot be opened: {error.strerror or error}.") from None
@@ -105,10 +131,15 @@ def _shallow(value: Any, levels: int) -> bool:
 
 
 def read_png(path: str | Path, key: str = KEY) -> dict[str, Any]:
-    """The recipe (or, with key=SCORES, the scores) in a PNG that `save_png` wrote. ValueError when it carries none."""
+    """The recipe (or, with key=SCORES, the scores) in a PNG that `save_png` wrote.
+
+    ValueError when it carries none.
+    """
     text = _chunk(path, key)
     if text is None:
-        raise ValueError(f"{images.plain_name(path)} carries no recipe; only PNGs written by this project do.")
+        raise ValueError(
+            f"{images.plain_name(path)} carries no recipe; only PNGs written by this project do."
+        )
     return _parsed(text, path)
 
 
@@ -120,7 +151,10 @@ def is_whole(path: str | Path) -> bool:
 
 
 def read_input(path: str | Path) -> Tensor:
-    """The picture (1,3,h,w) in [0,1] whose restoration `save_png` wrote. ValueError when the PNG does not carry it."""
+    """The picture (1,3,h,w) in [0,1] whose restoration `save_png` wrote.
+
+    ValueError when the PNG does not carry it.
+    """
     name, text = images.plain_name(path), _chunk(path, INPUT)
     if text is None:
         raise ValueError(f"{name} does not carry the picture that was restored; give that too.")
@@ -131,12 +165,18 @@ def read_input(path: str | Path) -> Tensor:
 
 
 def read_result_alpha(path: str | Path) -> Image.Image | None:
-    """The transparency of the result in a PNG that `save_png` wrote, for its repetition; None where nothing shows through."""
+    """The transparency of the result in a PNG that `save_png` wrote, for its repetition.
+
+    None where nothing shows through.
+    """
     return images.read_photo(path).alpha
 
 
 def other_input(source: Mapping[str, Any], y: Tensor) -> str:
-    """One sentence where y is not the picture that a recipe was written for, else ""; recipes written by hand do not say theirs."""
+    """One sentence where y is not the picture that a recipe was written for, else "".
+
+    Recipes written by hand do not say theirs.
+    """
     then = source.get("input_sha256")
     if then is None or then == fingerprint(y):
         return ""
@@ -144,7 +184,8 @@ def other_input(source: Mapping[str, Any], y: Tensor) -> str:
 
 
 def other_machine(source: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """One sentence where a recipe was written on another kind of device or with other threads, on which the pixels depend, else ""."""
+    """One sentence where a recipe was written on another kind of device or with other threads, on which the
+    pixels depend, else ""."""
     then = source.get("machine")
     if not isinstance(then, dict) or all(then.get(key, value) == value for key, value in now.items()):
         return ""
@@ -153,7 +194,10 @@ def other_machine(source: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The recipe in a PNG of ours or in a JSON file, its KINDS checked. ValueError, one sentence, when there is none."""
+    """The recipe in a PNG of ours or in a JSON file, its KINDS checked.
+
+    ValueError, one sentence, when there is none.
+    """
     try:
         recipe = _parsed(Path(path).read_text(), path) if Path(path).suffix == ".json" else read_png(path)
     except (OSError, UnicodeDecodeError) as error:

@@ -34,7 +34,8 @@ def given(photo: str | None) -> str:
 def restored(
     method: str, photo: str | None, task: str, preset: str, settings: str, seed: float
 ) -> tuple[str, str]:
-    """(PNG, JSON with scores, seconds, recipe and how the photo was read) of one run on an already degraded picture."""
+    """(PNG, JSON with scores, seconds, recipe and how the photo was read) of one run on an already degraded
+    picture."""
     with one_sentence():
         method, preset = resolve(method, preset)
         if preset not in PRESETS[method] or task not in SOLVERS[method].damages():
@@ -68,7 +69,8 @@ def endpoint(method: str) -> Callable[..., tuple[str, str]]:
     function.__doc__ = f"""{solver.purpose} ({solver.title}).
 
     photo: the damaged picture. {task}preset: {presets}.
-    settings: JSON object of the task's and the method's numbers; the method has {", ".join(knobs)}. seed: a whole number.
+    settings: JSON object of the task's and the method's numbers; the method has {", ".join(knobs)}.
+    seed: a whole number.
     Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
     """
     return function
@@ -82,8 +84,9 @@ def endpoint_name(method: str) -> str:
 def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
     """Damage a clean photograph, reproducibly: to test a restoration.
 
-    photo: the clean picture. damage: denoise (adds noise), deblur (blurs), motion-deblur, super-resolution (reduces), inpaint,
-    camera-light, camera-strong, low-light, haze, noise, grey and others. settings: JSON object of the damage's numbers.
+    photo: the clean picture. damage: denoise (adds noise), deblur (blurs), motion-deblur, super-resolution
+    (reduces), inpaint, camera-light, camera-strong, low-light, haze, noise, grey and others. settings: JSON
+    object of the damage's numbers.
     seed: a whole number. Returns a PNG.
     """
     with one_sentence():
@@ -94,7 +97,8 @@ def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
 
 
 def caption(photo: str, captioner: str) -> str:
-    """Describe in at most 20 words what a damaged photograph would show in good condition. photo: the picture. captioner: a model's name."""
+    """Describe in at most 20 words what a damaged photograph would show in good condition. photo: the
+    picture. captioner: a model's name."""
     with one_sentence():
         if captioner not in CAPTIONERS:
             raise ValueError(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
@@ -103,14 +107,20 @@ def caption(photo: str, captioner: str) -> str:
 
 
 def measure(photo: str, reference: str | None) -> str:
-    """Quality of a photograph as JSON: PSNR, SSIM and others against the clean reference where one is given, NIQE always."""
+    """Quality of a photograph as JSON:
+
+    PSNR, SSIM and others against the clean reference where one is given, NIQE always.
+    """
     with one_sentence():
         clean = images.read_image(given(reference)) if reference else None
         return json.dumps(metrics.score(images.read_image(given(photo)), clean))
 
 
 def offered() -> list[str]:
-    """The solvers with an endpoint of their own; the papers' forms answer for presets that were their fast form's."""
+    """The solvers with an endpoint of their own.
+
+    The papers' forms answer for presets that were their fast form's.
+    """
     return [method for method in SOLVERS if method not in PAPERS]
 
 

@@ -9,11 +9,16 @@ from restoration.solvers import latent_indigo, ld_rps, ld_rps_fast, reld, reld_f
 from restoration.solvers.base import Solver
 
 SOLVERS: dict[str, type[Solver]] = {}
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {}  # by solver and preset its settings; the first is the default
+PRESETS: dict[
+    str, dict[str, dict[str, Any]]
+] = {}  # by solver and preset its settings; the first is the default
 
 
 def register(name: str, solver: type[Solver], presets: dict[str, dict[str, Any]]) -> None:
-    """Offer a solver on the page, in the endpoints, the commands, the benchmark and recipes; presets: one at least."""
+    """Offer a solver on the page, in the endpoints, the commands, the benchmark and recipes.
+
+    Presets: one at least.
+    """
     SOLVERS[name], PRESETS[name] = solver, presets
 
 
@@ -22,7 +27,10 @@ register("latent-indigo", latent_indigo.LatentINDIGO, latent_indigo.PRESETS)
 register("ld-rps", ld_rps_fast.LDRPSFast, ld_rps_fast.PRESETS)
 register("reld-paper", reld.RELD, reld.PRESETS)
 register("ld-rps-paper", ld_rps.LDRPS, ld_rps.PRESETS)
-PAPERS = {"reld-paper", "ld-rps-paper"}  # the papers' own algorithms, which take minutes where ours take seconds
+PAPERS = {
+    "reld-paper",
+    "ld-rps-paper",
+}  # the papers' own algorithms, which take minutes where ours take seconds
 # solver and preset of links, calls and command lines of before -> those of today
 RENAMED = {("ld-rps", preset): ("ld-rps-paper", preset) for preset in ld_rps.PRESETS} | {
     ("ld-rps", "low-light+denoise"): ("ld-rps", "low-light"),
@@ -63,8 +71,11 @@ def resolve_settings(solver: str, settings: Mapping[str, Any]) -> tuple[str, dic
 
 
 def _reld_settings(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Of RELD when both forms were one class: its paper's form had one level, the last one, and drew no noise."""
+    """Of RELD when both forms were one class: its paper's form had one level, the last one, and drew no
+    noise."""
     if settings["splitting"] == "annealed":
         return "reld", {key: value for key, value in settings.items() if key not in {"splitting", "strength"}}
-    values = {key: value for key, value in settings.items() if key not in {"start_level", "end_level", "renoise"}}
+    values = {
+        key: value for key, value in settings.items() if key not in {"start_level", "end_level", "renoise"}
+    }
     return "reld-paper", values | {"level": settings.get("end_level", 3.0)}

@@ -18,7 +18,8 @@ from restoration.priors.latent import LatentPrior
 
 @dataclass(frozen=True)
 class Result:
-    """The answer: image (1,3,H,W) in [0,1] already rounded to 8 bits, scores, seconds, and the recipe that repeats it.
+    """The answer: image (1,3,H,W) in [0,1] already rounded to 8 bits, scores, seconds, and the recipe that
+    repeats it.
 
     warnings: sentences for the user, of what was told about the damage and can hardly be.
     """
@@ -32,7 +33,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Step:
-    """One iteration, detached. index runs from 1 to total; image only on the last one; result is added by run.restore.
+    """One iteration, detached. index runs from 1 to total; image only on the last one; result is added by
+    run.restore.
 
     views: further pictures (1,3,·,·) in [0,1] by title, for the eye: what a method shows beside its estimate.
     """
@@ -53,7 +55,8 @@ class Solver(Checked, ABC):
 
     What a subclass may set beside `title`, the name of the method on the page:
     paper: where it was published. purpose: what it is for, in one sentence without its full stop.
-    blind: it takes no degradation (None); what it needs to know, such as its output scale, are fields of its own.
+    blind: it takes no degradation (None); what it needs to know, such as its output scale, are fields of its
+    own.
     colours: it may add colour to a black-and-white picture, which otherwise stays one.
     """
 
@@ -65,7 +68,8 @@ class Solver(Checked, ABC):
 
     @property
     def differentiates(self) -> bool:
-        """Whether `restore` takes the decoder's gradient, which is most of the memory that a large prior needs."""
+        """Whether `restore` takes the decoder's gradient, which is most of the memory that a large prior
+        needs."""
         return True
 
     @property
@@ -88,7 +92,10 @@ class Solver(Checked, ABC):
         return degradation.factor if degradation else 1
 
     def enlarging(self, factor: int) -> Solver:
-        """The same method with this factor, where a setting of its own decides that; else the method as it is."""
+        """The same method with this factor, where a setting of its own decides that.
+
+        Else the method as it is.
+        """
         return self
 
     def networks(self, prior: str) -> list[Path]:
@@ -101,10 +108,16 @@ class Solver(Checked, ABC):
 
     @abstractmethod
     def restore(
-        self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator
+        self,
+        prior: LatentPrior,
+        y: Tensor,
+        degradation: LinearDegradation | None,
+        *,
+        generator: torch.Generator,
     ) -> Iterator[Step]:
-        """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit it.
+        """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit
+        it.
 
-        A solver that `batches` also takes y (B,3,h,w): each row becomes what it would become alone with the same generator, so all get
-        the same noise; a step's scalars are then of all rows together.
+        A solver that `batches` also takes y (B,3,h,w): each row becomes what it would become alone with the
+        same generator, so all get the same noise; a step's scalars are then of all rows together.
         """

@@ -1,7 +1,9 @@
-"""python tests/recipes/renew.py "why" NAME…: the pixels that old recipes give today, where they changed for a stated reason.
+"""python tests/recipes/renew.py "why" NAME…: the pixels that old recipes give today, where they changed for a
+stated reason.
 
-Each NAME.png (all of them where none is named) keeps its recipe as it was written; its pixels and the digests of its weights become
-those of today, and made.json says why, and on which processor. One thread is used, as when the recipes were made.
+Each NAME.png (all of them where none is named) keeps its recipe as it was written; its pixels and the digests
+of its weights become those of today, and made.json says why, and on which processor. One thread is used, as
+when the recipes were made.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from restoration.commands.restore import main  # noqa: E402
 from restoration.files import images, recipe  # noqa: E402
 
 INPUT = HERE / "input.png"
-MADE = HERE / "made.json"  # name -> the processor that computed the pixels, and why they are not those of then, or ""
+MADE = (
+    HERE / "made.json"
+)  # name -> the processor that computed the pixels, and why they are not those of then, or ""
 
 
 def names() -> list[str]:
@@ -65,7 +69,13 @@ def renew(why: str, chosen: list[str]) -> None:
             print(f"{name}: {100 * share:.2f} % of the values differ, by at most {most:.0f}/255")
             if share or old["weights"] != today["weights"]:
                 y = recipe.read_input(path) if carried(path) else None
-                recipe.save_png(picture, path, old | {"weights": today["weights"]}, recipe.read_png(new, recipe.SCORES), y=y)
+                recipe.save_png(
+                    picture,
+                    path,
+                    old | {"weights": today["weights"]},
+                    recipe.read_png(new, recipe.SCORES),
+                    y=y,
+                )
                 made[name] = {"processor": processor(), "why": why}
     MADE.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n")
 
