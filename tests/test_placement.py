@@ -171,7 +171,7 @@ SDXL_COSTS = KL_COSTS._replace(denoise=160)
 def test_what_a_run_needs_is_what_was_counted(parameters, costs, side, solver, counted):
     """GB of whole runs with random weights of the real sizes, every tensor counted, weights included, without a context."""
     weights = sum(count * (4 if name == "vae" else 2) for name, count in parameters.items())
-    demand = Demand(side**2, solver.differentiates, getattr(solver, "own_bytes", 0.0))
+    demand = Demand(side**2, solver.differentiates, solver.own_bytes)
     assert (weights + demand.bytes(costs)) / GB == pytest.approx(counted, rel=0.1)
 
 
