@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import gradio as gr
 
-from restoration.degradations.blind import make_damage
+from restoration.degradations.blind import make_damage, titles
+from restoration.degradations.camera import EXPOSURES
+from restoration.degradations.linear import FILES, TASKS
 from restoration.evaluation import metrics
 from restoration.files import images
 from restoration.page import state
@@ -19,7 +24,7 @@ from restoration.page.uploads import checked_photo
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.latent import load_prior
 from restoration.run import synthesise
-from restoration.solvers import PRESETS, resolve
+from restoration.solvers import PRESETS, RENAMED, SOLVERS, resolve
 
 
 def given(photo: str | None) -> str:
@@ -52,40 +57,22 @@ def restored(
 
 
 def restore_reld(photo: str, task: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
-    """Restore a damaged photograph when it is known how it was damaged (RELD).
-
-    photo: the damaged picture. task: denoise, deblur, motion-deblur, super-resolution or inpaint. preset: fast, few-step or faithful.
-    settings: JSON object of numbers, for instance {"noise_std": 25} (in 1/255) or {"scale": 2}. seed: a whole number.
-    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
-    """
+    """Restore a damaged photograph when it is known how it was damaged (RELD)."""
     return restored("reld", photo, task, preset, settings, seed)
 
 
 def restore_latentindigo(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
-    """Restore and enlarge a photograph whose damage nobody can write down: a camera's blur, noise and compression (LatentINDIGO).
-
-    photo: the damaged picture. preset: fast, pixel, bold or "from noise". settings: JSON object, for instance {"scale": 4}. seed: a whole number.
-    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
-    """
+    """Restore and enlarge a photograph whose damage nobody can write down: a camera's blur, noise and compression (LatentINDIGO)."""
     return restored("latent-indigo", photo, DAMAGES["latent-indigo"][0], preset, settings, seed)
 
 
 def restore_ldrps(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
-    """Restore a photograph that is too dark, hazy, noisy or without colour (LD-RPS).
-
-    photo: the damaged picture. preset: auto, low-light, dehaze, denoise, colorize, low-light+denoise or colorize+denoise.
-    settings: JSON object, for instance {"prompt": "a red boat on a lake"}. seed: a whole number.
-    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
-    """
+    """Restore a photograph that is too dark, hazy, noisy or without colour (LD-RPS)."""
     return restored("ld-rps", photo, DAMAGES["ld-rps"][0], preset, settings, seed)
 
 
 def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
-    """Damage a clean photograph, reproducibly: to test a restoration.
-
-    photo: the clean picture. damage: denoise (adds noise), deblur (blurs), motion-deblur, super-resolution (reduces), inpaint, camera-light,
-    camera-strong, low-light, haze, noise or grey. settings: JSON object of the damage's numbers. seed: a whole number. Returns a PNG.
-    """
+    """Damage a clean photograph, reproducibly: to test a restoration."""
     with one_sentence():
         made = make_damage(damage, state.parse_settings(settings), 1)
         factor = getattr(made, "factor", 1)
@@ -94,7 +81,7 @@ def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
 
 
 def caption(photo: str, captioner: str) -> str:
-    """Describe in at most 20 words what a damaged photograph would show in good condition. photo: the picture. captioner: a model's name."""
+    """Describe in at most 20 words what a damaged photograph would show in good condition."""
     with one_sentence():
         if captioner not in CAPTIONERS:
             raise ValueError(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
@@ -102,36 +89,78 @@ def caption(photo: str, captioner: str) -> str:
         return words.text or words.note
 
 
-def measure(photo: str, reference: str | None) -> str:
-    """Quality of a photograph as JSON: PSNR, SSIM and others against the clean reference where one is given, NIQE always."""
+def measure(photo: str, reference: str | None = None) -> str:
+    """Measure the quality of a photograph: PSNR, SSIM and others against the clean reference where one is given, NIQE always."""
     with one_sentence():
         clean = images.read_image(given(reference)) if reference else None
         return json.dumps(metrics.score(images.read_image(given(photo)), clean))
 
 
+def presets(method: str) -> list[str]:
+    """The presets of a method, and the names of before that still mean one."""
+    return list(dict.fromkeys([*PRESETS[method], *(old for solver, old in RENAMED if solver == method)]))
+
+
+def told(named: Mapping[str, Any]) -> str:
+    """What a `settings` parameter may hold: the knobs of solvers or damages, by name, with their bounds."""
+    parts = []
+    for name, cls in named.items():
+        fields = [field for field in dataclasses.fields(cls) if field.metadata and field.name not in FILES]
+        if fields:
+            parts.append(f"for {name} {', '.join(map(bounds, fields))}")
+    return 'A JSON object such as {"NAME": 1}, or {} for the usual; names: ' + "; ".join(parts)
+
+
+def bounds(field: dataclasses.Field[Any]) -> str:
+    """A knob's name and what it may be."""
+    meta = field.metadata
+    if meta["choices"]:
+        return f"{field.name} ({' or '.join(map(str, meta['choices']))})"
+    return field.name + (" (text)" if isinstance(field.default, str) else f" ({meta['low']:g} to {meta['high']:g})")
+
+
+def add(fn: Callable[..., Any], inputs: dict[str, gr.components.Component], meanings: Mapping[str, str], outputs: Any,
+        returns: str, **options: Any) -> None:
+    """Add a named endpoint; gradio_client and MCP read from its docstring what the parameters mean.
+
+    By components, not by gr.api: that hands over what was sent before anything is checked, files too.
+    """  # fmt: skip
+    usual = {"photo": "the picture: an uploaded file or its address", "seed": "a whole number; the same gives the same result"}
+    lines = [f"    {name}: {(usual | dict(meanings))[name]}" for name in inputs]
+    fn.__doc__ = "\n".join([fn.__doc__ or "", "", "Args:", *lines, "", "Returns:", f"    {returns}"])
+    name = "metrics" if fn is measure else fn.__name__
+    gr.Button().click(on_gpu(fn) if options else fn, list(inputs.values()), outputs, api_name=name, **options)
+
+
 def register() -> None:
-    """Add the named endpoints to the page; their boxes are never shown."""
+    """Add the named endpoints to the page; their boxes are never shown. The choices come from the registries."""
+
+    def choice(names: Collection[str], first: str, label: str) -> gr.Dropdown:
+        # custom values reach the function, which knows older names and refuses others in a sentence
+        return gr.Dropdown(list(names), value=first, label=label, allow_custom_value=True)
+
     with gr.Row(visible=False):
         photo, reference = picture(label="photo"), picture(label="reference")
         out = gr.Image(label="restored", format="png", type="filepath")
-        task, preset = gr.Textbox("denoise", label="task"), gr.Textbox("fast", label="preset")
-        auto, damage = gr.Textbox("auto", label="preset"), gr.Textbox("denoise", label="damage")
         settings, seed = gr.Textbox("{}", label="settings"), gr.Number(0, label="seed", precision=0)
-        facts, describer = gr.Textbox(label="JSON"), gr.Textbox(list(CAPTIONERS)[1], label="captioner")
-        button = gr.Button()
-    result = [out, facts]
-    indigo = [photo, preset, settings, seed]
-    button.click(
-        on_gpu(restore_reld),
-        [photo, task, preset, settings, seed],
-        result,
-        api_name="restore_reld",
-        **ON_DEVICE,
-    )
-    button.click(on_gpu(restore_latentindigo), indigo, result, api_name="restore_latentindigo", **ON_DEVICE)
-    button.click(
-        on_gpu(restore_ldrps), [photo, auto, settings, seed], result, api_name="restore_ldrps", **ON_DEVICE
-    )
-    button.click(degrade, [photo, damage, settings, seed], out, api_name="degrade")
-    button.click(on_gpu(caption), [photo, describer], facts, api_name="caption", **ON_DEVICE)
-    button.click(measure, [photo, reference], facts, api_name="metrics")
+        facts = gr.Textbox(label="JSON")
+        made = "The restored picture as PNG, and JSON with scores, seconds, the recipe and how the photo was read."
+        for fn, method in ((restore_reld, "reld"), (restore_latentindigo, "latent-indigo"), (restore_ldrps, "ld-rps")):
+            solver = SOLVERS[method]
+            inputs: dict[str, gr.components.Component] = {"photo": photo}
+            inputs |= {} if solver.blind else {"task": choice(DAMAGES[method], DAMAGES[method][0], "task")}
+            inputs["preset"] = choice(presets(method), next(iter(PRESETS[method])), "preset")
+            inputs |= {"settings": settings, "seed": seed}
+            meanings = {"task": "how the picture was damaged", "preset": "the method's settings by name"}
+            meanings["settings"] = told({"the method": solver} | ({} if solver.blind else TASKS))
+            add(fn, inputs, meanings, [out, facts], made, **ON_DEVICE)
+        damage = choice([name for name in titles() if name != "kernel-deblur"], "denoise", "damage")
+        inputs = {"photo": photo, "damage": damage, "settings": settings, "seed": seed}
+        listed = "; ".join(f"{name}: {title}" for name, title in titles().items() if name != title)
+        meanings = {"damage": f"what is done to it ({listed})", "settings": told(TASKS | EXPOSURES)}
+        add(degrade, inputs, meanings, out, "The damaged picture as PNG.")
+        captioner = choice(list(CAPTIONERS), list(CAPTIONERS)[1], "captioner")
+        meanings = {"captioner": "the model that describes it"}
+        add(caption, {"photo": photo, "captioner": captioner}, meanings, facts, "The words, or why there are none.", **ON_DEVICE)
+        meanings = {"reference": "the clean picture of the same size, if there is one"}
+        add(measure, {"photo": photo, "reference": reference}, meanings, facts, "JSON: the name of each metric and its value.")

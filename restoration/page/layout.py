@@ -18,6 +18,8 @@ from restoration.page import (
     endpoints,
     guard,
     history,
+    share_row,
+    shares,
     state,
     uploads,
     visitors,
@@ -58,6 +60,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         with gr.Column(scale=2, min_width=320):
             parts, groups, budget, start, stop, caption_pair, examples, reference = picture_column(method)
         with gr.Column(scale=3, min_width=320):
+            sharing = share_row.share_row(method)
             outputs = result_column(method)
             title = "Settings link: repeats this run anywhere, for ever"
             address = gr.Textbox(label=title, interactive=False, buttons=["copy"])
@@ -79,30 +82,33 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
             return actions.seconds_needed(method, named(values))
         return UNKNOWN_SECONDS
 
+    def finished(values: dict[gr.components.Component, Any], shown: tuple[Any, ...]) -> tuple[Any, Any]:
+        run = history.finished(method, named(values), shown) if shown[5] else None
+        return history.entry(method, named(values), shown[:6]), run and (run, None)
+
     def restored(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
         for shown in actions.with_last_words(actions.run(method, named(values)), 1, 5):
-            yield *shown, history.entry(method, named(values), shown[:6])
+            yield *shown, *finished(values, shown)
 
     def restored_twice(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
         for shown in actions.with_last_words(actions.caption_pair(method, named(values)), 1, 5):
-            yield *shown, history.entry(method, named(values), shown[:6])
+            yield *shown, *finished(values, shown)
 
-    def open_page(request: gr.Request) -> dict[gr.components.Component, Any]:
+    def open_page(request: gr.Request) -> dict[Any, Any]:
         query = dict(request.query_params)
-        if (
-            "deep_link" in query
-        ):  # Gradio has filled in all controls; its links do not carry what a generator showed
-            words = "Somebody sent you a picture and settings: press Restore to see the result."
-            return {linked: False, outputs[1]: words}
         asked = resolve(query.get("method", ""), query.get("preset", ""))[0]
         first = method == next(iter(SOLVERS))
-        if asked == method or (
-            asked and asked not in SOLVERS and first
-        ):  # the first tab answers for what there is not
+        # the first tab answers for what there is not
+        if asked == method or ((asked or "share" in query) and asked not in SOLVERS and first):
             try:
+                if "share" in query:
+                    opened = show_run(*history.shared(method, query["share"]))
+                    return opened | sharing.opened(opened, query) | {tabs: gr.update(selected=method)}
                 values = state.from_query(query)[1]
                 filled: dict[Any, Any] = {parts[name]: value for name, value in values.items()}
                 return filled | {tabs: gr.update(selected=method), linked: True}
+            except shares.Gone as error:
+                return {sharing.note: str(error), outputs[1]: "", tabs: gr.update(selected=method)}
             except ValueError as error:
                 instead = " Here is an example instead." if state.stored_examples(method) else ""
                 return first_example() | {outputs[1]: html.escape(f"{error}{instead}")}
@@ -115,33 +121,35 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         rows = state.stored_examples(method)
         if type(index) is not int or not 0 <= index < len(rows):
             raise gr.Error("There is no such example.", print_exception=False)
-        filled = {parts[name]: value for name, value in state.example_values(rows[index]).items()} | {
-            address: ""
-        }
-        return filled | dict(zip(outputs, display.example_outputs(rows[index]), strict=True))
+        values, shown = state.example_values(rows[index]), display.example_outputs(rows[index])
+        return show_run(values, shown)
+
+    def show_run(values: Any, shown: tuple[Any, ...]) -> dict[Any, Any]:
+        run = history.finished(method, values, shown)
+        filled = {parts[name]: value for name, value in values.items()} | {address: "", sharing.note: ""}
+        return filled | dict(zip(outputs, shown, strict=True)) | {sharing.shown: (run, None)}
 
     def apply_preset(name: str) -> dict[gr.components.Component, Any]:
         return {part: state.preset_values(method, name)[key] for key, part in own_knobs.items()}
 
     def bring_back(text: str) -> dict[gr.components.Component, Any]:
         values, shown = history.recall(method, text)
-        filled = {parts[name]: value for name, value in values.items()} | {address: ""}
-        return filled | dict(zip(outputs, shown, strict=True))
+        return show_run(values, shown)
 
     def foresee(values: dict[gr.components.Component, Any]) -> str:
         return actions.forecast(method, named(values))
 
-    everything, last_words = [*parts.values(), *outputs, address], gr.State("")
+    everything, last_words = [*parts.values(), *outputs, address, sharing.shown, sharing.note], gr.State("")
     inputs: set[gr.blocks.Block] = set(parts.values())
     # the place in the queue is shown over the status line
     running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True}
-    running |= {"outputs": [*outputs, last_words, entry]} | ON_DEVICE | PRIVATE
+    running |= {"outputs": [*outputs, last_words, entry, sharing.shown]} | ON_DEVICE | PRIVATE
     runs = [start.click(on_gpu(restored, needed), inputs, **running)]
     if caption_pair:
         runs.append(
             caption_pair.click(on_gpu(restored_twice, lambda values: 2 * needed(values)), inputs, **running)
         )
-    opened = page.load(open_page, None, [*everything, linked, tabs], **AT_ONCE)
+    opened = page.load(open_page, None, [*everything, linked, tabs, sharing.erase], **AT_ONCE)
     opened.then(None, linked, None, js=browser(f"pressIf(linked, 'start-{method}')", "linked"), **PRIVATE)
     kept = browser("keepRun(text)", "text")
     travelled = [event.success(None, entry, [address, past], js=kept, **PRIVATE) for event in runs]
@@ -252,6 +260,7 @@ def about() -> str:
         .read_text()
         .format(
             age=uploads.kept_for(),
+            shares=shares.kept_for(),
             megabytes=uploads.LARGEST_PHOTO,
             limit=device.TIME_LIMIT,
             places=visitors.PLACES,
@@ -277,8 +286,6 @@ def build() -> gr.Blocks:
                 repeat_tab()
             with gr.Tab("About", id="about"):
                 gr.Markdown(about())
-        lasting = f"Link to this page with your picture and settings, for at most {uploads.kept_for()}"
-        gr.DeepLinkButton(lasting, size="sm")
         endpoints.register()
     page.queue(max_size=visitors.QUEUE, api_open=False)  # nobody gets past the queue
     visitors.limit_places(page._queue)

@@ -4,7 +4,7 @@
 
 const HISTORY = 12; // runs that are kept; a browser gives a site about 5 MB
 const NO_LINK = 'Only a clean example picture, degraded here, fits into a settings link; ' +
-  'share your own picture with the link at the foot of the page.';
+  '"Share this result" keeps any other.';
 let picked = ''; // the run of the history that was clicked, as JSON
 
 function escaped(text) {
@@ -34,6 +34,22 @@ export function keepRun(text) {
   const entry = JSON.parse(text);
   if (entry.pictures.length) keep(entry);
   return [entry.link ? location.origin + location.pathname + entry.link : NO_LINK, showRuns(entry.method)];
+}
+
+/** Queries of a share's two links -> [link, delete link, what is said]; the link goes to the clipboard. */
+export async function copyLink(query, remover) {
+  const base = location.origin + location.pathname, address = base + query.slice(query.indexOf('?'));
+  let copied = true;
+  try { await navigator.clipboard.writeText(address); } catch { copied = copyOld(address); } // http has no clipboard
+  return [address, base + remover.slice(remover.indexOf('?')), copied ? '<b>Copied.</b> Whoever opens the link sees ' +
+    'this result and your photograph at once.' : 'Copy the link below: this browser does not let the page do it.'];
+}
+
+function copyOld(text) {
+  const box = document.body.appendChild(document.createElement('textarea'));
+  box.value = text;
+  box.select();
+  try { return document.execCommand('copy'); } finally { box.remove(); }
 }
 
 export function pickedRun() {
