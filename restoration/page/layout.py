@@ -12,7 +12,7 @@ import gradio as gr
 from restoration.files import sandbox
 from restoration.page import (
     actions,
-    compare,
+    compare_tab,
     device,
     display,
     endpoints,
@@ -28,16 +28,15 @@ from restoration.page.controls import (
     AT_ONCE,
     PRIVATE,
     browser,
-    picture,
     picture_column,
     result_column,
     upload,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
-from restoration.page.state import DEGRADED, EXAMPLES
+from restoration.page.state import DEGRADED
 from restoration.priors.checkpoints import PRIORS
 from restoration.priors.latent import load_prior
-from restoration.solvers import PAPERS, PRESETS, SOLVERS, resolve
+from restoration.solvers import SOLVERS, resolve
 
 INTRO = """# Latent restoration
 Restore a photograph with a latent diffusion model as the prior. Details are estimated, not recovered: do not use results
@@ -171,48 +170,6 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     gr.on([part.change for part in decisive], foresee, inputs, budget, **AT_ONCE)
 
 
-def compare_tab() -> None:
-    """One picture, several methods, one after the other."""
-    first = [f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS if method not in PAPERS]
-    damages = [(title, name) for name, title in compare.DAMAGES.items()]
-    with gr.Row():
-        with gr.Column(scale=1, min_width=300):
-            alt = "The picture to compare methods on"
-            photo = picture(
-                value=str(EXAMPLES / "chelsea.png"), label="A clean picture", height=240, alt_text=alt
-            )
-            with gr.Row():
-                start, stop = gr.Button("Compare", variant="primary"), gr.Button("Stop")
-            damage = gr.Dropdown(damages, value="denoise", label="What is done to it first")
-            methods = gr.CheckboxGroup(compare.CHOICES, value=first, label="Methods and presets")
-            told = "With several: their mean, and where they differ"
-            seeds = gr.Slider(1, compare.MOST_SEEDS, value=1, step=1, label="Seeds", info=told)
-        with gr.Column(scale=2, min_width=320):
-            status = gr.HTML(
-                "Every method gets the same damaged picture. One that cannot treat the damage says so."
-            )
-            pictures = gr.HTML(label="Results side by side: the wheel zooms all of them")
-            title = "Scores: ★ is the best of its column"
-            scores = gr.Dataframe(headers=["picture"], label=title, interactive=False)
-            file = gr.File(label="Contact sheet", height=80, interactive=False)
-    last_words = gr.State("")
-
-    def compared(*values: Any) -> Iterator[tuple[Any, ...]]:
-        yield from actions.with_last_words(actions.compare_all(*values), 0, 3)
-
-    event = start.click(
-        on_gpu(compared, lambda photo, damage, choices, seeds: UNKNOWN_SECONDS * len(choices) * seeds),
-        [photo, damage, methods, seeds],
-        [status, pictures, scores, file, last_words],
-        show_progress="minimal",
-        show_progress_on=status,
-        scroll_to_output=True,
-        **ON_DEVICE,
-        **PRIVATE,
-    )
-    stoppable(stop, [event], status, last_words)
-
-
 def repeat_tab() -> None:
     """A PNG of this page repeats its run."""
     with gr.Row():
@@ -284,7 +241,7 @@ def build() -> gr.Blocks:
                 with gr.Tab(solver.title, id=method):
                     method_tab(method, page, tabs)
             with gr.Tab("Compare", id="compare"):
-                compare_tab()
+                compare_tab.compare_tab()
             with gr.Tab("Repeat", id="repeat"):
                 repeat_tab()
             with gr.Tab("About", id="about"):
