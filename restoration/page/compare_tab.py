@@ -130,6 +130,6 @@ def compare_tab() -> None:
         **PRIVATE,
     )
     photo.upload(lambda: compare.REAL, None, damage, **AT_ONCE)  # an upload means: restore my photograph
-    gr.on([part.change for part in inputs], forecast, inputs, budget, trigger_mode="always_last", **AT_ONCE)
+    gr.on([photo.change, damage.change, methods.change, seeds.change], forecast, inputs, budget, trigger_mode="always_last", **AT_ONCE)
     stop.click(None, cancels=[event], **PRIVATE)
     event.then(lambda words: words or gr.skip(), last_words, status, **AT_ONCE)
