@@ -11,9 +11,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from restoration.degradations.blind import titles
-from restoration.page.state import DAMAGES, EXAMPLES
+from restoration.page.state import EXAMPLES
 from restoration.priors.caption import CAPTIONERS
-from restoration.solvers import PRESETS
+from restoration.solvers import PRESETS, SOLVERS
 
 ENDPOINTS = {"/restore_reld", "/restore_latentindigo", "/restore_ldrps", "/degrade", "/caption", "/metrics"}
 PHOTO = str(EXAMPLES / "chelsea.png")
@@ -45,7 +45,7 @@ def test_choices_are_those_that_there_are(client):
     """As enums, the older names that still mean something among them."""
     schema = client.view_api(return_format="dict")["named_endpoints"]
     choices = {(name, p["parameter_name"]): p["type"].get("enum") for name, end in schema.items() for p in end["parameters"]}
-    assert choices["/restore_reld", "task"] == list(DAMAGES["reld"])
+    assert choices["/restore_reld", "task"] == list(SOLVERS["reld"].damages())
     assert set(choices["/restore_reld", "preset"]) >= {*PRESETS["reld"], "faithful"}
     assert set(choices["/restore_latentindigo", "preset"]) == set(PRESETS["latent-indigo"])
     assert set(choices["/restore_ldrps", "preset"]) >= {*PRESETS["ld-rps"], "low-light+denoise"}

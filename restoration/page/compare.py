@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import io
 import re
@@ -29,33 +28,40 @@ from restoration.files import images, recipe
 from restoration.pace import estimate_seconds
 from restoration.page.state import Job
 from restoration.priors.latent import LatentPrior
+from restoration.record import Run
 from restoration.run import round_trip, synthesise
 from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver, Step
-from restoration.solvers.latent_indigo import LatentINDIGO
 
 SEPARATOR = " · "  # of method and preset in a choice
-CHOICES = [f"{method}{SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
 REAL = "real"  # the damage of a photograph that is damaged already, which is all that there is of it
-DAMAGES = {REAL: "Nothing: it is a photograph to restore"} | {
-    name: f"Test: {title}" for name, title in titles().items() if name != "kernel-deblur"  # which needs a file
-}  # fmt: skip
 MOST_SEEDS = 8
 
 
-def checked(damage: Any, choices: Any, seeds: Any) -> tuple[list[tuple[str, str]], int]:
+def choices() -> list[str]:
+    """Every method with each of its presets."""
+    return [f"{method}{SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
+
+
+def damages() -> dict[str, str]:
+    """What can be done to the picture first, by name: nothing, or a test with any damage that needs no file."""
+    tests = {name: f"Test: {title}" for name, title in titles().items() if name != "kernel-deblur"}
+    return {REAL: "Nothing: it is a photograph to restore"} | tests
+
+
+def checked(damage: Any, chosen: Any, seeds: Any) -> tuple[list[tuple[str, str]], int]:
     """((method, preset) of every choice, each once, and the number of seeds). ValueError for what there is not."""
-    if damage not in list(DAMAGES):
-        raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(DAMAGES)}.")
-    if isinstance(choices, list):  # some presets were another method's
-        choices = [_renamed(choice) for choice in choices]
-    if not isinstance(choices, list) or any(choice not in CHOICES for choice in choices):
-        raise ValueError(f"There is a choice that is none here; there are {', '.join(CHOICES)}.")
+    if damage not in list(damages()):
+        raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(damages())}.")
+    if isinstance(chosen, list):  # some presets were another method's
+        chosen = [_renamed(choice) for choice in chosen]
+    if not isinstance(chosen, list) or any(choice not in choices() for choice in chosen):
+        raise ValueError(f"There is a choice that is none here; there are {', '.join(choices())}.")
     if type(seeds) not in (int, float) or seeds not in range(1, MOST_SEEDS + 1):
         raise ValueError(
             f"There are {seeds!r} seeds asked for; it must be a whole number from 1 to {MOST_SEEDS}."
         )
-    methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in choices)]
+    methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in chosen)]
     return list(dict.fromkeys(methods)), int(seeds)
 
 
@@ -193,13 +199,12 @@ def _plan(method: str, preset: str, damage: str, y: Tensor | None) -> tuple[Solv
 
     ValueError where the method cannot be run on that.
     """
-    solver: Solver = SOLVERS[method](**PRESETS[method][preset])
+    blind = SOLVERS[method].blind
     known: LinearDegradation | None = TASKS[damage]() if damage in TASKS else None
     if damage == REAL:
-        known = Denoise() if y is None or solver.blind else told(y)[0]
+        known = Denoise() if y is None or blind else told(y)[0]
     factor = known.factor if known else 1
-    if isinstance(solver, LatentINDIGO):
-        solver = dataclasses.replace(solver, scale=factor)
+    solver = SOLVERS[method](**PRESETS[method][preset]).enlarging(factor)
     if not solver.blind and known is None:
         raise ValueError(f"{solver.title} must be told the damage, and nobody can write down {damage!r}.")
     degradation = None if solver.blind else known
@@ -212,10 +217,10 @@ def _job(method: str, preset: str, damage: str, photo: Tensor, seed: int) -> Job
     """One run, on the damage made with seed 0 or on the photograph itself. ValueError where the method cannot be run on that."""
     solver, degradation, factor = _plan(method, preset, damage, photo)
     if damage == REAL:
-        return Job(photo, solver, degradation, None, seed, False)
+        return Job(photo, Run(solver, degradation, seed=seed), None)
     made = TASKS[damage]() if damage in TASKS else make_damage(damage, {}, factor)
     y, reference = synthesise(photo, made, factor, 0)
-    return Job(y, solver, degradation, reference, seed, True)
+    return Job(y, Run(solver, degradation, seed=seed, periodic=True), reference)
 
 
 def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:

@@ -92,7 +92,7 @@ def forecast(photo: str | None, damage: str, choices: list[str], seeds: float) -
 def compare_tab() -> None:
     """The picture, the choices and the results, which take the whole width."""
     first = [f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS if method not in PAPERS]
-    damages = [(title, name) for name, title in compare.DAMAGES.items()]
+    damages = [(title, name) for name, title in compare.damages().items()]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             alt = "The picture to compare methods on"
@@ -103,7 +103,7 @@ def compare_tab() -> None:
         with gr.Column(scale=1, min_width=300):
             told = "Without a clean picture only the scores that need none are shown"
             damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=told)
-            methods = gr.CheckboxGroup(compare.CHOICES, value=first, label="Methods and presets")
+            methods = gr.CheckboxGroup(compare.choices(), value=first, label="Methods and presets")
             told = "With several: their mean, and where they differ"
             seeds = gr.Slider(1, compare.MOST_SEEDS, value=1, step=1, label="Seeds", info=told)
     words = "Every method gets the same damaged picture. One that cannot treat the damage says so."

@@ -19,12 +19,12 @@ from restoration.page.actions import how_read, steps_of, time_limit
 from restoration.page.controls import picture
 from restoration.page.device import DEVICE, ON_DEVICE, on_gpu
 from restoration.page.display import as_file, one_sentence, stored_file
-from restoration.page.state import DAMAGES, DEGRADED
+from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.latent import load_prior
 from restoration.run import synthesise
-from restoration.solvers import PRESETS, RENAMED, SOLVERS, resolve
+from restoration.solvers import PAPERS, PRESETS, RENAMED, SOLVERS, resolve
 
 
 def given(photo: str | None) -> str:
@@ -38,13 +38,13 @@ def given(photo: str | None) -> str:
 def restored(
     method: str, photo: str | None, task: str, preset: str, settings: str, seed: float
 ) -> tuple[str, str]:
-    """(PNG, JSON with scores, seconds, recipe and how the photo was read) of one run on an already degraded picture."""
+    """(PNG, JSON with scores, seconds, recipe and how the photo was read) of one run on an already degraded
+    picture."""
     with one_sentence():
         method, preset = resolve(method, preset)
-        if preset not in PRESETS[method] or task not in DAMAGES[method]:
-            raise ValueError(
-                f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {', '.join(DAMAGES[method])}."
-            )
+        if preset not in PRESETS[method] or task not in SOLVERS[method].damages():
+            tasks = ", ".join(SOLVERS[method].damages())
+            raise ValueError(f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {tasks}.")
         values = state.opening_values(method) | state.preset_values(method, preset)
         values |= {"photo": given(photo), "mode": DEGRADED, "task": task, "seed": seed}
         values |= state.settings_values(method, task, settings)
@@ -56,19 +56,25 @@ def restored(
         return stored_file(result, job), json.dumps(facts | {"read": how_read(method, values)})
 
 
-def restore_reld(photo: str, task: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
-    """Restore a damaged photograph when it is known how it was damaged (RELD)."""
-    return restored("reld", photo, task, preset, settings, seed)
+def endpoint(method: str) -> Callable[..., tuple[str, str]]:
+    """The named endpoint of one solver; a blind one takes no task."""
+    solver = SOLVERS[method]
+
+    def restore_blind(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
+        return restored(method, photo, solver.damages()[0], preset, settings, seed)
+
+    def restore_told(photo: str, task: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
+        return restored(method, photo, task, preset, settings, seed)
+
+    function: Callable[..., tuple[str, str]] = restore_blind if solver.blind else restore_told
+    function.__name__ = endpoint_name(method)
+    function.__doc__ = f"{solver.purpose} ({solver.title})."
+    return function
 
 
-def restore_latentindigo(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
-    """Restore and enlarge a photograph whose damage nobody can write down: a camera's blur, noise and compression (LatentINDIGO)."""
-    return restored("latent-indigo", photo, DAMAGES["latent-indigo"][0], preset, settings, seed)
-
-
-def restore_ldrps(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
-    """Restore a photograph that is too dark, hazy, noisy or without colour (LD-RPS)."""
-    return restored("ld-rps", photo, DAMAGES["ld-rps"][0], preset, settings, seed)
+def endpoint_name(method: str) -> str:
+    """restore_ldrps of "ld-rps": the endpoints of before keep their names."""
+    return "restore_" + method.replace("-", "")
 
 
 def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
@@ -132,6 +138,14 @@ def add(fn: Callable[..., Any], inputs: dict[str, gr.components.Component], mean
     gr.Button().click(on_gpu(fn) if options else fn, list(inputs.values()), outputs, api_name=name, **options)
 
 
+def offered() -> list[str]:
+    """The solvers with an endpoint of their own.
+
+    The papers' forms answer for presets that were their fast form's.
+    """
+    return [method for method in SOLVERS if method not in PAPERS]
+
+
 def register() -> None:
     """Add the named endpoints to the page; their boxes are never shown. The choices come from the registries."""
 
@@ -145,15 +159,15 @@ def register() -> None:
         settings, seed = gr.Textbox("{}", label="settings"), gr.Number(0, label="seed", precision=0)
         facts = gr.Textbox(label="JSON")
         made = "The restored picture as PNG, and JSON with scores, seconds, the recipe and how the photo was read."
-        for fn, method in ((restore_reld, "reld"), (restore_latentindigo, "latent-indigo"), (restore_ldrps, "ld-rps")):
+        for method in offered():
             solver = SOLVERS[method]
             inputs: dict[str, gr.components.Component] = {"photo": photo}
-            inputs |= {} if solver.blind else {"task": choice(DAMAGES[method], DAMAGES[method][0], "task")}
+            inputs |= {} if solver.blind else {"task": choice(solver.damages(), solver.damages()[0], "task")}
             inputs["preset"] = choice(presets(method), next(iter(PRESETS[method])), "preset")
             inputs |= {"settings": settings, "seed": seed}
             meanings = {"task": "how the picture was damaged", "preset": "the method's settings by name"}
             meanings["settings"] = told({"the method": solver} | ({} if solver.blind else TASKS))
-            add(fn, inputs, meanings, [out, facts], made, **ON_DEVICE)
+            add(endpoint(method), inputs, meanings, [out, facts], made, **ON_DEVICE)
         damage = choice([name for name in titles() if name != "kernel-deblur"], "denoise", "damage")
         inputs = {"photo": photo, "damage": damage, "settings": settings, "seed": seed}
         listed = "; ".join(f"{name}: {title}" for name, title in titles().items() if name != title)
