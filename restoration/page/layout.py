@@ -43,7 +43,19 @@ Restore a photograph with a latent diffusion model as the prior. Details are est
 to identify anybody."""
 # each costs half a megabyte; one that is forgotten loses the picture in its link, and nothing else
 SESSIONS = 64
+# readable for everybody: text on its ground has a contrast of 4.5 and more
+THEME = gr.themes.Default().set(
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_hover_dark="*primary_800",
+)
 LAUNCH: dict[str, Any] = {
+    "theme": THEME,
     "max_file_size": f"{uploads.LARGEST}mb", "mcp_server": True, "enable_monitoring": False, "show_error": False,
     "run_history": False, "footer_links": ["api", "settings"], "css_paths": [guard.STATIC / "page.css"],
     "state_session_capacity": SESSIONS, "ssr_mode": False,

@@ -66,6 +66,18 @@ export function sideBySide(pair) {
     `${figures.join('')}</div>`;
 }
 
+/* What Gradio's components leave out for screen readers: the lines that tell how a run goes are read out, what is empty is
+   a picture of that, and an icon beside its own name has none. */
+const MENDED = { '[id^="status-"]': ['role', 'status'], '.notice': ['role', 'status'],
+  '[aria-label="Empty value"]': ['role', 'img'], 'footer img': ['alt', ''] };
+new MutationObserver(() => {
+  for (const [selector, [name, value]] of Object.entries(MENDED)) {
+    for (const element of document.querySelectorAll(selector)) {
+      if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+    }
+  }
+}).observe(document.body, { childList: true, subtree: true });
+
 /** Press a button; a tab's parts are there only some time after it is chosen. */
 function press(id, tries = 100) {
   const button = document.getElementById(id);
