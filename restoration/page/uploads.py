@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import processing_utils
 from gradio.utils import get_upload_folder
 
 from restoration.page import shares
@@ -38,6 +39,15 @@ def claim_folder() -> None:
     os.environ["GRADIO_TEMP_DIR"] = (
         str(folder.resolve()) if ours else tempfile.mkdtemp(prefix="latent-restoration-")
     )
+
+
+def refuse_addresses() -> None:
+    """Let Gradio fetch nothing from the web for whoever posts an address instead of a file: its size has no bound."""
+
+    async def refused(url: str, cache_dir: str) -> str:
+        raise gr.Error("Upload the picture itself: nothing is fetched from an address.", print_exception=False)
+
+    processing_utils.async_ssrf_protected_download = refused
 
 
 def kept_for() -> str:
