@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,7 +95,7 @@ def _run(
             for row, image, reference, said in zip(y.split(1), restored.split(1), references, ingredients, strict=True):
                 scores = metrics.score(image, reference)
                 if degradation is not None and min(y.shape[-2:]) > 2 * edge:
-                    scores["consistency"] = metrics.psnr(degradation.forward(image)[inside], row[inside])
+                    scores.add("consistency", _consistency, degradation, image, row, inside)
                 results.append(Result(image, scores, seconds, said))
         yield step, results
 
@@ -152,10 +153,22 @@ def synthesise(clean: Tensor, degradation: Damage, factor: int, seed: int) -> tu
     return images.quantise(degradation.degrade(reference, torch.Generator().manual_seed(seed))), reference
 
 
-def score_rows(before: Tensor, result: Result, prior: LatentPrior, reference: Tensor | None) -> dict[str, dict[str, float]]:
+def _consistency(degradation: LinearDegradation, image: Tensor, y: Tensor, inside: tuple[Any, ...]) -> float:
+    return metrics.psnr(degradation.forward(image)[inside], y[inside])
+
+
+def score_rows(before: Tensor, result: Result, prior: LatentPrior, reference: Tensor | None) -> dict[str, Mapping[str, float]]:
     """Scores by picture: the input (enlarged to the result's size), the result, and the prior's round trip as its ceiling."""
-    rows = {"input": metrics.score(before, reference), "result": dict(result.scores)}
+    rows: dict[str, Mapping[str, float]] = {"input": metrics.score(before, reference), "result": result.scores}
     if reference is not None:
-        ceiling = prior.picture(prior.encode(reference.to(prior.device)), (reference.shape[-2], reference.shape[-1])).cpu()
-        rows["prior's round trip"] = metrics.score(images.quantise(ceiling), reference)
+        try:
+            rows["prior's round trip"] = metrics.score(round_trip(prior, reference), reference)
+        except Exception as error:  # out of memory, or numbers beyond float16: a row for orientation must not cost the result
+            rows["prior's round trip"] = metrics.Scores({}, dict.fromkeys(metrics.METRICS, metrics.reason(error)))
     return rows
+
+
+def round_trip(prior: LatentPrior, picture: Tensor) -> Tensor:
+    """picture (1,3,H,W) through the prior's codec, 8-bit, on the CPU: the ceiling of what its decoder can draw."""
+    size = (picture.shape[-2], picture.shape[-1])
+    return images.quantise(prior.picture(prior.encode(picture.to(prior.device)), size)).cpu()

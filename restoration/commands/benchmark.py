@@ -29,7 +29,7 @@ from restoration.evaluation.report import Report, best_wiener, contact_sheet, ke
 from restoration.files import images, recipe
 from restoration.priors.checkpoints import fetch
 from restoration.priors.latent import load_prior
-from restoration.run import restore
+from restoration.run import restore, round_trip
 from restoration.solvers.base import Solver
 
 
@@ -136,15 +136,20 @@ def solved(solver: Solver, degradation: LinearDegradation | None, args: argparse
         )
 
     def method(y: Tensor, clean: Tensor) -> Outcome:
-        prior, size = load_prior(args.prior), (clean.shape[-2], clean.shape[-1])
-        large, target = (x if args.enlarge == 1 else images.lanczos(x, *(args.enlarge * side for side in x.shape[-2:])) for x in (y, clean))
+        def enlarged(x: Tensor) -> Tensor:
+            return x if args.enlarge == 1 else images.lanczos(x, *(args.enlarge * side for side in x.shape[-2:]))
+
+        def reduced(x: Tensor) -> Tensor:
+            return x if args.enlarge == 1 else images.lanczos(x, clean.shape[-2], clean.shape[-1])
+
+        prior, large, target = load_prior(args.prior), enlarged(y), enlarged(clean)
         result, scalars = None, {}
         for step in restore(large, solver, prior, degradation, seed=args.seed, periodic=bool(args.clean)):
             result, scalars = step.result, dict(step.scalars)
         assert result is not None  # the solver protocol: the last step carries it
-        round_trip = prior.picture(prior.encode(target.to(prior.device)), (target.shape[-2], target.shape[-1])).cpu()
-        image, ceiling = (images.quantise(x) if args.enlarge == 1 else images.lanczos(x, *size) for x in (result.image, round_trip))
-        extra = {"seconds": result.seconds, "ceiling": metrics.psnr(ceiling, clean)}
+        extra = metrics.Scores({"seconds": result.seconds})
+        extra.add("ceiling", lambda: metrics.psnr(reduced(round_trip(prior, target)), clean))
+        image = reduced(result.image)
         return Outcome(image, dict(result.scores) | metrics.score(image, clean) | extra, scalars)
 
     return method

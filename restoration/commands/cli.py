@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from restoration.degradations.blind import CORRUPTIONS, Damage, make_damage
+from restoration.degradations.camera import EXPOSURES
 from restoration.degradations.linear import FILES, TASKS, LinearDegradation
 from restoration.degradations.realistic import CAMERAS
 from restoration.files import recipe
@@ -71,9 +72,9 @@ def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     presets, preset = PRESETS[args.solver], preset_of(args)
     if preset not in presets:
         raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
-    task_class: Any = TASKS.get(args.task)
+    task_class: Any = TASKS.get(args.task) or EXPOSURES.get(args.task)
     settings = parse_settings(args.set)
-    if not solver_class.blind and not task_class:
+    if not solver_class.blind and args.task not in TASKS:
         raise ValueError(f"{solver_class.title} must be told the degradation: give --task, one of {', '.join(TASKS)}.")
     names = {cls: {f.name for f in dataclasses.fields(cls)} for cls in (solver_class, task_class) if cls}
     known = set().union(*names.values())

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restoration.degradations.camera import EXPOSURES, CameraNoise, Fog
 from restoration.degradations.linear import TASKS, LinearDegradation
 from restoration.degradations.realistic import CAMERAS, Camera
 from restoration.diffusion import randn
@@ -78,31 +79,35 @@ class Corruption:
         return quantise(x)
 
 
-CORRUPTIONS: dict[str, Corruption] = {
+CORRUPTIONS: dict[str, Corruption | CameraNoise | Fog] = {
     "low-light": Corruption("Too dark, as from a short exposure", (darken,)),
     "haze": Corruption("Hazy", (haze,)),
     "noise": Corruption("Noisy", (noise,)),
     "grey": Corruption("Without colour", (grey,)),
     "low-light+noise": Corruption("Too dark and noisy", (noise, darken)),
     "grey+noise": Corruption("Without colour and noisy", (noise, grey)),
+    "fog": Fog(),
+    **{name: exposure() for name, exposure in EXPOSURES.items()},
 }
 
 
-Damage = LinearDegradation | Camera | Corruption  # what makes a degraded picture of a clean one: degrade(x (1,3,H,W), generator) -> y (1,3,h,w)
+# what makes a degraded picture of a clean one: degrade(x (1,3,H,W), generator) -> y (1,3,h,w)
+Damage = LinearDegradation | Camera | Corruption | CameraNoise | Fog
 
 
 def make_damage(name: str, settings: Mapping[str, Any], scale: int) -> Damage:
-    """The damage of a name in TASKS (with settings), CAMERAS (which reduce `scale` times) or CORRUPTIONS.
+    """The damage of a name in TASKS or EXPOSURES (with settings), CAMERAS (which reduce `scale` times) or CORRUPTIONS.
 
     ValueError for any other name, and for settings that it does not have.
     """
     if name not in titles():
         raise ValueError(f"There is no damage {name!r}; there are {', '.join(titles())}.")
-    own = {field.name for field in dataclasses.fields(TASKS[name])} if name in TASKS else set()
+    classes: dict[str, Any] = {**TASKS, **EXPOSURES}
+    own = {field.name for field in dataclasses.fields(classes[name])} if name in classes else set()
     if unknown := settings.keys() - own:
         raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {', '.join(sorted(own)) or 'none'}.")
-    if name in TASKS:
-        return TASKS[name](**settings)
+    if name in classes:
+        return classes[name](**settings)
     return Camera(CAMERAS[name], scale) if name in CAMERAS else CORRUPTIONS[name]
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from restoration.files.images import open_image
+from restoration.files.knobs import read_kernel, read_mask
 
 
 def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()) -> Any:
@@ -200,15 +200,7 @@ class UploadedBlur(_Blur):
     def kernel(self) -> Tensor:
         if not self.file:
             raise ValueError("This task needs a blur kernel: a small grey picture or a .npy array.")
-        if self.file.endswith(".npy"):
-            try:
-                return torch.from_numpy(np.load(self.file, allow_pickle=False)).float()
-            except (OSError, EOFError, TypeError, ValueError) as error:
-                raise ValueError(f"The blur kernel {self.file} cannot be read: {error}") from None
-        with open_image(self.file) as image:
-            if max(image.size) > 128:
-                raise ValueError(f"The kernel picture is {image.width}×{image.height}; at most 128×128 is accepted.")
-            return torch.from_numpy(np.array(image.convert("L"))).float()
+        return read_kernel(self.file)
 
 
 @dataclass(frozen=True)
@@ -289,10 +281,7 @@ class Inpaint(LinearDegradation):
         height, width = x.shape[-2:]
         if not self.mask:
             return (torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0)) >= self.missing).to(x)
-        with open_image(self.mask) as image:
-            if image.size != (width, height):
-                raise ValueError(f"The mask is {image.width}×{image.height} but the picture {width}×{height}; they must be equal.")
-            return torch.from_numpy(np.array(image.convert("L")) > 127)[None, None].to(x)
+        return read_mask(self.mask, height, width)[None, None].to(x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._keep(x) * x

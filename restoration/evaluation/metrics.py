@@ -1,53 +1,103 @@
-"""Image quality as plain callables on (1,3,H,W) float32 in [0,1]."""
+"""Image quality as plain callables on (1,3,H,W) float32 in [0,1].
+
+Each agrees with a second implementation (tests/test_metrics.py: scikit-image, piq, torchmetrics, NumPy).
+"""
 
 from __future__ import annotations
 
 import functools
+import math
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from restoration.priors.placement import out_of_memory
+
 WEIGHTS = Path(__file__).parents[1] / "weights" / "niqe" / "model.safetensors"
 ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"  # the trunk that lpips takes from torchvision
 
 
 class Metric(NamedTuple):
-    """function(image, reference) -> float, or None where it cannot be had; which way is better; whether it looks at the reference."""
+    """function(image, reference) -> float, Unavailable where it has no value; which way is better; whether it needs the reference."""
 
-    function: Callable[[Tensor, Tensor], float | None]
+    function: Callable[..., float]
     higher_is_better: bool
     needs_reference: bool = True
 
 
+class Unavailable(ValueError):
+    """Why a metric has no value here, in a few words."""
+
+
+class Scores(dict[str, float]):
+    """Figures by name; `missing` gives the reason, in a few words, for each one that has no value."""
+
+    def __init__(self, values: Mapping[str, float] = MappingProxyType({}), missing: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(values)
+        self.missing = dict(missing)
+
+    def add(self, name: str, function: Callable[..., float], *args: Any) -> None:
+        """Enter function(*args); where that fails or is not finite, the reason."""
+        try:
+            value = function(*args)
+            if not math.isfinite(value):
+                raise Unavailable("undefined here")
+            self[name] = value
+        except Exception as error:  # whatever the library raises: an optional figure must not cost a finished result
+            self.missing[name] = reason(error)
+
+
+def reason(error: Exception) -> str:
+    """Why an optional figure has no value, in a few words."""
+    return str(error) if isinstance(error, Unavailable) else "out of memory" if out_of_memory(error) else "undefined here"
+
+
 def luma(x: Tensor) -> Tensor:
-    """Y of ITU-R BT.601 in studio swing, (B,1,H,W) in [16/255, 235/255]: the Y of the super-resolution literature."""
-    weights = torch.tensor([65.481, 128.553, 24.966], device=x.device)[:, None, None] / 255
-    return (x * weights).sum(1, keepdim=True) + 16 / 255
+    """Y of ITU-R BT.601 in studio swing, (B,1,H,W) float64 in [16/255, 235/255]: the Y of the super-resolution literature."""
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=x.device)[:, None, None] / 255
+    return (x.double() * weights).sum(1, keepdim=True) + 16 / 255
 
 
 def psnr(x: Tensor, reference: Tensor) -> float:
-    """10 log10(1/MSE) in dB, over all channels."""
+    """10 log10(1/MSE) in dB, over all channels; 100 for equal pictures, where it would be infinite."""
     return -10 * torch.log10((x - reference).square().mean().clamp_min(1e-10)).item()
 
 
 def ssim(x: Tensor, reference: Tensor) -> float:
-    """SSIM with the 11×11 Gaussian window of std 1.5 (Wang et al. 2004), mean over channels and where the window fits."""
+    """SSIM with the 11×11 Gaussian window of std 1.5 (Wang et al. 2004), mean over channels and where the window fits.
+
+    Unavailable below 11 pixels a side.
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    _, full = structural_similarity_index_measure(x, reference, data_range=1.0, return_full_image=True)
-    return float(full[..., 5:-5, 5:-5].mean())  # torchmetrics' own mean includes the padded border
+    _check_side(x, 11)
+    total = 0.0
+    for a, b in zip(x.split(1, 1), reference.split(1, 1), strict=True):  # one channel at a time takes a third of the memory
+        # float64: in float32 the variance of a flat picture is rounding, and SSIM above 1
+        _, full = structural_similarity_index_measure(a.double(), b.double(), data_range=1.0, return_full_image=True)
+        total += float(full[..., 5:-5, 5:-5].mean())  # torchmetrics' own mean includes the padded border
+    return min(1.0, total / x.shape[1])
 
 
 def haarpsi(x: Tensor, reference: Tensor) -> float:
-    """HaarPSI (Reisenhofer et al. 2018) through deepinv."""
+    """HaarPSI (Reisenhofer et al. 2018) with the paper's C = 30 and α = 4.2, in [0,1]. Unavailable below 16 pixels a side."""
     from deepinv.loss.metric import HaarPSI
 
-    return float(HaarPSI(norm_inputs="clip")(x, reference))
+    _check_side(x, 16)
+    if torch.equal(x, reference):
+        return 1.0  # a mean weighted by coefficients, which two black pictures have none of
+    return min(1.0, float(HaarPSI(C=30.0, alpha=4.2, norm_inputs="clip")(x, reference)))
+
+
+def _check_side(x: Tensor, least: int) -> None:
+    if min(x.shape[-2:]) < least:
+        raise Unavailable(f"below {least} pixels")
 
 
 @functools.lru_cache(maxsize=1)
@@ -65,10 +115,12 @@ def _lpips_network() -> torch.nn.Module | None:
 
 
 @torch.no_grad()
-def lpips_alex(x: Tensor, reference: Tensor) -> float | None:
-    """LPIPS with the AlexNet trunk (Zhang et al. 2018); None where its weights cannot be had, or below 32 pixels a side."""
-    network = _lpips_network()
-    return None if network is None or min(x.shape[-2:]) < 32 else float(network(2 * x - 1, 2 * reference - 1))
+def lpips_alex(x: Tensor, reference: Tensor) -> float:
+    """LPIPS with the AlexNet trunk (Zhang et al. 2018). Unavailable below 32 pixels a side and where its weights cannot be downloaded."""
+    _check_side(x, 32)
+    if (network := _lpips_network()) is None:
+        raise Unavailable("needs weights")
+    return float(network(2 * x - 1, 2 * reference - 1))
 
 
 def niqe_model() -> Any:
@@ -87,12 +139,13 @@ def _niqe_fitted() -> Any:
 
 
 @torch.no_grad()
-def niqe(x: Tensor, _reference: Tensor | None = None) -> float | None:
-    """NIQE against statistics of our own training photographs, so not comparable with published figures; None below 192×192.
+def niqe(x: Tensor, _reference: Tensor | None = None) -> float:
+    """NIQE against statistics of our own training photographs, so not comparable with published figures. Unavailable below 192×192.
 
-    Fitted by `python -m restoration.training.niqe`.
+    Fitted by `python -m restoration.training.niqe`. Flat and ruled pictures have no statistics: the library fails on them, or gives nan.
     """
-    return None if min(x.shape[-2:]) < 192 else float(_niqe_fitted()(x))
+    _check_side(x, 192)
+    return float(_niqe_fitted()(x))
 
 
 METRICS: dict[str, Metric] = {
@@ -106,11 +159,15 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def score(x: Tensor, reference: Tensor | None = None) -> dict[str, float]:
-    """The METRICS that can be had: without a reference, those that need none. ValueError when the sizes differ."""
+def score(x: Tensor, reference: Tensor | None = None) -> Scores:
+    """The METRICS that have a value; without a reference, of those that need none. ValueError when the sizes differ."""
     if reference is not None and x.shape != reference.shape:
         raise ValueError(
-            f"The reference is {reference.shape[-1]}×{reference.shape[-2]} but the result {x.shape[-1]}×{x.shape[-2]}; they must be equal."
+            f"The reference is {reference.shape[-1]}×{reference.shape[-2]} but the result "
+            f"{x.shape[-1]}×{x.shape[-2]}; they must be equal."
         )
-    values = {name: m.function(x, reference) for name, m in METRICS.items() if reference is not None or not m.needs_reference}  # type: ignore[arg-type]
-    return {name: value for name, value in values.items() if value is not None}
+    scores = Scores()
+    for name, metric in METRICS.items():
+        if reference is not None or not metric.needs_reference:
+            scores.add(name, metric.function, x, reference)
+    return scores

@@ -18,7 +18,7 @@ from restoration.evaluation.report import best_wiener
 from restoration.files import images
 from restoration.page.form import Job
 from restoration.priors.latent import LatentPrior
-from restoration.run import estimate_seconds, synthesise
+from restoration.run import estimate_seconds, round_trip, synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver, Step
 from restoration.solvers.latent_indigo import LatentINDIGO
@@ -84,8 +84,9 @@ def compare(
             cells.append(Cell(f"{title} · where seeds differ, at most {255 * top:.1f}/255", heat, {}))
     if cells:
         clean = cells[0].image
-        ceiling = metrics.psnr(images.quantise(prior.picture(prior.encode(clean.to(prior.device)), (clean.shape[-2], clean.shape[-1]))).cpu(), clean)
-        remarks.append(f"The prior's round trip of the clean picture: {ceiling:.2f} dB.")
+        ceiling = metrics.Scores()
+        ceiling.add("round trip", lambda: metrics.psnr(round_trip(prior, clean), clean))
+        remarks += [f"The prior's round trip of the clean picture: {value:.2f} dB." for value in ceiling.values()]
     yield State(1.0, " ".join(["Done.", *remarks]), cells, True)
 
 

@@ -50,11 +50,13 @@ SEPARATOR = " · "  # of method and preset in a comparison's choices
 
 def score_table(rows: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """Metrics as rows, pictures as columns; the arrow says which way is better."""
-    names = [*metrics.METRICS, "consistency"] if "PSNR" in rows["result"] else list(rows["result"])
+    reasons = {title: getattr(row, "missing", {}) for title, row in rows.items()}  # stored examples have none
+    known = dict.fromkeys([*metrics.METRICS, "consistency"])
+    names = known if "PSNR" in rows["result"] else [n for n in known if n in rows["result"] or n in reasons["result"]]
     falling = {name for name, metric in metrics.METRICS.items() if not metric.higher_is_better}
     table: dict[str, list[str]] = {"metric": [f"{name} {'↓' if name in falling else '↑'}" for name in names]}
     for title, row in rows.items():
-        table[title] = [f"{row[n]:.3f}" if n in row else "needs weights" if n == "LPIPS" else "–" for n in names]
+        table[title] = [f"{row[n]:.3f}" if n in row else reasons[title].get(n, "–") for n in names]
     return pd.DataFrame(table)
 
 
