@@ -225,9 +225,10 @@ class LatentUNet(ModelMixin, ConfigMixin):
         """FFDNet's estimate of the latent s."""
         assert self.fine is not None
         f = self.config.patch_size
-        x = F.conv_transpose2d(s, self.basis, stride=f) + self.mean.repeat(1, *s.shape[-2:])
-        # the change of the picture, not the picture, is transformed: what FFDNet leaves alone stays to the last bit
-        return s + F.conv2d(self.fine(x, sigma) - x, self.basis, stride=f)
+        with torch.autocast(s.device.type, enabled=False):  # it has the picture in its features: bfloat16 is noise of 0.3/255
+            x = F.conv_transpose2d(s, self.basis, stride=f) + self.mean.repeat(1, *s.shape[-2:])
+            # the change of the picture, not the picture, is transformed: what FFDNet leaves alone stays to the last bit
+            return s + F.conv2d(self.fine(x, sigma) - x, self.basis, stride=f)
 
     def _network(self, x: Tensor, sigma: Tensor, fine: Tensor | None = None) -> Tensor:
         """The last features (B,widths[0],·,·), sides still padded, for x and FFDNet's estimate, both preconditioned."""

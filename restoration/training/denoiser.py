@@ -81,9 +81,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = loop.arguments(__doc__.splitlines()[0], steps=100_000)
     parser.add_argument("--widths", type=int, nargs="+", default=(96, 192, 256), help="channels per resolution")
     parser.add_argument("--blocks", type=int, default=2, help="residual blocks per resolution and direction")
-    parser.add_argument("--fine-width", type=int, default=0, help="channels of the FFDNet beside the U-Net, 0 for none")
     parser.add_argument("--start", metavar="FOLDER", help="the prior whose U-Net to begin with; it may have fewer channels")
-    parser.add_argument("--start-fine", metavar="FILE", help="the FFDNet to begin with: ffdnet_color.pth (MIT), with --fine-width 96")
+    parser.add_argument("--fine", metavar="FILE", help="the FFDNet to use beside the U-Net, as it is: its authors' ffdnet_color.pth (MIT)")
     parser.add_argument("--uneven", type=float, default=0.0, help="share of inputs whose noise is not white or weaker than told")
     parser.add_argument("--states", type=int, default=0, help="pictures of every batch that are RELD's images instead of noisy")
     args = parser.parse_args(argv)
@@ -92,14 +91,18 @@ def main(argv: list[str] | None = None) -> None:
     scale = vae.config.scaling_factor
     training, held_out = data.split(data.load_photographs(args.shards, args.limit), args.holdout)
     std = tuple((vae.std * scale).tolist())
-    sizes = {"widths": tuple(args.widths), "blocks": args.blocks, "fine_width": args.fine_width, "patch_size": vae.config.patch_size}
+    fine = torch.load(args.fine, weights_only=True) if args.fine else {}
+    sizes = {"widths": tuple(args.widths), "blocks": args.blocks, "patch_size": vae.config.patch_size}
+    if fine:
+        sizes |= {"fine_width": fine["model.0.weight"].shape[0], "fine_depth": len(fine) // 2}
     model = LatentUNet(latent_std=std, **sizes)
     if args.start:
         start_from(model, f"{args.start}/unet")
     if model.fine is not None:
         model.set_codec(vae)
-        if args.start_fine:
-            model.fine.load_state_dict(torch.load(args.start_fine, weights_only=True))
+        model.fine.load_state_dict(fine)
+        # it was trained long enough: left alone it takes a third of the time, and the U-Net learns what it gets wrong
+        model.fine.requires_grad_(False)
 
     @torch.no_grad()
     def latents(x: Tensor) -> Tensor:
@@ -141,8 +144,10 @@ def main(argv: list[str] | None = None) -> None:
         t = t.to(z.device)
         sigma = model.sigma(t)[:, None, None, None]
         # mean squared error over that of the per-channel Wiener filter: 1 at every level for the untrained network,
-        # and equal weight for every channel of one level, that is, for pixels
-        wiener = (power * sigma**2 / (power + sigma**2)).mean(1, keepdim=True)
+        # and equal weight for every channel of one level, that is, for pixels. RELD's images are often further off than the level
+        # says, and would drown all others if that counted
+        off = (z_t * (1 + sigma**2).sqrt() - z).square().mean((1, 2, 3), keepdim=True).maximum(sigma**2)
+        wiener = (power * off / (power + off)).mean(1, keepdim=True)
         return bounded(((model(z_t, t).sample - z).square() / wiener).mean((1, 2, 3))).mean()
 
     @torch.no_grad()
