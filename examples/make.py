@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from restoration.files import images, recipe  # noqa: E402
-from restoration.page import form  # noqa: E402
+from restoration.page import state  # noqa: E402
 from restoration.priors.latent import load_prior  # noqa: E402
 from restoration.run import restore, score_rows  # noqa: E402
 from restoration.solvers import SOLVERS  # noqa: E402
@@ -21,7 +21,7 @@ from restoration.solvers import SOLVERS  # noqa: E402
 def make(row: dict) -> dict:
     """Write the degraded picture and the result of one example; its row with scores."""
     method, prior, result = row["solver"], load_prior("embedded"), None
-    job = form.job(method, form.example_values(row))
+    job = state.job(method, state.example_values(row))
     for step in restore(job.y, job.solver, prior, job.degradation, reference=job.reference, seed=job.seed, periodic=job.periodic):
         result = step.result
     assert result is not None

@@ -39,3 +39,9 @@ def geometric_levels(start: float, end: float, count: int) -> list[float]:
     if count == 1:
         return [end]
     return [math.exp(math.log(start) + (math.log(end) - math.log(start)) * i / (count - 1)) for i in range(count)]
+
+
+def falling(first: int, steps: int) -> tuple[int, ...]:
+    """At most `steps` timesteps at equal distances from `first`, at least 1, down to above 0."""
+    first = max(1, first)
+    return tuple(range(first, 0, -max(1, (first + 1) // steps)))[:steps]

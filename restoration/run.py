@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations.blind import Damage
-from restoration.degradations.linear import LinearDegradation
+from restoration.degradations.linear import LinearDegradation, is_grey
+from restoration.degradations.partial import CLIPPED, whole_scene
+from restoration.degradations.plausible import contradictions, suspicions
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
 from restoration.priors.latent import LatentPrior
@@ -33,7 +36,8 @@ def restore(
     """Restore y (1,3,h,w) in [0,1]; the last step carries the Result, of size (h,w)·solver.factor(degradation).
 
     degradation: what is known of how y was made; None for a blind solver, ValueError when the solver needs it.
-    `periodic` says that y was made by our own circular blur; otherwise its borders are tapered before the FFT steps.
+    `periodic` says that y was made by our own circular blur; otherwise y is the part of a larger blurred scene that the camera saw, and
+    lights may be brighter than its white (partial.whole_scene). A black-and-white picture stays one, unless the solver adds colour.
     reference: the clean picture, for scores; ValueError when its size is not the result's.
     Where memory runs out, or numbers leave the range of float16, the run begins once more, saving memory or in float32, and its steps'
     notes say so; ValueError when that fails too.
@@ -58,7 +62,13 @@ def restore_together(
     --task deblur --batch 3` against 1, 8 photographs of 128×128, embedded prior, CPU; fewer with --batch 4 and in enlarging).
     Where one cannot be restored, or memory runs out, the error is raised for all: restore them in smaller groups.
     """
-    return collections.deque(_run(torch.cat([*ys]), solver, prior, degradation, references, seed, periodic), maxlen=1).pop()[1]
+    results: dict[int, Result] = {}
+    for grey in (False, True):  # apart: the noise of grey pictures is another
+        rows = [row for row, y in enumerate(ys) if is_grey(y) == grey]
+        if rows:
+            chosen = torch.cat([ys[row] for row in rows]), solver, prior, degradation, [references[row] for row in rows], seed, periodic
+            results |= zip(rows, collections.deque(_run(*chosen), maxlen=1).pop()[1], strict=True)
+    return [results[row] for row in range(len(ys))]
 
 
 def _run(
@@ -82,22 +92,40 @@ def _run(
             )
     ingredients = [recipe.of(row, solver, prior, degradation, seed, periodic) for row in y.split(1)]
     began = time.perf_counter()
-    margin = 0 if periodic else 2 * getattr(degradation, "margin", 0)
-    measured = y.to(prior.device)
-    edge = margin // 2  # within the blur's reach of a border, what lies outside the picture would count
-    inside = (..., slice(edge, y.shape[-2] - edge), slice(edge, y.shape[-1] - edge))
-    for step in _again_if_broken(solver, prior, images.edge_taper(measured, margin) if margin else measured, degradation, seed):
+    scene = whole_scene(y.to(prior.device), degradation, periodic)
+    before = suspicions(y, degradation) if degradation else ()
+    for step in _again_if_broken(solver, prior, scene.y, scene.degradation, seed):
         results = []
         if step.image is not None:
-            restored = images.quantise(step.image[..., margin : margin + height, margin : margin + width]).cpu()
+            light = scene.light(step.image).cpu()
+            restored = images.quantise(light)
+            beyond = (light - 1).clamp_min(0) * bool(scene.excess.any())
             seconds = (time.perf_counter() - began) / len(y)
             _pace[solver.title] = seconds / step.total / (height * width / 1e6)
-            for row, image, reference, said in zip(y.split(1), restored.split(1), references, ingredients, strict=True):
+            inside = degradation is not None and min(y.shape[-2:]) > 2 * degradation.margin
+            rows = zip(y.split(1), restored.split(1), beyond.split(1), references, ingredients, strict=True)
+            for row, image, glare, reference, said in rows:
+                if is_grey(row) and not solver.colours:
+                    image = images.quantise(image.mean(1, keepdim=True)).expand_as(image)
                 scores = metrics.score(image, reference)
-                if degradation is not None and min(y.shape[-2:]) > 2 * edge:
-                    scores.add("consistency", _consistency, degradation, image, row, inside)
-                results.append(Result(image, scores, seconds, said))
+                if degradation is not None and inside:
+                    scores.add("consistency", _consistency, degradation, image + glare, row)
+                found = contradictions(degradation, scores["consistency"]) if degradation and "consistency" in scores else ()
+                results.append(Result(image, scores, seconds, said, (*before, *found)))
         yield step, results
+
+
+def _consistency(degradation: LinearDegradation, image: Tensor, y: Tensor) -> float:
+    """PSNR in dB of A image against y (1,3,h,w); image: (1,3,h·f,w·f), with the light that is brighter than its white.
+
+    Only what was measured counts: no hole, nothing within a blur's reach of a border, where the surroundings show, and at most white.
+    """
+    edge = degradation.margin
+    weight = degradation.measured(y).expand_as(y)[..., edge : y.shape[-2] - edge, edge : y.shape[-1] - edge]
+    difference = degradation.forward(image) - y
+    difference = torch.where((y > CLIPPED) & (difference > 0), 0.0, difference)
+    square = (F.pad(weight, (edge,) * 4) * difference.square()).sum() / weight.sum().clamp_min(1)
+    return -10 * math.log10(max(square.item(), 1e-10))
 
 
 _pace: dict[str, float] = {}  # seconds per iteration and megapixel, from the last run of each method in this process
@@ -151,10 +179,6 @@ def synthesise(clean: Tensor, degradation: Damage, factor: int, seed: int) -> tu
     """(degraded, reference): clean cropped at the bottom right to multiples of `factor`, and its 8-bit degraded version."""
     reference = clean[..., : clean.shape[-2] // factor * factor, : clean.shape[-1] // factor * factor]
     return images.quantise(degradation.degrade(reference, torch.Generator().manual_seed(seed))), reference
-
-
-def _consistency(degradation: LinearDegradation, image: Tensor, y: Tensor, inside: tuple[Any, ...]) -> float:
-    return metrics.psnr(degradation.forward(image)[inside], y[inside])
 
 
 def score_rows(before: Tensor, result: Result, prior: LatentPrior, reference: Tensor | None) -> dict[str, Mapping[str, float]]:

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+
+# the Hub's client reads these when it is imported; tests bring a Hub of their own, or say that there is none
+for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_ENDPOINT"):
+    os.environ.pop(name, None)
+
 from collections.abc import Iterator
 
 import pytest
@@ -84,7 +90,7 @@ def address() -> Iterator[str]:
     """The page, served as `python app.py` serves it."""
     from restoration.page import layout as app
 
-    page = app.build().queue()
+    page = app.build()
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)
     yield url
     page.close()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from PIL import Image
 from restoration.degradations.linear import FILES
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
-from restoration.page import form, handlers
+from restoration.page import actions, device, display, endpoints, history, state
 from restoration.page import layout as app
-from restoration.page.form import CLEAN, DEGRADED
+from restoration.page.state import CLEAN, DEGRADED
 from restoration.priors.latent import load_prior
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Step
@@ -24,11 +23,11 @@ from restoration.solvers.base import Step
 
 def filled(photo: str | None, task: str = "denoise", method: str = "reld", **changes) -> dict:
     """The page's values as it opens, with a picture."""
-    return form.opening_values(method) | {"photo": photo, "task": task} | changes
+    return state.opening_values(method) | {"photo": photo, "task": task} | changes
 
 
 def press(values: dict, method: str = "reld") -> list[tuple]:
-    return list(handlers.run(method, values))
+    return list(actions.run(method, values))
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def test_a_file_that_a_browser_may_be_reading_is_not_written_again(picture):
     """Gradio saves equal pixels, of two visitors or of result and history, to one path."""
     values = filled(picture)
     shown = press(values)[-1]
-    recalled = handlers.recall(handlers.history_entry("reld", values, shown))[1][0]
+    recalled = history.recall("reld", history.entry("reld", values, shown))[1][0]
     handed_out = [*shown[0], *press(values)[-1][0], *recalled]
     assert len(set(handed_out)) == len(handed_out) == 6 and all(Path(path).suffix == ".png" for path in handed_out)
 
@@ -59,44 +58,34 @@ def test_a_file_that_a_browser_may_be_reading_is_not_written_again(picture):
 def test_the_history_brings_back_what_went_in_and_what_came_out(picture, monkeypatch):
     values = filled(picture, "deblur", seed=3)
     *early, shown = press(values)
-    assert not handlers.history_entry("reld", values, early[0])  # nothing before the end
-    text = handlers.history_entry("reld", values, shown)
-    again, outputs = handlers.recall(text)
+    assert not history.entry("reld", values, early[0])  # nothing before the end
+    text = history.entry("reld", values, shown)
+    again, outputs = history.recall("reld", text)
     assert Path(again["photo"]).read_bytes() == Path(picture).read_bytes()
-    assert {k: v for k, v in again.items() if k != "photo"} == {k: v for k, v in values.items() if k != "photo" and k[-1] not in FILES}
+    again_chosen = {k: v for k, v in again.items() if k != "photo" and k[-1] not in FILES}
+    assert again_chosen == {k: v for k, v in values.items() if k != "photo" and k[-1] not in FILES}
     assert outputs[1] == shown[1] and outputs[2].equals(shown[2])
     assert all(torch.equal(images.read_image(a), images.read_image(b)) for a, b in zip(outputs[0], shown[0], strict=True))
-    monkeypatch.setattr(handlers, "HISTORY_BYTES", len(text) - Path(picture).stat().st_size)  # enough for the two, not for the third
-    again, outputs = handlers.recall(handlers.history_entry("reld", values, shown))
+    monkeypatch.setattr(history, "RUN_BYTES", len(text) - Path(picture).stat().st_size)  # enough for the two, not for the third
+    again, outputs = history.recall("reld", history.entry("reld", values, shown))
     assert again["photo"] is None and "choose it again" in outputs[1]
-    monkeypatch.setattr(handlers, "HISTORY_BYTES", 0)
-    assert json.loads(handlers.history_entry("reld", values, shown))["pictures"] == []
+    monkeypatch.setattr(history, "RUN_BYTES", 0)
+    assert json.loads(history.entry("reld", values, shown))["pictures"] == []
     eps = io.BytesIO()
     Image.new("RGB", (32, 32)).save(eps, format="EPS")  # Pillow would hand it to Ghostscript
-    foreign = json.loads(text) | {"pictures": [handlers.data_uri(eps.getvalue())] * 2}
+    foreign = json.loads(text) | {"pictures": [display.data_uri(eps.getvalue())] * 2}
     for garbage in ("", "[]", text.replace("scores", "cores"), text.replace("iVBOR", "iVBOX"), json.dumps(foreign)):
         with pytest.raises(gr.Error, match="cannot be read"):
-            handlers.recall(garbage)
-
-
-def test_links_of_yesterday_are_forgotten(monkeypatch, tmp_path):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    states = [tmp_path / "deep_links" / name / "state.json" for name in ("old", "new")]
-    for state in states:
-        state.parent.mkdir(parents=True)
-        state.write_text("{}")
-    os.utime(states[0], (0, 0))
-    handlers.forget_deep_links()
-    assert [state.exists() for state in states] == [False, True]
+            history.recall("reld", garbage)
 
 
 def test_one_press_has_one_limit(picture, monkeypatch):
     """Several runs of one press share it, and what cannot be over by then does not begin."""
     with pytest.raises(gr.Error, match="fewer seeds"):
-        monkeypatch.setattr(handlers, "TIME_LIMIT", 0.001)
-        list(handlers.compare_all(picture, "denoise", ["reld · fast"], 8))
-    monkeypatch.setattr(handlers.compare, "seconds", lambda *_: 0.0)
-    *_, (said, *_) = handlers.compare_all(picture, "denoise", ["reld · fast", "reld · few-step"], 2)
+        monkeypatch.setattr(device, "TIME_LIMIT", 0.001)
+        list(actions.compare_all(picture, "denoise", ["reld · fast"], 8))
+    monkeypatch.setattr(actions.compare, "seconds", lambda *_: 0.0)
+    *_, (said, *_) = actions.compare_all(picture, "denoise", ["reld · fast", "reld · few-step"], 2)
     assert said.count("Not begun") == 2
 
 
@@ -106,13 +95,13 @@ def test_an_already_degraded_picture_has_no_reference(picture):
 
 
 def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 3000)
-    monkeypatch.setattr(handlers, "seconds_needed", lambda *_: 1.0)
+    monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 3000)
+    monkeypatch.setattr(actions, "seconds_needed", lambda *_: 1.0)
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
-        assert handlers.forecast("reld", values).startswith(f"96×96 pixels, reduced to {side}×{side}. About 1 s")
+        assert actions.forecast("reld", values).startswith(f"96×96 pixels, reduced to {side}×{side}. About 1 s")
         assert Image.open(press(values)[-1][0][1]).size == (side * factor, side * factor)
-    *_, (said, _, _, _) = handlers.compare_all(picture, "denoise", ["reld · fast"], 1)
+    *_, (said, _, _, _) = actions.compare_all(picture, "denoise", ["reld · fast"], 1)
     assert said.startswith("Done. ") and said.endswith(" dB. The picture: 96×96 pixels, reduced to 54×54.")
 
 
@@ -126,12 +115,12 @@ def test_where_a_photograph_was_taken_stays_with_its_owner(tmp_path, photo):
 
 def test_what_a_run_costs_is_said_before_it(picture, monkeypatch):
     values = filled(picture, "super-resolution")
-    monkeypatch.setattr(handlers, "seconds_needed", lambda *_: 700.0)
-    assert handlers.forecast("reld", values).endswith("About 700 s once the model is loaded, but a run is stopped after 600 s: "
+    monkeypatch.setattr(actions, "seconds_needed", lambda *_: 700.0)
+    assert actions.forecast("reld", values).endswith("About 700 s once the model is loaded, but a run is stopped after 600 s: "
                                                       "use fewer steps or a smaller picture.")  # fmt: skip
-    monkeypatch.setattr(handlers, "seconds_needed", lambda *_: 14.0)
-    monkeypatch.setattr(handlers, "ZERO_GPU", True)
-    assert handlers.forecast("reld", values).endswith("About 14 s once the model is loaded, 31 s of your GPU quota.")
+    monkeypatch.setattr(actions, "seconds_needed", lambda *_: 14.0)
+    monkeypatch.setattr(device, "ZERO_GPU", True)
+    assert actions.forecast("reld", values).endswith("About 14 s once the model is loaded, 31 s of your GPU quota.")
 
 
 def test_a_run_without_guidance_has_no_curve(picture):
@@ -141,10 +130,10 @@ def test_a_run_without_guidance_has_no_curve(picture):
 
 def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
     """One press, one seed: each of the two pictures is the one that Restore gives, the latter the one to download."""
-    monkeypatch.setattr(handlers, "load_prior", lambda *_: text_prior)
-    small = {"prior": "sd-turbo"} | {("ld-rps", name): value for name, value in {"steps": 4, "recurrences": 0, "width": 8, "prompt": "red"}.items()}
+    monkeypatch.setattr(actions, "load_prior", lambda *_: text_prior)
+    small = {"prior": "sd-turbo"} | {("ld-rps", name): value for name, value in {"steps": 4, "prompt": "red"}.items()}
     values = filled(picture, "noise", "ld-rps", seed=3) | small
-    (_, last), _, scores, _, views, file = list(handlers.caption_pair(values))[-1]
+    (_, last), _, scores, _, views, file = list(actions.caption_pair("ld-rps", values))[-1]
     alone = [press(values | {("ld-rps", "prompt"): words}, "ld-rps")[-1] for words in ("", "red")]
     shown = [images.read_image(path) for path, _ in views[:2]]
     assert all(torch.equal(x, images.read_image(run[0][1])) for x, run in zip(shown, alone, strict=True))
@@ -155,7 +144,7 @@ def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
     assert recipe.read_png(file)["settings"]["prompt"] == "red"
     for change, said in (({("ld-rps", "prompt"): " "}, "Write a caption first"), ({"prior": "embedded"}, "reads no text")):
         with pytest.raises(gr.Error, match=said):
-            next(handlers.caption_pair(values | change))
+            next(actions.caption_pair("ld-rps", values | change))
 
 
 def test_transparency_comes_back_in_the_download(tmp_path, photo):
@@ -202,12 +191,12 @@ def test_the_page_builds_and_shows_png():
     assert pictures and all(p.format == "png" for p in pictures)
 
 
-@pytest.mark.parametrize("row", [row for method in SOLVERS for row in form.stored_examples(method)], ids=lambda row: row["title"])
+@pytest.mark.parametrize("row", [row for method in SOLVERS for row in state.stored_examples(method)], ids=lambda row: row["title"])
 def test_a_stored_example_repeats_itself(row, embedded):
     """What a visitor sees first is what pressing Restore gives."""
-    values, method = form.example_values(row), row["solver"]
-    assert values.keys() == form.opening_values(method).keys()
-    (_, stored), _, table, *_ = handlers.example_outputs(row)
+    values, method = state.example_values(row), row["solver"]
+    assert values.keys() == state.opening_values(method).keys()
+    (_, stored), _, table, *_ = display.example_outputs(row)
     (_, computed), _, scores, *_ = press(values, method)[-1]
     # other processors round differently
     assert metrics.psnr(images.read_image(stored), images.read_image(computed)) > 50
@@ -218,27 +207,27 @@ def test_repeating_with_other_weights_warns_and_goes_on(picture, monkeypatch):
     warnings: list[str] = []
     monkeypatch.setattr(gr, "Warning", warnings.append)
     file = press(filled(picture))[-1][-1]
-    assert list(handlers.repeat(file))[-1][-1] and not warnings
+    assert list(actions.repeat(file))[-1][-1] and not warnings
     monkeypatch.setattr(load_prior("embedded"), "weights", "others")
-    assert list(handlers.repeat(file))[-1][-1] and "The weights of prior" in warnings[0]
+    assert list(actions.repeat(file))[-1][-1] and "The weights of prior" in warnings[0]
 
 
 def test_the_progress_line_counts_down(monkeypatch):
     step = Step(index=2, total=8, latent=torch.zeros(1), note="a < b", scalars={})
     monkeypatch.setattr(time, "monotonic", lambda: 11.0)
-    line = handlers.progress(step, 10.0)
+    line = display.progress(step, 10.0)
     assert "Step 2 of 8 · a &lt; b · 3 s left" in line
 
 
 def test_what_is_refused_is_said_before_the_run(picture, tmp_path):
     (tmp_path / "garbage.png").write_bytes(b"not a picture")
-    assert "is not a picture" in handlers.forecast("reld", filled(str(tmp_path / "garbage.png")))
-    assert "must lie between" in handlers.forecast("reld", filled(picture) | {("denoise", "noise_std"): 1e9})
+    assert "is not a picture" in actions.forecast("reld", filled(str(tmp_path / "garbage.png")))
+    assert "must lie between" in actions.forecast("reld", filled(picture) | {("denoise", "noise_std"): 1e9})
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, 2**64, "x", True])
 def test_a_seed_that_is_none_is_refused(picture, seed):
-    for answer in (lambda: press(filled(picture, seed=seed)), lambda: handlers.restore_reld(picture, "denoise", "fast", "{}", seed)):
+    for answer in (lambda: press(filled(picture, seed=seed)), lambda: endpoints.restore_reld(picture, "denoise", "fast", "{}", seed)):
         with pytest.raises(gr.Error, match="must be a whole number"):
             answer()
     assert all(press(filled(picture, seed=none))[-1][1].split("seed ")[1].startswith("0") for none in (None, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from restoration.commands import benchmark
+from restoration.degradations.linear import TASKS
 from restoration.evaluation import baselines
 from restoration.evaluation.published import PUBLISHED
 from restoration.evaluation.report import CELL, Report, keep_picture, table
@@ -156,6 +158,20 @@ def test_pairs_with_a_crop(clean, tmp_path, capsys):
     options = ["--input", str(clean), "--target", str(clean), "--solver", "ld-rps", "--set", "steps=2", "--json", str(tmp_path / "s.json")]
     assert benchmark.main([*options, "--crop", "48"]) == 0
     assert benchmark.main([*options, "--crop", "64"]) == 2 and "with other crop" in capsys.readouterr().err
+
+
+def test_real_borders_are_the_inside_of_a_larger_crop(clean, tmp_path, capsys):
+    options = ["--clean", str(clean), "--task", "motion-deblur", "--crop", "40", "--limit", "1", "--set", "size=9", "steps=2", "noise_std=0.0"]
+    assert benchmark.main([*options, "--border", "real", "--json", str(tmp_path / "real.json")]) == 0
+    found = json.loads((tmp_path / "real.json").read_text())
+    assert found["data"]["degraded here by"]["border"] == "real" and not found["methods"]["RELD fast steps=2"]["periodic"]
+    assert benchmark.main([*options, "--json", str(tmp_path / "real.json")]) == 2
+    assert "with other degraded here by" in capsys.readouterr().err
+    args, task = argparse.Namespace(border="real", crop=40), TASKS["motion-deblur"](size=9, noise_std=0.0)
+    scene = read_image(clean / "a.png")
+    y, inside = benchmark.damaged(scene, task, args, 1, torch.Generator())
+    assert torch.equal(inside, benchmark.crop_centre(scene, 40, 1))
+    assert torch.allclose(y, benchmark.crop_centre(task.forward(benchmark.crop_centre(scene, 48, 1)), 40, 1), atol=0.6 / 255)
 
 
 @pytest.mark.parametrize("option", ["--crop", "--limit", "--enlarge"])

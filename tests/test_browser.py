@@ -6,14 +6,16 @@ import io
 import re
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import torch
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from restoration.files import images, recipe
-from restoration.page import handlers
-from restoration.page.form import EXAMPLES
+from restoration.page import actions
+from restoration.page.state import EXAMPLES
 from restoration.run import restore
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -217,7 +219,7 @@ def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, mon
             yield step
             over.wait(PATIENCE / 1000)
 
-    monkeypatch.setattr(handlers, "restore", held)
+    monkeypatch.setattr(actions, "restore", held)
     restore_in_steps(tab, 200)
     tab.get_by_text("Step 1 of 200").wait_for()
     others = [visit(browser, address) for _ in range(8)]
@@ -280,7 +282,7 @@ def test_a_link_carries_an_own_picture(browser, address, tmp_path):
             break
         page.wait_for_timeout(200)
     assert "deep_link=" in link
-    state = handlers.cache() / "deep_links" / link.partition("deep_link=")[2] / "state.json"
+    state = Path(get_upload_folder()) / "deep_links" / link.partition("deep_link=")[2] / "state.json"
     assert "own.png" in state.read_text() and ";base64," not in state.read_text()  # nothing of the history
     other = visit(browser, link)
     other.get_by_text("press Restore to see the result").first.wait_for()

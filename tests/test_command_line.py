@@ -3,7 +3,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from restoration.commands.batch import main as batch
 from restoration.commands.benchmark import main as benchmark
@@ -60,6 +62,15 @@ def test_bad_options_are_one_sentence_of_every_command(tmp_path, photo, capsys, 
         assert command([*arguments, *options]) == 2
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1 and lines[0].startswith("error: ") and "whole number" in lines[0]
+
+
+def test_inpainting_a_photograph_needs_a_mask(tmp_path, photo, capsys):
+    recipe.save_png(photo, tmp_path / "photo.png", {})
+    options = [str(tmp_path / "photo.png"), "--task", "inpaint", "-o", str(tmp_path / "out.png")]
+    assert main(options) == 2 and "which pixels are missing" in capsys.readouterr().err
+    Image.fromarray(np.uint8([[0] * 96] * 90 + [[255] * 96] * 6)).save(tmp_path / "mask.png")
+    assert main([*options, "--set", f"mask={tmp_path / 'mask.png'}", "steps=1"]) == 0
+    assert "warning: 94% of the pixels are missing" in capsys.readouterr().err
 
 
 def test_settings_by_name():

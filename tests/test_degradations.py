@@ -5,7 +5,19 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration.degradations.linear import TASKS, Inpaint, LinearDegradation, SuperResolution, UploadedBlur
+from restoration.degradations.linear import (
+    TASKS,
+    Denoise,
+    GaussianBlur,
+    Inpaint,
+    LinearDegradation,
+    MotionBlur,
+    SuperResolution,
+    UploadedBlur,
+    is_grey,
+)
+from restoration.degradations.partial import TOLERANCE, whole_scene
+from restoration.degradations.plausible import contradictions, suspicions
 
 
 @pytest.fixture
@@ -105,3 +117,117 @@ def test_blur_is_deepinvs(asymmetric):
     physics = BlurFFT(img_size=(3, 33, 46), filter=asymmetric._kernel[None, None])
     assert torch.allclose(asymmetric.forward(x), physics.A(x), atol=1e-5)
     assert torch.allclose(asymmetric.prox(x, x, 0.01), physics.prox_l2(x, x, gamma=100.0), atol=1e-4)
+
+
+def part_of_a_scene(blur, scene: torch.Tensor) -> torch.Tensor:
+    """What a camera sees of the blurred scene: nothing of its outermost `margin` pixels."""
+    margin = blur.margin
+    return blur.forward(scene)[..., margin:-margin, margin:-margin]
+
+
+@pytest.mark.parametrize("blur", [GaussianBlur(std=2.0, size=9), MotionBlur(size=15)], ids=["gaussian", "motion"])
+@pytest.mark.parametrize("sides", [(40, 40), (33, 58), (16, 71)])
+def test_what_is_outside_the_picture_is_unknown(blur, sides):
+    """The true scene explains y exactly, borders included; the least squares are solved; circular ones would contradict it."""
+    scene = 0.9 * torch.rand(2, 3, sides[0] + 2 * blur.margin, sides[1] + 2 * blur.margin)
+    y = part_of_a_scene(blur, scene)
+    whole = whole_scene(y, blur, periodic=False)
+    assert whole.y.shape == scene.shape and whole.degradation.misfit(scene, whole.y) < 1e-6
+    assert torch.equal(whole.light(scene), scene[..., blur.margin : -blur.margin, blur.margin : -blur.margin])
+    for rho in (1e-3, 0.1):
+        right = whole.degradation.measured(y) * (whole.y - whole.degradation.forward(0 * scene))
+        z = whole.degradation.solve(right, rho)
+        left = whole.degradation.forward(whole.degradation.adjoint(z)) + rho * z
+        assert (left - right).flatten(1).norm(dim=1).max() < 2 * TOLERANCE * right.flatten(1).norm(dim=1).max()
+    assert whole_scene(y, blur, periodic=True).y is y and whole_scene(y, Denoise(), periodic=False).y is y
+
+
+def test_lights_brighter_than_white_are_found():
+    scene, blur = torch.full((1, 3, 60, 60), 0.2), MotionBlur(size=11)
+    scene[..., 25, 30], scene[..., 40, 15] = 8.0, 20.0
+    y = part_of_a_scene(blur, scene).clamp(0, 1)
+    whole = whole_scene(y, blur, periodic=False)
+    assert (whole.excess > 1).sum() < 60 and whole.excess[..., 25, 30].min() > 2
+    before = part_of_a_scene(blur, scene.clamp(0, 1)) - y  # what linear least squares would have to explain
+    assert whole.degradation.misfit(scene.clamp(0, 1), whole.y) < 0.2 * before.square().mean().sqrt()
+    assert not whole_scene(0.9 * y, blur, periodic=False).excess.any()
+
+
+def test_noise_of_a_grey_picture():
+    """Equal in all channels, so √3 times as strong along the brightness as independent noise."""
+    grey, task = torch.rand(1, 1, 64, 64).expand(1, 3, -1, -1), Denoise(noise_std=10)
+    y = task.degrade(grey, torch.Generator().manual_seed(0))
+    assert is_grey(y) and abs((y - grey).std().item() * 255 - 10) < 0.5
+    assert task.brightness_noise(y) == pytest.approx(3**0.5 * task.noise)
+    colour = torch.rand(1, 3, 64, 64)
+    assert not is_grey(task.degrade(colour, torch.Generator())) and task.brightness_noise(colour) == task.noise
+
+
+@pytest.mark.parametrize("size", [8, 9, 24])
+@pytest.mark.parametrize("blur", [GaussianBlur, MotionBlur])
+def test_own_kernels_have_a_centre(blur, size):
+    kernel = blur(size=size)._kernel
+    assert kernel.shape == (size | 1, size | 1)
+    if blur is GaussianBlur:
+        assert torch.allclose(kernel, kernel.flip(0, 1))
+
+
+@pytest.mark.parametrize("sides", [(4, 4), (5, 4), (7, 5)])
+def test_kernels_are_convolved_as_scipy_does(tmp_path, sides):
+    from scipy.ndimage import convolve
+
+    rng = np.random.default_rng(0)
+    kernel, plane = rng.random(sides, np.float32), rng.random((20, 23), np.float32)
+    np.save(tmp_path / "kernel.npy", kernel)
+    ours = UploadedBlur(file=str(tmp_path / "kernel.npy")).forward(torch.from_numpy(plane).expand(1, 3, -1, -1))
+    assert np.abs(ours[0, 0].numpy() - convolve(plane, kernel / kernel.sum(), mode="wrap")).max() < 1e-5
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("sides", [(32, 24), (31, 25)])
+def test_top_left_decimation_is_told(scale, sides):
+    """The small picture is every scale-th pixel from the first one; its enlargement lies where they lie."""
+    degradation = SuperResolution(scale=scale, reduction="blur-decimate", blur=1.6, keep="top-left")
+    high = torch.linspace(0, 1, sides[1] * scale).expand(1, 3, sides[0] * scale, -1)
+    small = degradation.forward(high)
+    assert torch.allclose(small[..., 4:-4], high[..., ::scale, ::scale][..., 4:-4], atol=1e-5)
+    inside = (..., slice(None), slice(6 * scale, -6 * scale))
+    assert (degradation.start(small) - high)[inside].abs().max() < 1e-4
+    centred = SuperResolution(scale=scale, reduction="blur-decimate", blur=1.6)
+    assert (centred.start(centred.forward(high)) - high)[inside].abs().max() < 1e-4
+    assert (centred.forward(high) - small)[..., 4:-4].abs().min() > 0.3 * (scale - 1) / 2 / (sides[1] * scale)
+
+
+def test_matrices_of_one_picture_are_kept():
+    from restoration.degradations import linear
+
+    for side in range(16, 26):
+        SuperResolution(scale=2).prox(torch.rand(1, 3, 2 * side, 60), torch.rand(1, 3, side, 30), 0.1)
+    assert linear._resampling.cache_info().currsize <= 2 and linear._eigen.cache_info().currsize <= 2
+    blur = GaussianBlur(size=5)
+    for side in range(16, 26):
+        blur.forward(torch.rand(1, 3, side, 20))
+    assert len(blur._spectra) == 1
+
+
+def test_holes_are_no_measurement(tmp_path):
+    mask, x = torch.rand(20, 30) > 0.4, torch.rand(1, 3, 20, 30)
+    Image.fromarray((255 * mask.numpy()).astype(np.uint8)).save(tmp_path / "mask.png")
+    task = Inpaint(mask=str(tmp_path / "mask.png"))
+    y = torch.where(mask, x, 1.0)  # something is drawn over the holes
+    assert task.misfit(x, y) < 1e-6 and task.misfit(x + 0.1, y) == pytest.approx(0.1, rel=1e-3)
+    Image.new("L", (30, 20)).save(tmp_path / "black.png")
+    with pytest.raises(ValueError, match="no pixel of the picture"):
+        Inpaint(mask=str(tmp_path / "black.png")).start(y)
+
+
+def test_what_can_hardly_be_is_said(tmp_path):
+    x = torch.full((1, 3, 64, 64), 0.5)
+    y = GaussianBlur(noise_std=25).degrade(x, torch.Generator().manual_seed(0))
+    assert not suspicions(y, GaussianBlur(noise_std=20.0)) and not suspicions(x, GaussianBlur(noise_std=0.1))
+    assert "units of 1/255" in suspicions(y, Denoise(noise_std=0.1))[0] and "give 25.5" in suspicions(y, Denoise(noise_std=0.1))[0]
+    assert "is amplified" in suspicions(y, GaussianBlur(noise_std=2.55))[0]
+    assert not suspicions(y, SuperResolution())  # its detail may look like that
+    assert "95% of the pixels are missing" in suspicions(x, Inpaint(missing=0.95))[0] and not suspicions(x, Inpaint(missing=0.8))
+    assert not contradictions(GaussianBlur(), 40.0)
+    assert "turned by 180°" in contradictions(GaussianBlur(), 37.0)[0] and "compressed" in contradictions(SuperResolution(), 45.0)[0]

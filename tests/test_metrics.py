@@ -1,4 +1,4 @@
-"""Every metric against a second implementation, on nine kinds of pairs; what has no value costs nothing else."""
+"""Every metric against a second implementation, on nine kinds of pairs."""
 
 from __future__ import annotations
 
@@ -87,9 +87,13 @@ def asymmetric_gaussian(values: np.ndarray) -> tuple[float, float, float]:
     """(shape, left and right scale) of NIQE's fit by moments, by a search through the shapes."""
     left, right = (math.sqrt((values[side] ** 2).mean()) for side in (values < 0, values > 0))
     ratio = left / right
-    moment = np.abs(values).mean() ** 2 / (values**2).mean() * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
+    moment = (
+        np.abs(values).mean() ** 2 / (values**2).mean() * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
+    )
     shapes = np.arange(0.2, 10, 0.001)
-    shape = shapes[np.argmin((gamma(2 / shapes) ** 2 / (gamma(1 / shapes) * gamma(3 / shapes)) - moment) ** 2)]
+    shape = shapes[
+        np.argmin((gamma(2 / shapes) ** 2 / (gamma(1 / shapes) * gamma(3 / shapes)) - moment) ** 2)
+    ]
     scale = math.sqrt(gamma(1 / shape) / gamma(3 / shape))
     return shape, left * scale, right * scale
 
@@ -110,7 +114,9 @@ def halved(x: np.ndarray) -> np.ndarray:
     cubic = np.where(t <= 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
     for axis in (0, 1):
         padded = np.pad(x, [(3, 3) if a == axis else (0, 0) for a in (0, 1)], mode="symmetric")
-        x = np.apply_along_axis(lambda line: np.convolve(line, cubic / cubic.sum(), "valid")[::2], axis, padded)
+        x = np.apply_along_axis(
+            lambda line: np.convolve(line, cubic / cubic.sum(), "valid")[::2], axis, padded
+        )
     return x
 
 
@@ -125,7 +131,9 @@ def numpy_niqe(x: Tensor) -> float:
         deviation = np.sqrt(np.abs(correlate(picture**2, kernel, mode="nearest") - mean**2))
         normalised = (picture - mean) / (deviation + 1 / 255)
         corners = [range(0, length - side + 1, side // 2) for length in picture.shape]
-        columns.append([niqe_features(normalised[i : i + side, j : j + side]) for i in corners[0] for j in corners[1]])
+        columns.append(
+            [niqe_features(normalised[i : i + side, j : j + side]) for i in corners[0] for j in corners[1]]
+        )
         picture = halved(picture)
     features = np.concatenate(columns, 1)
     natural = {name: value.double().numpy() for name, value in metrics.load_file(metrics.WEIGHTS).items()}
@@ -199,7 +207,11 @@ def test_tiny_pictures_have_the_figures_that_fit(side, without_network):
 @pytest.mark.parametrize("kind", ["black", "white", "ramp", "stripes", "squares", "one point"])
 def test_flat_and_ruled_pictures_are_scored(kind, without_network):
     x = torch.zeros(1, 3, 208, 200)
-    x += {"white": torch.ones(200), "ramp": torch.arange(200) / 200, "stripes": torch.arange(200) // 8 % 2}.get(kind, torch.zeros(200))
+    x += {
+        "white": torch.ones(200),
+        "ramp": torch.arange(200) / 200,
+        "stripes": torch.arange(200) // 8 % 2,
+    }.get(kind, torch.zeros(200))
     x[..., 100, 100] += kind == "one point"
     x += torch.arange(200) // 8 % 2 ^ (torch.arange(208) // 8 % 2)[:, None] if kind == "squares" else 0
     scores = metrics.score(x, x)
@@ -216,7 +228,10 @@ def test_flat_and_ruled_pictures_are_scored(kind, without_network):
         (torch.linalg.LinAlgError("ill-conditioned"), "undefined here"),
         (MemoryError(), "out of memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "out of memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+            "out of memory",
+        ),
         (ImportError("No module named 'optional'"), "undefined here"),
         (metrics.Unavailable("below 3 pixels"), "below 3 pixels"),
         (math.nan, "undefined here"),
@@ -244,7 +259,9 @@ def test_a_result_survives_all_that_is_optional(monkeypatch, without_network, ti
     for name, metric in metrics.METRICS.items():
         monkeypatch.setitem(metrics.METRICS, name, metric._replace(function=fails))
     monkeypatch.setattr(run, "_consistency", fails)
-    (result,) = [step.result for step in run.restore(y, RELD(steps=1), tiny_prior, task, reference=y) if step.result]
+    (result,) = [
+        step.result for step in run.restore(y, RELD(steps=1), tiny_prior, task, reference=y) if step.result
+    ]
     assert result.image.shape == y.shape and result.scores == {}
     monkeypatch.setattr(tiny_prior, "encode", fails)
     rows = run.score_rows(y, result, tiny_prior, y)

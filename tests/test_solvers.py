@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import threading
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from restoration.degradations.linear import TASKS
+from restoration.degradations.linear import TASKS, is_grey
 from restoration.evaluation import metrics
+from restoration.evaluation.baselines import non_local_means
+from restoration.files.images import quantise
 from restoration.run import restore, restore_together
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.inn import LiftingINN, Restorer
@@ -145,6 +149,62 @@ def test_quality(embedded, photo, task, gain):
     y = degradation.degrade(photo, torch.Generator().manual_seed(0))
     result = run(embedded, y, RELD(), degradation, reference=photo, periodic=True)[-1].result
     assert result.scores["PSNR"] > metrics.psnr(degradation.start(y).clamp(0, 1), photo) + gain
+
+
+def test_a_real_border_costs_little(embedded, photo):
+    """What the camera saw of a larger scene: within 1 dB of a circular blur inside, where a linear model of a torus lost 3 dB and more."""
+    degradation = TASKS["motion-deblur"]()
+    margin = degradation.margin
+    scene = torch.nn.functional.pad(photo, (margin,) * 4, mode="reflect")
+    inside = (..., slice(margin, -margin), slice(margin, -margin))
+    y = quantise(degradation.degrade(scene, torch.Generator().manual_seed(0))[inside])
+    real = run(embedded, y, RELD(steps=6), degradation, reference=photo)[-1].result
+    torus = quantise(degradation.degrade(photo, torch.Generator().manual_seed(0)))
+    ideal = run(embedded, torus, RELD(steps=6), degradation, reference=photo, periodic=True)[-1].result
+    assert real.scores["PSNR"] > ideal.scores["PSNR"] - 2.5 and real.scores["PSNR"] > metrics.psnr(y, photo) + 4
+    assert not real.warnings and not ideal.warnings
+
+
+def test_clipped_lights_do_not_ring(embedded, photo):
+    degradation, scene = TASKS["motion-deblur"](size=11), 0.3 * photo
+    scene[..., 30, 40], scene[..., 70, 20] = 12.0, 12.0
+    y = quantise(degradation.degrade(scene, torch.Generator().manual_seed(0)))
+    clean = scene.clamp(0, 1)
+    result = run(embedded, y, RELD(steps=4), degradation, reference=clean)[-1].result
+    assert result.scores["PSNR"] > metrics.psnr(y, clean) + 4 and result.scores["consistency"] > 36
+
+
+def test_a_grey_picture_stays_grey_and_loses_its_noise(embedded, photo):
+    grey, degradation = photo.mean(1, keepdim=True).expand_as(photo), TASKS["denoise"]()
+    y = quantise(degradation.degrade(grey, torch.Generator().manual_seed(0)))
+    result = run(embedded, y, RELD(), degradation, reference=grey)[-1].result
+    assert is_grey(result.image) and result.scores["PSNR"] > metrics.psnr(non_local_means(y, 25 / 255), grey)
+
+
+def test_grey_and_coloured_pictures_restored_together(tiny_prior):
+    ys = [torch.rand(1, 3, 22, 27), torch.rand(1, 1, 22, 27).expand(1, 3, -1, -1), torch.rand(1, 3, 22, 27)]
+    together = restore_together(ys, RELD(), tiny_prior, TASKS["denoise"](), references=[None] * 3)
+    for y, result in zip(ys, together, strict=True):
+        assert (result.image - run(tiny_prior, y, RELD(), TASKS["denoise"]())[-1].result.image).abs().max() <= 1.001 / 255
+
+
+def test_holes_count_in_no_score(tiny_prior, tmp_path):
+    mask = torch.rand(40, 40) > 0.3
+    Image.fromarray((255 * mask.numpy()).astype(np.uint8)).save(tmp_path / "mask.png")
+    degradation, x = TASKS["inpaint"](mask=str(tmp_path / "mask.png")), torch.rand(1, 3, 40, 40)
+    steps = [run(tiny_prior, torch.where(mask, x, hole), RELD(steps=2), degradation)[-1] for hole in (0.0, 1.0)]
+    assert steps[0].scalars["residual"] == pytest.approx(steps[1].scalars["residual"]) and steps[0].scalars["residual"] < 0.02
+    assert steps[0].result.scores["consistency"] == pytest.approx(steps[1].result.scores["consistency"])
+    assert steps[0].result.scores["consistency"] > 40
+
+
+def test_what_can_hardly_be_is_said_with_the_result(embedded, photo):
+    right = TASKS["motion-deblur"](size=15)
+    y = quantise(right.degrade(photo, torch.Generator().manual_seed(0)))
+    wide = run(embedded, y, RELD(steps=4), TASKS["deblur"](std=4.0), periodic=True)[-1].result
+    assert "kernel may be too wide" in wide.warnings[-1]
+    assert not run(embedded, y, RELD(steps=4), right, periodic=True)[-1].result.warnings
+    assert "units of 1/255" in run(embedded, y, RELD(steps=1), TASKS["motion-deblur"](noise_std=0.01))[-1].result.warnings[0]
 
 
 def test_a_real_blur_is_judged_where_its_border_does_not_reach(embedded, photo):

@@ -8,35 +8,32 @@ from __future__ import annotations
 
 import argparse
 import collections
-import contextlib
 import csv
-import errno
 import io
 import itertools
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from restoration.commands import cli
 from restoration.evaluation import metrics
-from restoration.files import images, recipe
+from restoration.files import images, recipe, whole
+from restoration.files.errors import DISK_FULL, sentence
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.run import restore, restore_together
 from restoration.solvers.base import Result
 
 TABLE = "scores.csv"
 PATIENCE = timedelta(days=365)  # the processes wait for the slowest at the end, longer than torch's default of minutes
-STALE = 3600  # seconds after which an unfinished file is nobody's: writing one takes moments, and another run may be at it
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 Names = dict[str, str]  # a picture in INPUT -> its result in OUTPUT, both as relative paths
 
 
@@ -66,12 +63,10 @@ def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]
     names = name_results([str(file) for file in files if not file.name.startswith(".")])
     if not names:
         raise ValueError(f"No pictures in {source}.")
-    for folder in {(output / result).parent for result in names.values()}:
+    for folder in {output, *((output / result).parent for result in names.values())}:
         folder.mkdir(parents=True, exist_ok=True)
-    for leftover in output.rglob(f".*{recipe.UNFINISHED}"):
-        with contextlib.suppress(FileNotFoundError):  # finished meanwhile, by another run
-            if time.time() - leftover.stat().st_mtime > STALE:
-                leftover.unlink()
+        whole.check_folder(folder)
+    whole.remove_abandoned(output, deep=True)
     made = [output / result for result in names.values() if (output / result).exists()]
     settings = job.settings if made else {}
     for path in made:
@@ -107,7 +102,8 @@ def restore_share(job: cli.Plan, args: argparse.Namespace, names: Names, todo: l
                 if isinstance(made, str):
                     failures.append((name, made))
                 else:
-                    recipe.save_png(made.image, Path(args.output, names[name]), made.recipe, made.scores)
+                    result, alpha = made
+                    recipe.save_png(result.image, Path(args.output, names[name]), result.recipe, result.scores, alpha=alpha)
             except Exception as error:  # one picture must not cost the others, whatever is wrong with it
                 failures.append((name, reason(error)))
                 if isinstance(error, OSError) and error.errno in DISK_FULL:
@@ -117,34 +113,44 @@ def restore_share(job: cli.Plan, args: argparse.Namespace, names: Names, todo: l
 
 
 class Opened(NamedTuple):
-    """A picture, y (1,3,h,w) in [0,1] or why it cannot be read, and the clean one that its result is scored against."""
+    """A picture, y (1,3,h,w) in [0,1] or why it cannot be read, the clean one that its result is scored against, the result's alpha."""
 
     name: str
     y: Tensor | str
     reference: Tensor | None = None
+    alpha: Image.Image | None = None
 
 
-def restored(job: cli.Plan, prior: LatentPrior, args: argparse.Namespace, share: list[str]) -> Iterator[tuple[str, Result | str]]:
-    """Each picture of the share with its result or why there is none; neighbours of equal size are restored together, args.batch at most."""
-    opened = (open_picture(args, name) for name in share)
+def restored(
+    job: cli.Plan, prior: LatentPrior, args: argparse.Namespace, share: list[str]
+) -> Iterator[tuple[str, tuple[Result, Image.Image | None] | str]]:
+    """Each picture of the share with its result and that's transparency, or why there is none.
+
+    Neighbours of equal size are restored together, args.batch at most.
+    """
+    opened = (open_picture(args, name, job.factor) for name in share)
     for size, alike in itertools.groupby(opened, lambda picture: None if isinstance(picture.y, str) else picture.y.shape):
         while group := list(itertools.islice(alike, args.batch)):
-            made = [picture.y for picture in group] if size is None else restore_group(job, prior, group)
-            yield from zip((picture.name for picture in group), made, strict=True)
+            made: list[Any] = [picture.y for picture in group] if size is None else restore_group(job, prior, group)
+            for picture, one in zip(group, made, strict=True):
+                yield picture.name, (one if isinstance(one, str) else (one, picture.alpha))
 
 
-def open_picture(args: argparse.Namespace, name: str) -> Opened:
-    """Read one picture, and its clean version from args.reference."""
+def open_picture(args: argparse.Namespace, name: str, factor: int) -> Opened:
+    """Read one picture, reduced where its result would be too large, and its clean version from args.reference."""
     try:
-        y = images.read_image(Path(args.input, name))
-        return Opened(name, y, images.read_image(Path(args.reference, name)) if args.reference else None)
+        photo = images.read_photo(Path(args.input, name), factor)
+        if "," in photo.how:  # more than the size is worth a line
+            tqdm.write(f"{cli.shown(name)}: {photo.how}", file=sys.stderr)
+        reference = images.read_image(Path(args.reference, name), 1) if args.reference else None
+        return Opened(name, photo.x, reference, images.enlarged_alpha(photo.alpha, factor))
     except Exception as error:
         return Opened(name, reason(error))
 
 
 def restore_group(job: cli.Plan, prior: LatentPrior, group: list[Opened]) -> list[Result | str]:
     """The result of every picture or why there is none; a group that fails is halved until the reason is one picture's own."""
-    ys, references = [picture.y for picture in group], [picture.reference for picture in group]
+    ys, references = [cast(Tensor, picture.y) for picture in group], [picture.reference for picture in group]
     options: dict[str, Any] = {"seed": job.seed, "periodic": job.periodic}
     try:
         if len(group) > 1:
@@ -163,10 +169,8 @@ def restore_group(job: cli.Plan, prior: LatentPrior, group: list[Opened]) -> lis
 
 def reason(error: Exception) -> str:
     """One line that says what went wrong."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+    text = " ".join((sentence(error) or f"{type(error).__name__}: {error}").split())
+    return text if isinstance(error, ValueError) else text.rstrip(".")
 
 
 def write_table(output: Path, names: Names, failures: Mapping[str, str]) -> None:
@@ -182,7 +186,7 @@ def write_table(output: Path, names: Names, failures: Mapping[str, str]) -> None
     table.writeheader()
     table.writerows(rows)
     with recipe.whole_file(output / TABLE) as file:
-        file.write(text.getvalue().encode())
+        file.write(text.getvalue().encode("utf-8", "backslashreplace"))  # file names may be any bytes
 
 
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: PartialState) -> int:
@@ -198,7 +202,7 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: Partia
             if job.said and (note := recipe.other_weights(job.said, job.settings["weights"])):
                 print(note, file=sys.stderr)
         except (ValueError, OSError) as error:
-            plan[1] = str(error)
+            plan[1] = sentence(error) or str(error)
     broadcast_object_list(plan)  # one list for all: the folder is changing by the time the slowest process looks
     if plan[1]:
         raise ValueError(plan[1])
@@ -207,10 +211,10 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: Partia
     missing = [name for name in todo if not (output / names[name]).exists()]
     if state.is_main_process:
         for name in missing:
-            print(f"{name}: {failures.get(name, 'not reached')}", file=sys.stderr)
+            print(f"{cli.shown(name)}: {failures.get(name, 'not reached')}", file=sys.stderr)
         write_table(output, names, failures)
         there = len(names) - len(todo)
-        print(f"{len(names) - len(missing)} of {len(names)} pictures restored, {there} of them before; scores in {output / TABLE}")
+        print(f"{len(names) - len(missing)} of {len(names)} pictures restored, {there} of them before; scores in {cli.shown(output / TABLE)}")
     state.wait_for_everyone()  # a launcher ends the others as soon as one process ends with an error
     return 1 if missing else 0
 
@@ -230,9 +234,11 @@ def main(argv: list[str] | None = None) -> int:
     state = PartialState(cpu=cpu, timeout=PATIENCE)
     try:
         return run(args, parser, state)
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        if (said := sentence(error)) is None:  # a fault of ours, whose trace we want to see
+            raise
         if state.is_main_process:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {cli.shown(said)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     finally:
         state.destroy_process_group()

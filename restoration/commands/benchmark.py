@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from restoration.commands import cli
 from restoration.degradations.blind import Damage
-from restoration.degradations.linear import LinearDegradation
+from restoration.degradations.linear import Blur, LinearDegradation
 from restoration.degradations.realistic import Camera
 from restoration.evaluation import metrics
 from restoration.evaluation.baselines import baselines
@@ -90,17 +90,28 @@ def pairs(args: argparse.Namespace, task: Damage | None, factor: int) -> list[tu
     for number, file in enumerate(files):
         try:
             clean = images.read_image(file)
-            y, clean = crop_pair(images.read_image(inputs[file]), clean, size, factor) if inputs else (None, crop_centre(clean, size, factor))
+            y, clean = crop_pair(images.read_image(inputs[file]), clean, size, factor) if inputs else (None, clean)
         except ValueError as error:
             print(f"{file.name}: {error}", file=sys.stderr)
             continue
         if y is None:
             assert task is not None
-            y = task.degrade(clean, torch.Generator().manual_seed(args.seed + number))
+            y, clean = damaged(clean, task, args, factor, torch.Generator().manual_seed(args.seed + number))
         result.append((file.name, y, clean))
     if not result:
         raise ValueError(f"None of the {len(files)} pictures in {folder} can be used.")
     return result
+
+
+def damaged(clean: Tensor, task: Damage, args: argparse.Namespace, factor: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(observation, clean) of the centre crop. With --border real it is the interior of a blurred larger crop, else the blur is circular."""
+    margin = task.margin if args.border == "real" and isinstance(task, Blur) else 0
+    clean = crop_centre(clean, (args.crop or 10**6) + 2 * margin, factor)
+    y = task.degrade(clean, generator)
+    if not margin:
+        return y, clean
+    inside = (..., slice(margin, -margin), slice(margin, -margin))
+    return images.quantise(y[inside]), clean[inside]
 
 
 class Outcome(NamedTuple):
@@ -144,7 +155,7 @@ def solved(solver: Solver, degradation: LinearDegradation | None, args: argparse
 
         prior, large, target = load_prior(args.prior), enlarged(y), enlarged(clean)
         result, scalars = None, {}
-        for step in restore(large, solver, prior, degradation, seed=args.seed, periodic=bool(args.clean)):
+        for step in restore(large, solver, prior, degradation, seed=args.seed, periodic=periodic(args)):
             result, scalars = step.result, dict(step.scalars)
         assert result is not None  # the solver protocol: the last step carries it
         extra = metrics.Scores({"seconds": result.seconds})
@@ -168,7 +179,13 @@ def name_of(solver: Solver, args: argparse.Namespace) -> str:
 def damage(task: Damage | None, args: argparse.Namespace) -> dict[str, object]:
     """What all pictures of a table have in common."""
     knobs = dataclasses.asdict(task) if isinstance(task, LinearDegradation | Camera) else {}
-    return {"degraded here by": {"task": args.task} | knobs if args.clean else "nobody: pairs", "crop": args.crop}
+    border = {"border": "real"} if args.border == "real" else {}
+    return {"degraded here by": {"task": args.task} | knobs | border if args.clean else "nobody: pairs", "crop": args.crop}
+
+
+def periodic(args: argparse.Namespace) -> bool:
+    """Whether the pictures were blurred here as if they wrapped around."""
+    return bool(args.clean) and args.border == "circular"
 
 
 def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
@@ -185,7 +202,7 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     methods |= {label: classical(function) for label, function in baselines(degradation, args.task, factor).items()}
     records: dict[str, dict[str, object]] = {label: {} for label in methods}
     plain = name_of(solver, args)
-    used = recipe.settings(solver, args.prior, fetch(args.prior).weights, degradation, args.seed, bool(args.clean))
+    used = recipe.settings(solver, args.prior, fetch(args.prior).weights, degradation, args.seed, periodic(args))
     records[plain] = used | {"enlarge": args.enlarge}
     report, added = Report(args.json, damage(task, args), records, plain), 0
     label = report.current
@@ -212,6 +229,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--input", help="folder of degraded pictures")
     parser.add_argument("--target", help="folder of their clean versions, same file names up to the suffix")
     parser.add_argument("--crop", type=int, help="use the centre crop of this side")
+    borders = "blurs: circular, as if the picture wrapped around, or real, the inside of a larger crop, as a photograph"
+    parser.add_argument("--border", choices=("circular", "real"), default="circular", help=borders)
     parser.add_argument("--limit", type=int, help="use only the first pictures")
     parser.add_argument("--enlarge", type=int, default=1, help="restore pictures this many times as large: LD-RPS takes 256×256 at 2")
     parser.add_argument("--name", help="the row's name instead of one that says solver, preset and settings")

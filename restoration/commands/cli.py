@@ -6,15 +6,16 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from restoration.degradations.blind import CORRUPTIONS, Damage, make_damage
 from restoration.degradations.camera import EXPOSURES
-from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
 from restoration.degradations.realistic import CAMERAS
-from restoration.files import recipe
+from restoration.files import knobs, recipe
 from restoration.priors.checkpoints import PRIORS, fetch
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
 
 BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
@@ -31,6 +32,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prior", default="embedded", help=f"{', '.join(PRIORS)}, downloaded at first use, or a local diffusers folder")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random, 0 by default")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
+
+
+def shown(path: str | Path) -> str:
+    """A path that any terminal and file can take, where its name is not UTF-8."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def check_least(args: argparse.Namespace, **least: int) -> None:
@@ -68,8 +74,9 @@ def preset_of(args: argparse.Namespace) -> str:
 def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     """(solver, task) of the parsed options. ValueError names a bad seed, an unknown preset or setting, or a task that the solver cannot do."""
     recipe.check_seed(args.seed)
-    solver_class: Any = SOLVERS[args.solver]
-    presets, preset = PRESETS[args.solver], preset_of(args)
+    name, preset = resolve(args.solver, preset_of(args))
+    solver_class: Any = SOLVERS[name]
+    presets = PRESETS[name]
     if preset not in presets:
         raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
     task_class: Any = TASKS.get(args.task) or EXPOSURES.get(args.task)
@@ -99,6 +106,19 @@ class Plan(NamedTuple):
     said: Mapping[str, Any]
 
     @property
+    def factor(self) -> int:
+        """How many times as large a side results are."""
+        return self.solver.factor(self.degradation)
+
+    def notes(self, height: int, width: int) -> list[str]:
+        """How the files of the task are read for a picture of this size, and that they are not the recipe's. ValueError as their readers."""
+        if not self.degradation:
+            return []
+        mask = getattr(self.degradation, "mask", "")
+        read = [f"Mask: {knobs.how_read_mask(mask, height, width)}."] if mask else []
+        return [*read, *recipe.other_files(self.said, self.degradation)]
+
+    @property
     def settings(self) -> dict[str, Any]:
         """As the recipe of each result says it, in JSON's types. ValueError or OSError when the prior cannot be had."""
         files = fetch(self.prior).weights
@@ -111,6 +131,8 @@ def read_plan(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Plan
         solver, task = build(args)
         if solver.blind and args.task:
             raise ValueError(f"{solver.title} estimates the degradation itself; leave out --task {args.task}.")
+        if isinstance(task, Inpaint) and not task.mask:
+            raise ValueError("Inpainting needs to be told which pixels are missing: give --set mask=FILE, a picture that is black there.")
         return Plan(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed, periodic=False, said={})
     given = [f"--{name}" for name in ("solver", "task", "preset", "prior", "seed") if getattr(args, name) != parser.get_default(name)]
     files = parse_settings(args.set)

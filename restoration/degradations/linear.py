@@ -44,6 +44,11 @@ class Checked:
                 raise ValueError(f"{name} is {value}; it must lie between {low} and {high}.")
 
 
+def is_grey(x: Tensor) -> bool:
+    """Whether the channels of x (B,3,H,W) differ nowhere by more than the rounding to 8 bits."""
+    return bool((x.amax(1) - x.amin(1)).max() <= 1.001 / 255)
+
+
 def _noise(default: float) -> Any:
     return knob(default, "Standard deviation of the noise, in units of 1/255", low=0.0, high=100.0)
 
@@ -64,6 +69,11 @@ class LinearDegradation(Checked, ABC):
         """Output side over input side of the restoration."""
         return 1
 
+    @property
+    def margin(self) -> int:
+        """Pixels that the surroundings of a picture reach into it."""
+        return 0
+
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """A x, noise-free and differentiable."""
@@ -81,13 +91,30 @@ class LinearDegradation(Checked, ABC):
         return y
 
     def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
-        """argmin_x ½|Ax-y|² + ρ/2|x-v|² = v + Aᵀ(AAᵀ+ρ)⁻¹(y-Av): reld.md eq. (6), which never divides by ρ."""
+        """argmin_x ½|Ax-y|² + ρ/2|x-v|² = v + Aᵀ(AAᵀ+ρ)⁻¹(y-Av), which never divides by ρ: docs/methods/reld.md (6)."""
         return v + self.adjoint(self.solve(y - self.forward(v), rho))
 
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """A x + n with n from the (CPU) generator."""
+        """A x + n with n from the (CPU) generator, equal in all channels of a grey picture."""
         clean = self.forward(x)
-        return clean + self.noise * torch.randn(clean.shape, generator=generator).to(clean)
+        shape = (len(clean), 1, *clean.shape[2:]) if is_grey(x) else clean.shape
+        return clean + self.noise * torch.randn(shape, generator=generator).to(clean)
+
+    def measured(self, y: Tensor) -> Tensor:
+        """Ones where y is a measurement, zeros where it is not; its shape is y's or broadcasts to it."""
+        return torch.ones_like(y[:1, :1])
+
+    def misfit(self, x: Tensor, y: Tensor) -> float:
+        """Root mean square of A x - y over what was measured."""
+        weight = self.measured(y).expand_as(y)
+        return ((weight * (self.forward(x) - y)).square().sum() / weight.sum()).sqrt().item()
+
+    def brightness_noise(self, y: Tensor) -> float:
+        """Standard deviation of independent channel noise that is as strong along the brightness of y as its own is, [0,1] units.
+
+        Equal noise in three channels has √3 the amplitude there, and a latent prior sees no more of it than the brightness.
+        """
+        return self.noise * (3**0.5 if is_grey(y) else 1.0)
 
 
 @dataclass(frozen=True)
@@ -107,8 +134,11 @@ class Denoise(LinearDegradation):
 
 
 @dataclass(frozen=True)
-class _Blur(LinearDegradation, ABC):
-    """Circular convolution with `kernel()`, centred as deepinv's BlurFFT centres it; real photographs are tapered at the border first."""
+class Blur(LinearDegradation, ABC):
+    """Circular convolution with `kernel()`, as scipy.ndimage.convolve(mode="wrap"): the kernel is how one bright point is drawn.
+
+    Its centre is the pixel size // 2 of each side, counted from 0. Real photographs are parts of a larger scene: partial.whole_scene.
+    """
 
     noise_std: float = _noise(2.55)
 
@@ -125,7 +155,7 @@ class _Blur(LinearDegradation, ABC):
 
     @property
     def margin(self) -> int:
-        """Pixels that a border effect reaches."""
+        """Half of the kernel's longer side."""
         return max(self._kernel.shape) // 2
 
     @functools.cached_property
@@ -140,6 +170,7 @@ class _Blur(LinearDegradation, ABC):
         if min(size) < max(self._kernel.shape):
             raise ValueError(f"The blur kernel ({self._kernel.shape[1]}×{self._kernel.shape[0]}) is larger than the picture ({size[1]}×{size[0]}).")
         if size not in self._spectra:
+            self._spectra.clear()  # of one size: a folder holds pictures of many
             self._spectra[size] = filter_fft(self._kernel[None, None], (1, *size), dims=(-2, -1), real_fft=True)
         return self._spectra[size].to(x.device)
 
@@ -164,23 +195,23 @@ def _irfft(spectrum: Tensor, like: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class GaussianBlur(_Blur):
+class GaussianBlur(Blur):
     """Gaussian blur."""
 
     std: float = knob(1.6, "Width of the blur: standard deviation in pixels", low=0.2, high=6.0)
-    size: int = knob(25, "Side of the blur kernel in pixels (odd)", low=3, high=61)
+    size: int = knob(25, "Side of the blur kernel in pixels; an even one counts as the next odd one", low=3, high=61)
 
     def kernel(self) -> Tensor:
-        axis = torch.arange(self.size) - (self.size - 1) / 2
+        axis = torch.arange(self.size | 1) - self.size // 2
         line = torch.exp(-(axis**2) / (2 * self.std**2))
         return line[:, None] * line
 
 
 @dataclass(frozen=True)
-class MotionBlur(_Blur):
+class MotionBlur(Blur):
     """A random hand-shake path (deepinv's MotionBlurGenerator), fixed by its seed."""
 
-    size: int = knob(31, "Side of the blur kernel in pixels (odd)", low=3, high=61)
+    size: int = knob(31, "Side of the blur kernel in pixels; an even one counts as the next odd one", low=3, high=61)
     path: int = knob(0, "Number of the random hand-shake path", low=0, high=10_000)
 
     def kernel(self) -> Tensor:
@@ -192,10 +223,10 @@ class MotionBlur(_Blur):
 
 
 @dataclass(frozen=True)
-class UploadedBlur(_Blur):
+class UploadedBlur(Blur):
     """Blur with a kernel given as a file: a grey picture (bright = long exposure) or a .npy array."""
 
-    file: str = knob("", "Kernel: a small grey picture or a .npy array")
+    file: str = knob("", "Kernel: a small grey picture or a .npy array, as one bright point is drawn (convolution)")
 
     def kernel(self) -> Tensor:
         if not self.file:
@@ -208,13 +239,15 @@ class SuperResolution(LinearDegradation):
     """Reduction by `scale` as an exact separable operator: Pillow's anti-aliased bicubic, or Gaussian blur and decimation.
 
     A = R_h ⊗ R_w with the resampling matrices R; (AAᵀ+ρ)⁻¹ is closed-form in the eigenbases of R Rᵀ of both sides. No
-    periodicity is assumed, where deepinv's Downsampling has circular borders. Both keep the centre of every scale×scale
-    cell; data decimated to its top left pixel, as in DPIR, lies (scale-1)/2 pixels off.
+    periodicity is assumed, where deepinv's Downsampling has circular borders. Bicubic reduction keeps the centre of every scale×scale
+    cell; Gaussian blur either that or the top left pixel, as in DPIR, which lies (scale-1)/2 pixels off.
     """
 
     scale: int = knob(4, "How many times larger the result is", choices=(2, 3, 4))
     reduction: str = knob("bicubic", "How the small picture was made", choices=("bicubic", "blur-decimate"))
     blur: float = knob(1.6, "Width of the Gaussian of blur-decimate: standard deviation in pixels of the result", low=0.2, high=6.0)
+
+    keep: str = knob("centre", "What blur-decimate keeps of every cell: its centre, or its top left pixel", choices=("centre", "top-left"))
 
     @property
     def factor(self) -> int:
@@ -222,12 +255,14 @@ class SuperResolution(LinearDegradation):
 
     def _sides(self, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Resampling matrices of the low-resolution height and width."""
-        return _resampling(height, self.scale, self._std).to(like), _resampling(width, self.scale, self._std).to(like)
+        return _resampling(height, *self._way).to(like), _resampling(width, *self._way).to(like)
 
     @property
-    def _std(self) -> float:
-        """Standard deviation of the Gaussian; 0 stands for bicubic."""
-        return self.blur if self.reduction == "blur-decimate" else 0.0
+    def _way(self) -> tuple[int, float, float]:
+        """(scale, standard deviation of the Gaussian or 0 for bicubic, position in a cell in pixels of the result)."""
+        if self.reduction == "bicubic":
+            return self.scale, 0.0, (self.scale - 1) / 2
+        return self.scale, self.blur, 0.0 if self.keep == "top-left" else (self.scale - 1) / 2
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1] % self.scale or x.shape[-2] % self.scale:
@@ -240,32 +275,36 @@ class SuperResolution(LinearDegradation):
         return rows.T @ y @ columns
 
     def solve(self, r: Tensor, rho: float) -> Tensor:
-        (la, ua), (lb, ub) = (_eigen(n, self.scale, self._std, r.device) for n in r.shape[-2:])
+        (la, ua), (lb, ub) = (_eigen(n, *self._way, r.device) for n in r.shape[-2:])
         return ua @ ((ua.T @ r @ ub) / (la[:, None] * lb + rho)) @ ub.T
 
     def start(self, y: Tensor) -> Tensor:
-        """Pillow's bicubic enlargement, each channel in float."""
-        size = (y.shape[-1] * self.scale, y.shape[-2] * self.scale)
-        planes = [np.asarray(Image.fromarray(p.cpu().numpy()).resize(size, Image.Resampling.BICUBIC)) for p in y.flatten(0, 1)]
-        return torch.from_numpy(np.stack(planes)).reshape(*y.shape[:2], size[1], size[0]).to(y)
+        """Pillow's bicubic enlargement, each channel in float, shifted to where the pixels of y were kept."""
+        height, width = y.shape[-2:]
+        size, shift = (width * self.scale, height * self.scale), 0.5 - (self._way[2] + 0.5) / self.scale
+        box = (1 + shift, 1 + shift, 1 + shift + width, 1 + shift + height) if shift else (0, 0, width, height)
+        planes = (F.pad(y, (1,) * 4, mode="replicate") if shift else y).flatten(0, 1).cpu().numpy()
+        large = [np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC, box=box)) for p in planes]
+        return torch.from_numpy(np.stack(large)).reshape(*y.shape[:2], size[1], size[0]).to(y)
 
 
-@functools.lru_cache(maxsize=16)
-def _resampling(low: int, scale: int, std: float) -> Tensor:
+# two sides of one picture: up to 70 MB each at 4 megapixels
+@functools.lru_cache(maxsize=2)
+def _resampling(low: int, scale: int, std: float, position: float) -> Tensor:
     """(low, low·scale) reduction of one side: Pillow's bicubic read off Pillow itself on unit vectors, or a Gaussian of `std` > 0."""
     high = low * scale
     if not std:
         unit = np.eye(high, dtype=np.float32)  # column j is the j-th unit vector
         return torch.from_numpy(np.array(Image.fromarray(unit).resize((high, low), Image.Resampling.BICUBIC)))
-    centre = (torch.arange(low) + 0.5) * scale - 0.5
+    centre = torch.arange(low) * scale + position
     weights = torch.exp(-((torch.arange(high) - centre[:, None]) ** 2) / (2 * std**2))
     return weights / weights.sum(1, keepdim=True)
 
 
-@functools.lru_cache(maxsize=16)
-def _eigen(low: int, scale: int, std: float, device: torch.device) -> tuple[Tensor, Tensor]:
+@functools.lru_cache(maxsize=2)
+def _eigen(low: int, scale: int, std: float, position: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Eigenvalues and -vectors of R Rᵀ, float32 from float64."""
-    matrix = _resampling(low, scale, std).double()
+    matrix = _resampling(low, scale, std, position).double()
     values, vectors = torch.linalg.eigh(matrix @ matrix.T)
     return values.clamp_min(0).float().to(device), vectors.float().to(device)
 
@@ -277,11 +316,21 @@ class Inpaint(LinearDegradation):
     missing: float = knob(0.5, "Share of random pixels that are missing (without a mask file)", low=0.0, high=0.95)
     mask: str = knob("", "Mask: a picture of the same size, black where pixels are missing")
 
+    @functools.cached_property
+    def _masks(self) -> dict[tuple[int, int], Tensor]:
+        return {}
+
     def _keep(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        if not self.mask:
-            return (torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0)) >= self.missing).to(x)
-        return read_mask(self.mask, height, width)[None, None].to(x)
+        """(1,1,h,w) of x's size, ones where pixels are known. ValueError, one sentence, for a mask file that cannot be of this picture."""
+        size = (x.shape[-2], x.shape[-1])
+        if size not in self._masks:
+            random = torch.rand(size, generator=torch.Generator().manual_seed(0))
+            known = read_mask(self.mask, *size) if self.mask else random >= self.missing
+            if not known.any():
+                raise ValueError("The mask leaves no pixel of the picture: it is black where pixels are missing, and all of it is black.")
+            self._masks.clear()  # of one size: a folder holds pictures of many
+            self._masks[size] = known[None, None]
+        return self._masks[size].to(x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._keep(x) * x
@@ -294,6 +343,9 @@ class Inpaint(LinearDegradation):
 
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
         return self._keep(x) * super().degrade(x, generator)
+
+    def measured(self, y: Tensor) -> Tensor:
+        return self._keep(y)
 
     def start(self, y: Tensor) -> Tensor:
         """Holes filled with a normalised Gaussian average of their surroundings, at growing widths."""

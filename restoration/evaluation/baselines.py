@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Denoise, LinearDegradation, SuperResolution, _Blur
+from restoration.degradations.linear import Blur, Denoise, LinearDegradation, SuperResolution
 from restoration.files import images
 
 WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
@@ -71,7 +71,7 @@ def bm3d(y: Tensor, sigma: float) -> Tensor:
     return _tensor(bm3d_rgb(_array(y), sigma))
 
 
-def wiener(y: Tensor, blur: _Blur, balance: float) -> Tensor:
+def wiener(y: Tensor, blur: Blur, balance: float) -> Tensor:
     """scikit-image's Wiener-Hunt deconvolution, channel by channel."""
     from skimage.restoration import wiener as skimage_wiener
 
@@ -102,7 +102,7 @@ def baselines(degradation: LinearDegradation | None, task: str | None, factor: i
         sigma, told = degradation.noise, f"(noise {degradation.noise_std:g})"
         found: dict[str, Callable[[Tensor], Tensor]] = {f"non-local means {told}": lambda y: non_local_means(y, sigma)}
         return found | ({f"BM3D {told}": lambda y: bm3d(y, sigma)} if importlib.util.find_spec("bm3d") else {})
-    if isinstance(degradation, _Blur):
+    if isinstance(degradation, Blur):
         return {f"Wiener {b}": lambda y, b=b: wiener(y, degradation, b) for b in WIENER_BALANCES}  # type: ignore[misc]
     if degradation is None:
         blind = dict([BLIND[task]]) if task in BLIND else {}

@@ -20,11 +20,11 @@ from torch import Tensor
 from restoration.priors.placement import out_of_memory
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "niqe" / "model.safetensors"
-ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"  # the trunk that lpips takes from torchvision
+ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"  # lpips' trunk, of torchvision
 
 
 class Metric(NamedTuple):
-    """function(image, reference) -> float, Unavailable where it has no value; which way is better; whether it needs the reference."""
+    """function(image, reference) -> float, or Unavailable; the better way; whether it needs the reference."""
 
     function: Callable[..., float]
     higher_is_better: bool
@@ -38,7 +38,11 @@ class Unavailable(ValueError):
 class Scores(dict[str, float]):
     """Figures by name; `missing` gives the reason, in a few words, for each one that has no value."""
 
-    def __init__(self, values: Mapping[str, float] = MappingProxyType({}), missing: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        values: Mapping[str, float] = MappingProxyType({}),
+        missing: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(values)
         self.missing = dict(missing)
 
@@ -49,18 +53,28 @@ class Scores(dict[str, float]):
             if not math.isfinite(value):
                 raise Unavailable("undefined here")
             self[name] = value
-        except Exception as error:  # whatever the library raises: an optional figure must not cost a finished result
+        except (
+            Exception
+        ) as error:  # whatever the library raises: an optional figure must not cost a finished result
             self.missing[name] = reason(error)
 
 
 def reason(error: Exception) -> str:
     """Why an optional figure has no value, in a few words."""
-    return str(error) if isinstance(error, Unavailable) else "out of memory" if out_of_memory(error) else "undefined here"
+    return (
+        str(error)
+        if isinstance(error, Unavailable)
+        else "out of memory"
+        if out_of_memory(error)
+        else "undefined here"
+    )
 
 
 def luma(x: Tensor) -> Tensor:
-    """Y of ITU-R BT.601 in studio swing, (B,1,H,W) float64 in [16/255, 235/255]: the Y of the super-resolution literature."""
-    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=x.device)[:, None, None] / 255
+    """Y of ITU-R BT.601 in studio swing, (B,1,H,W) float64 in [16/255, 235/255], as in super-resolution."""
+    weights = (
+        torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=x.device)[:, None, None] / 255
+    )
     return (x.double() * weights).sum(1, keepdim=True) + 16 / 255
 
 
@@ -70,23 +84,27 @@ def psnr(x: Tensor, reference: Tensor) -> float:
 
 
 def ssim(x: Tensor, reference: Tensor) -> float:
-    """SSIM with the 11×11 Gaussian window of std 1.5 (Wang et al. 2004), mean over channels and where the window fits.
+    """SSIM with the 11×11 Gaussian window of std 1.5 (Wang et al. 2004).
 
-    Unavailable below 11 pixels a side.
+    Mean over channels and where the window fits. Unavailable below 11 pixels a side.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _check_side(x, 11)
     total = 0.0
-    for a, b in zip(x.split(1, 1), reference.split(1, 1), strict=True):  # one channel at a time takes a third of the memory
+    for a, b in zip(
+        x.split(1, 1), reference.split(1, 1), strict=True
+    ):  # one channel at a time takes a third of the memory
         # float64: in float32 the variance of a flat picture is rounding, and SSIM above 1
-        _, full = structural_similarity_index_measure(a.double(), b.double(), data_range=1.0, return_full_image=True)
+        _, full = structural_similarity_index_measure(
+            a.double(), b.double(), data_range=1.0, return_full_image=True
+        )
         total += float(full[..., 5:-5, 5:-5].mean())  # torchmetrics' own mean includes the padded border
     return min(1.0, total / x.shape[1])
 
 
 def haarpsi(x: Tensor, reference: Tensor) -> float:
-    """HaarPSI (Reisenhofer et al. 2018) with the paper's C = 30 and α = 4.2, in [0,1]. Unavailable below 16 pixels a side."""
+    """HaarPSI (Reisenhofer et al. 2018) with C = 30 and α = 4.2, in [0,1]. Unavailable below 16 pixels."""
     from deepinv.loss.metric import HaarPSI
 
     _check_side(x, 16)
@@ -107,7 +125,7 @@ def _lpips_network() -> torch.nn.Module | None:
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(ALEXNET).name)
     try:
         if not cached.is_file():
-            # torch.hub's own download has no timeout, and a demo without network must not hang on its first click
+            # torch.hub's own download has no timeout, and a demo without network must not hang
             urllib.request.urlopen(urllib.request.Request(ALEXNET, method="HEAD"), timeout=3).close()
         return lpips.LPIPS(net="alex", verbose=False).eval()
     except OSError:
@@ -116,7 +134,10 @@ def _lpips_network() -> torch.nn.Module | None:
 
 @torch.no_grad()
 def lpips_alex(x: Tensor, reference: Tensor) -> float:
-    """LPIPS with the AlexNet trunk (Zhang et al. 2018). Unavailable below 32 pixels a side and where its weights cannot be downloaded."""
+    """LPIPS with the AlexNet trunk (Zhang et al. 2018).
+
+    Unavailable below 32 pixels a side and where its weights cannot be downloaded.
+    """
     _check_side(x, 32)
     if (network := _lpips_network()) is None:
         raise Unavailable("needs weights")
@@ -124,7 +145,7 @@ def lpips_alex(x: Tensor, reference: Tensor) -> float:
 
 
 def niqe_model() -> Any:
-    """deepinv's NIQE (Mittal et al. 2013) without parameters: 64-pixel patches, half overlapping, for pictures as small as ours."""
+    """deepinv's NIQE (Mittal et al. 2013) without parameters; 64-pixel patches, half overlapping."""
     from deepinv.loss.metric import NIQE
 
     return NIQE(weights_path=None, denominator=1 / 255, patch_size=64, patch_overlap=32)
@@ -140,9 +161,10 @@ def _niqe_fitted() -> Any:
 
 @torch.no_grad()
 def niqe(x: Tensor, _reference: Tensor | None = None) -> float:
-    """NIQE against statistics of our own training photographs, so not comparable with published figures. Unavailable below 192×192.
+    """NIQE against statistics of our own training photographs, so not comparable with published figures.
 
-    Fitted by `python -m restoration.training.niqe`. Flat and ruled pictures have no statistics: the library fails on them, or gives nan.
+    Fitted by `python -m restoration.training.niqe`. Unavailable below 192×192; flat and ruled pictures have
+    no statistics, on which the library fails or gives nan.
     """
     _check_side(x, 192)
     return float(_niqe_fitted()(x))
@@ -160,7 +182,7 @@ METRICS: dict[str, Metric] = {
 
 
 def score(x: Tensor, reference: Tensor | None = None) -> Scores:
-    """The METRICS that have a value; without a reference, of those that need none. ValueError when the sizes differ."""
+    """The METRICS that have a value; without a reference, those that need none. ValueError: unequal sizes."""
     if reference is not None and x.shape != reference.shape:
         raise ValueError(
             f"The reference is {reference.shape[-1]}×{reference.shape[-2]} but the result "

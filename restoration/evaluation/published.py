@@ -1,8 +1,10 @@
-"""Figures that papers published, for the rows beside ours. Each: RGB PSNR, SSIM of the Y channel, LPIPS with AlexNet, means over the set.
+"""Figures that papers published, for the rows beside ours.
 
-All at 256×256. LD-RPS (arXiv 2507.00790, ICCV 2025): main tables for its own row and those of its competitors, ablation tables for the
-recurrences R and the text. Its main tables and the best rows of its ablations differ (17.45 and 17.73 on LOLv1); both are given.
-No table of RELD or LatentINDIGO could be read.
+Each: RGB PSNR, SSIM of the Y channel, LPIPS with AlexNet, means over the set, all at 256×256.
+
+LD-RPS (arXiv 2507.00790, ICCV 2025): main tables for its own row and those of its competitors, ablation
+tables for the recurrences R and the text. Its main tables and the best rows of its ablations differ (17.45
+and 17.73 on LOLv1); both are given. No table of RELD or LatentINDIGO could be read.
 """
 
 from __future__ import annotations
@@ -11,7 +13,11 @@ Scores = dict[str, float]
 
 
 def _row(psnr: float, ssim: float | None = None, lpips: float | None = None) -> Scores:
-    return {name: value for name, value in {"PSNR": psnr, "SSIM-Y": ssim, "LPIPS": lpips}.items() if value is not None}
+    return {
+        name: value
+        for name, value in {"PSNR": psnr, "SSIM-Y": ssim, "LPIPS": lpips}.items()
+        if value is not None
+    }
 
 
 def _ablations(recurrences: tuple[float, float, float, float], without_text: float) -> dict[str, Scores]:

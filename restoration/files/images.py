@@ -2,94 +2,118 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import math
-import warnings
-from collections.abc import Iterator, Sequence
+import os
+import stat
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-MIN_SIDE = 16
-MAX_SIDE = 8192
-MAX_PIXELS = 4_000_000
-MAX_DECODED = 2**26  # pixels of a picture that is read to be reduced: phones have 50 megapixels
-DEEP = {"I": "32 bits scaled to 8", "F": "floating point scaled to 8 bits"}  # by Pillow's mode; its other deep ones have 16
+from restoration.files import decode, sandbox
+from restoration.files.containers import Container
+from restoration.files.decode import ACCEPTED
+from restoration.files.errors import plain_name
+from restoration.files.sizes import MAX_DECODED, MAX_PIXELS, MAX_SIDE, MIN_SIDE, check_size, fitted
+
+__all__ = ["ACCEPTED", "MAX_DECODED", "MAX_PIXELS", "MAX_SIDE", "MIN_SIDE", "check_size", "fitted", "plain_name"]
+
 HEADING = 18  # pixels of a title on a sheet of pictures
-ACCEPTED = "PNG, JPEG, WebP, BMP, GIF or TIFF"
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no others: Pillow would run Ghostscript on a visitor's EPS
-# of pictures in folders; HEIC so that it is refused by name rather than overlooked
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif"}
+MAX_FILE = 2**29  # bytes of a file that is read at all
+# of pictures in folders: first those that are read, then those that are refused by name rather than overlooked
+SUFFIXES = {
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".webp", ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".gif", ".bmp",
+    ".dib", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".psd", ".exr", ".hdr", ".svg", ".eps", ".ico", ".tga", ".dds", ".pcx", ".pfm",
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef",
+}  # fmt: skip
 
 
-def check_size(width: int, height: int) -> None:
-    """ValueError unless MIN_SIDE ≤ both sides ≤ MAX_SIDE and width·height ≤ MAX_PIXELS."""
-    if min(width, height) < MIN_SIDE:
-        raise ValueError(f"The picture is {width}×{height}; each side must have at least {MIN_SIDE} pixels.")
-    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
-        raise ValueError(f"The picture is {width}×{height}; at most {MAX_PIXELS / 1e6:g} megapixels and {MAX_SIDE} pixels a side are accepted.")
+class Photo(NamedTuple):
+    """x (1,3,H,W) in [0,1]; alpha: 8-bit grey of the same size, None where nothing shows through; how: what was done, in one line."""
+
+    x: Tensor
+    alpha: Image.Image | None
+    how: str
 
 
-def fitted(width: int, height: int, enlarged: int = 1) -> tuple[int, int]:
-    """The picture's own sides, or the largest in their ratio whose result, `enlarged` times as large a side, is within MAX_PIXELS and MAX_SIDE."""
-    shrink = min(1.0, math.sqrt(MAX_PIXELS / (width * height)) / enlarged, MAX_SIDE / max(width, height) / enlarged)
-    return int(width * shrink), int(height * shrink)
+def load(function: str, source: str | Path | bytes, **arguments: Any) -> Any:
+    """What restoration.files.decode's `function` makes of a file or of a file's content, apart where `sandbox.enable` was called.
 
-
-@contextlib.contextmanager
-def open_image(source: str | Path | IO[bytes]) -> Iterator[Image.Image]:
-    """The picture in a file of FORMATS, not decoded yet, for a with block; what goes wrong in the block is told as well.
-
-    ValueError, one sentence: the file cannot be opened, is none of ACCEPTED, claims an absurd size, or turns out damaged; a ValueError of
-    the block stays as it is.
+    ValueError, one sentence.
     """
-    name = Path(source).name if isinstance(source, str | Path) else "The picture"
+    if isinstance(source, bytes):
+        if not sandbox.enabled():
+            return getattr(decode, function)(source, "The picture", **arguments)
+        with open(os.memfd_create("picture"), "w+b") as file:
+            file.write(source)
+            file.seek(0)
+            return sandbox.call(function, file.fileno(), "The picture", arguments)
+    name = plain_name(source)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limits are stricter
-            with Image.open(source, formats=FORMATS) as image:
-                yield image
-    except ValueError:
-        raise
-    except Image.DecompressionBombError:
-        raise ValueError(f"{name} has far more than the {MAX_DECODED / 1e6:.0f} megapixels that can be read.") from None
-    except UnidentifiedImageError:
-        if _is_heic(source):
-            raise ValueError(f"{name} is a HEIC picture, which cannot be read here; save it as JPEG or PNG first.") from None
-        raise ValueError(f"{name} is not a picture that can be read here; {ACCEPTED} are accepted.") from None
-    except Exception as error:  # Pillow's decoders raise whatever a broken file leads them to: TypeError, IndexError, struct.error, …
-        if isinstance(error, OSError) and error.strerror:  # the system's, not a decoder's
-            raise ValueError(f"{source} cannot be opened: {error.strerror}.") from None
-        raise ValueError(f"{name} is damaged or cut off; a complete {ACCEPTED} file is needed.") from None
+        # a pipe or a device would be waited for or read for ever
+        with open(os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise ValueError(f"{name} is not a file.")
+            if state.st_size > MAX_FILE:
+                raise ValueError(f"{name} has {state.st_size / 1e6:.0f} MB; at most {MAX_FILE / 1e6:.0f} are read.")
+            if sandbox.enabled():
+                return sandbox.call(function, file.fileno(), name, arguments)
+            return getattr(decode, function)(file.read(), name, **arguments)
+    except OSError as error:
+        raise ValueError(f"{name} cannot be opened: {error.strerror or error}.") from None
 
 
-def read_image(source: str | Path | Image.Image, enlarged: int | None = None) -> Tensor:
-    """A picture as (1,3,H,W) float32 in [0,1]: rotated as its EXIF says, in sRGB, over white where transparent, 16 bits scaled.
+def read_photo(source: str | Path | bytes, enlarged: int | None = None) -> Photo:
+    """The photograph in a file, or in a file's content: rotated as its EXIF says, in sRGB, over white where transparent, more than 8 bits scaled.
 
     enlarged: of a restoration so many times as large a side; a picture too large for it is reduced as `fitted` says. None: it is refused.
     The size is checked in the header, before any pixel is decoded. Of an animation the first frame is taken.
     Raises ValueError, one sentence that says what is wrong and what is accepted.
     """
+    pixels, alpha, how = load("photo", source, enlarged=enlarged)
+    return Photo(to_tensor(pixels), None if alpha is None else Image.fromarray(alpha), how)
+
+
+def read_image(source: str | Path | bytes | Image.Image, enlarged: int | None = None) -> Tensor:
+    """`read_photo`'s x, (1,3,H,W) float32 in [0,1], of a file, of a file's content or of a Pillow image."""
     if isinstance(source, Image.Image):
-        return to_tensor(_reduced(source, enlarged))
-    with open_image(source) as image:
-        return to_tensor(_reduced(image, enlarged))
+        return to_tensor(decode.flatten(source, Container(source.format or "", *source.size, b""), enlarged).pixels)
+    return read_photo(source, enlarged).x
 
 
 def read_alpha(path: str | Path, enlarged: int) -> Image.Image | None:
     """The transparency, 8-bit grey, of a picture that `read_image` took, `enlarged` times as large a side; None where nothing shows through."""
-    with open_image(path) as image:
-        if not image.has_transparency_data or _is_deep(image):
-            return None
-        alpha = (ImageOps.exif_transpose(image) or image).convert("RGBA").getchannel("A")
-    width, height = fitted(*alpha.size, enlarged)
-    whole = alpha.getextrema()[0] == 255
-    return None if whole else alpha.resize((enlarged * width, enlarged * height), Image.Resampling.LANCZOS)
+    return enlarged_alpha(read_photo(path, enlarged).alpha, enlarged)
+
+
+def enlarged_alpha(alpha: Image.Image | None, factor: int) -> Image.Image | None:
+    """The transparency of a result that is `factor` times as large a side."""
+    if alpha is None or factor == 1:
+        return alpha
+    return alpha.resize((factor * alpha.width, factor * alpha.height), Image.Resampling.LANCZOS)
+
+
+def size_read(path: str | Path, enlarged: int = 1) -> tuple[int, int]:
+    """(width, height) of what `read_image` makes of this file. ValueError, that of `read_image`, where it refuses it."""
+    return load("describe", path, enlarged=enlarged)[0]
+
+
+def how_read(path: str | Path, enlarged: int = 1) -> str:
+    """What `read_image` does to this file beside decoding it, in one line for the user; "" where it refuses the file."""
+    try:
+        return load("describe", path, enlarged=enlarged)[1]
+    except ValueError:
+        return ""
+
+
+def describe(source: str | Path | bytes, enlarged: int = 1) -> tuple[tuple[int, int], str]:
+    """((width, height), line): `size_read` and `how_read` at once, mostly from the header alone."""
+    return load("describe", source, enlarged=enlarged)
 
 
 def see_through(image: Image.Image, alpha: Image.Image) -> Image.Image:
@@ -105,112 +129,8 @@ def see_through(image: Image.Image, alpha: Image.Image) -> Image.Image:
     return clear
 
 
-def _reduced(image: Image.Image, enlarged: int | None) -> Image.Image:
-    """`_flatten`, at the size that read_image says."""
-    if enlarged is None:
-        check_size(*image.size)
-        return _flatten(image)
-    size = _checked_size(image, enlarged)
-    if size == image.size:
-        return _flatten(image)
-    image.draft(None, size)  # a JPEG is decoded at the half, quarter or eighth that is just large enough
-    return _flatten(image).resize(_upright(image, size), Image.Resampling.LANCZOS)
-
-
-def _checked_size(image: Image.Image, enlarged: int) -> tuple[int, int]:
-    """`fitted` of the picture; ValueError where it is too large to be decoded or too narrow to be reduced."""
-    width, height = image.size
-    if width * height > MAX_DECODED:
-        raise ValueError(f"The picture is {width}×{height}; at most {MAX_DECODED / 1e6:.0f} megapixels can be read and reduced.")
-    size = fitted(width, height, enlarged)
-    check_size(*size)
-    return size
-
-
-def _orientation(image: Image.Image) -> int:
-    """1 is upright, 5 to 8 are sideways."""
-    return image.getexif().get(0x0112, 1)  # the EXIF tag of the orientation
-
-
-def _upright(image: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) that the stored sides become when the picture is turned upright."""
-    return size[::-1] if 5 <= _orientation(image) <= 8 else size
-
-
-def size_read(path: str | Path, enlarged: int = 1) -> tuple[int, int]:
-    """(width, height) of what `read_image` makes of this file, from its header alone. ValueError, that of `read_image`, where it refuses it."""
-    with open_image(path) as image:
-        return _upright(image, _checked_size(image, enlarged))
-
-
-def how_read(path: str | Path, enlarged: int = 1) -> str:
-    """What `read_image` does to this file beside decoding it, in one line for the user; "" where it refuses the file."""
-    try:
-        with open_image(path) as image:
-            size = _checked_size(image, enlarged)
-            width, height = _upright(image, size)
-            words = {
-                "turned upright as the camera says": _orientation(image) != 1,
-                DEEP.get(image.mode, "16 bits scaled to 8"): _is_deep(image),
-                f"{image.mode} converted to RGB": image.mode in {"CMYK", "LAB", "HSV", "YCbCr"},
-                "colours converted to sRGB": _foreign_profile(image) is not None and not _is_deep(image),
-                "laid over white where transparent": image.has_transparency_data,
-                "first frame only": getattr(image, "n_frames", 1) > 1,
-                f"reduced to {width}×{height}": size != image.size,
-            }
-            return ", ".join([f"{image.width}×{image.height} pixels", *(text for text, said in words.items() if said)])
-    except ValueError:
-        return ""
-
-
-def _is_heic(source: str | Path | IO[bytes]) -> bool:
-    """Whether the file begins as an ISO image file, the form of HEIC and HEIF."""
-    if not isinstance(source, str | Path):
-        return False
-    with open(source, "rb") as file:
-        return file.read(12)[4:] in {b"ftyp" + brand for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")}
-
-
-def _is_deep(image: Image.Image) -> bool:
-    """More than 8 bits a value, which Pillow knows of grey pictures only: colour comes in 8 bits from its decoders."""
-    return image.mode in {"I", "F"} or image.mode.startswith("I;16")
-
-
-def _foreign_profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """The picture's colour profile; None where it has none, a broken one or sRGB itself: the numbers are then taken as sRGB, as browsers do."""
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
-        return None if "sRGB" in ImageCms.getProfileDescription(profile) else profile
-    except (KeyError, OSError, TypeError, ImageCms.PyCMSError):
-        return None
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Upright 8-bit sRGB without alpha."""
-    try:
-        image.load()
-    except ValueError as error:  # of a broken header; most decoders raise OSError
-        raise OSError(str(error)) from None
-    image = ImageOps.exif_transpose(image) or image
-    if _is_deep(image):
-        values = np.asarray(image, dtype=np.float32)
-        if not np.isfinite(values).all():
-            raise ValueError("The picture has values that are infinite or not numbers; finite ones are needed.")
-        whole = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if image.mode in {"I", "F"} and values.max() <= 255 else 65535.0
-        return Image.fromarray((values / whole * 255).clip(0, 255).round().astype(np.uint8)).convert("RGB")
-    profile, see_through = _foreign_profile(image), image.has_transparency_data
-    if see_through or image.mode == "P":
-        image = image.convert("RGBA" if see_through else "RGB")
-    if profile:
-        with contextlib.suppress(ImageCms.PyCMSError):  # of another number of channels than the picture has
-            image = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGBA" if see_through else "RGB") or image
-    if see_through:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """8-bit RGB PIL image -> (1,3,H,W) float32 in [0,1]."""
+def to_tensor(image: Image.Image | np.ndarray) -> Tensor:
+    """8-bit RGB, PIL image or (H,W,3) uint8 -> (1,3,H,W) float32 in [0,1]."""
     return torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1)[None].float() / 255
 
 

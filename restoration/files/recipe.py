@@ -6,35 +6,38 @@ Neither dates nor durations are in it, so that the same run writes the same byte
 from __future__ import annotations
 
 import base64
-import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import io
 import json
+import mmap
 import os
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from restoration.degradations.linear import FILES, TASKS, LinearDegradation
 from restoration.files import images
+from restoration.files.containers import png_text
+from restoration.files.whole import UNFINISHED, check_target, whole_file
 from restoration.priors.checkpoints import digest
 from restoration.priors.latent import LatentPrior
-from restoration.solvers import SOLVERS
+from restoration.solvers import SOLVERS, resolve_settings
 from restoration.solvers.base import Solver
 from restoration.solvers.latent_indigo import LatentINDIGO
+
+__all__ = ["UNFINISHED", "check_target", "whole_file"]
 
 KEY = "restoration"  # the PNG text chunk with the recipe as JSON
 SCORES = "restoration-scores"  # the PNG text chunk with the scores of the picture
 INPUT = "restoration-input"  # the PNG text chunk with the picture that was restored, as base64 of a PNG
 END = b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk of every PNG
 BLIND = "blind"  # the task of a run that was told none
-UNFINISHED = ".restoring"  # suffix of a file that is being written
 KINDS = {"solver": str, "settings": dict, "task": str, "degradation": dict, "periodic": bool, "prior": str, "seed": int}  # what each recipe says
 SEEDS = 2**63  # as many as torch's generators take
 DEPTH = 4  # a recipe holds objects of plain values; deeper nesting would only exhaust what walks it
@@ -42,8 +45,14 @@ DEPTH = 4  # a recipe holds objects of plain values; deeper nesting would only e
 
 def of(y: Tensor, solver: Solver, prior: LatentPrior, degradation: LinearDegradation | None, seed: int, periodic: bool) -> dict[str, Any]:
     """The recipe of one run: JSON-ready; the input as the hash of its 8-bit pixels, a prior of the Hub with the commit it was read at."""
-    where = {"prior_commit": prior.commit} if prior.commit else {}
-    return {"input_sha256": fingerprint(y)} | where | settings(solver, prior.name, prior.weights, degradation, seed, periodic)
+    where: dict[str, Any] = {"prior_commit": prior.commit} if prior.commit else {}
+    where |= {"input_sha256": fingerprint(y), "machine": machine(prior.device.type)}
+    return where | settings(solver, prior.name, prior.weights, degradation, seed, periodic)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What of a machine the rounding of sums depends on: the kind of device, and on a CPU the number of threads."""
+    return {"device": device} | ({"threads": torch.get_num_threads()} if device == "cpu" else {})
 
 
 def fingerprint(x: Tensor) -> str:
@@ -95,7 +104,23 @@ def _name(registry: Mapping[str, Any], instance: Any) -> str:
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
     """File knobs as hashes: a path means nothing elsewhere, and says more about a machine than a PNG should."""
-    return values | {name: "sha256:" + hashlib.sha256(Path(values[name]).read_bytes()).hexdigest() for name in FILES & values.keys() if values[name]}
+    return values | {name: _digest(values[name]) for name in FILES & values.keys() if values[name]}
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def other_files(said: Mapping[str, Any], degradation: LinearDegradation) -> list[str]:
+    """One sentence for each kernel or mask that is not the one that a recipe was written with."""
+    then = said.get("degradation", {})
+    given = {name: getattr(degradation, name, "") for name in sorted(FILES & then.keys())}
+    return [
+        f"{images.plain_name(path)} is not the {name} that the recipe was written with: the result will be another."
+        for name, path in given.items()
+        if path and _digest(path) != then[name]
+    ]
 
 
 def parts(recipe: Mapping[str, Any], **files: str) -> tuple[Solver, LinearDegradation | None]:
@@ -104,7 +129,8 @@ def parts(recipe: Mapping[str, Any], **files: str) -> tuple[Solver, LinearDegrad
     ValueError when this version has no such thing, or a file is not given.
     """
     try:
-        solver = SOLVERS[recipe["solver"]](**recipe["settings"])
+        name, values = resolve_settings(recipe["solver"], recipe["settings"])
+        solver = SOLVERS[name](**values)
         values = recipe["degradation"] | files
         for name in FILES & values.keys() - files.keys():
             if values[name]:  # also no path that somebody wrote into a recipe is ever opened
@@ -112,36 +138,6 @@ def parts(recipe: Mapping[str, Any], **files: str) -> tuple[Solver, LinearDegrad
         return solver, None if recipe["task"] == BLIND else TASKS[recipe["task"]](**values)
     except (KeyError, TypeError) as error:
         raise ValueError(f"The recipe is not of this version of the project: {error}.") from None
-
-
-def check_target(path: str | Path) -> None:
-    """ValueError where `whole_file` could not write under this name: to be known before hours of computing, not after."""
-    folder = Path(path).absolute().parent
-    if Path(path).is_dir():
-        raise ValueError(f"{path} is a folder; give the name of a file in it.")
-    if not folder.is_dir():
-        raise ValueError(f"{path} cannot be written: there is no folder {folder}.")
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"{path} cannot be written: writing in {folder} is not allowed.")
-
-
-@contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file to write that appears under `path` complete or not at all, whatever happens meanwhile.
-
-    It is written beside `path` under a name of its own that ends in UNFINISHED, so that two runs at once do no harm either.
-    """
-    temporary = Path(path).with_name(f".{uuid.uuid4().hex}{UNFINISHED}")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave the new name with no content
-        os.replace(temporary, path)
-    except OSError as error:  # nobody knows the name of the temporary file
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_png(
@@ -170,9 +166,15 @@ def save_png(
 
 
 def _chunk(path: str | Path, key: str) -> str | None:
-    with images.open_image(path) as image:
-        # our own chunks precede the pixels; `text` would decode these to look behind them, where other programs may have moved ours
-        return image.info.get(key) or getattr(image, "text", {}).get(key)
+    """The text under a key in a PNG; None where it has none. Nothing of the picture is decoded. ValueError where it is no PNG."""
+    name = images.plain_name(path)
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # results are large, texts are not
+            return png_text(data, key)
+    except OSError as error:
+        raise ValueError(f"{name} cannot be opened: {error.strerror or error}.") from None
+    except ValueError as error:
+        raise ValueError(f"{name} carries no recipe: {error}.") from None
 
 
 def _parsed(text: str, path: str | Path) -> dict[str, Any]:
@@ -180,9 +182,9 @@ def _parsed(text: str, path: str | Path) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{Path(path).name} holds no recipe: {error}.") from None
+        raise ValueError(f"{images.plain_name(path)} holds no recipe: {error}.") from None
     if not isinstance(found, dict) or not _shallow(found, DEPTH):
-        raise ValueError(f"{Path(path).name} holds no recipe.")
+        raise ValueError(f"{images.plain_name(path)} holds no recipe.")
     return found
 
 
@@ -195,7 +197,7 @@ def read_png(path: str | Path, key: str = KEY) -> dict[str, Any]:
     """The recipe (or, with key=SCORES, the scores) in a PNG that `save_png` wrote. ValueError when it carries none."""
     text = _chunk(path, key)
     if text is None:
-        raise ValueError(f"{Path(path).name} carries no recipe; only PNGs written by this project do.")
+        raise ValueError(f"{images.plain_name(path)} carries no recipe; only PNGs written by this project do.")
     return _parsed(text, path)
 
 
@@ -208,15 +210,35 @@ def is_whole(path: str | Path) -> bool:
 
 def read_input(path: str | Path) -> Tensor:
     """The picture (1,3,h,w) in [0,1] whose restoration `save_png` wrote. ValueError when the PNG does not carry it."""
-    text = _chunk(path, INPUT)
+    name, text = images.plain_name(path), _chunk(path, INPUT)
     if text is None:
-        raise ValueError(f"{Path(path).name} does not carry the picture that was restored; give that too.")
+        raise ValueError(f"{name} does not carry the picture that was restored; give that too.")
     try:
-        content = io.BytesIO(base64.b64decode(text))
+        return images.read_image(base64.b64decode(text, validate=True))
     except ValueError as error:
-        raise ValueError(f"The picture that {Path(path).name} carries is damaged: {error}.") from None
-    with images.open_image(content) as picture:
-        return images.read_image(picture)
+        raise ValueError(f"The picture that {name} carries cannot be read: {error}") from None
+
+
+def read_result_alpha(path: str | Path) -> Image.Image | None:
+    """The transparency of the result in a PNG that `save_png` wrote, for its repetition; None where nothing shows through."""
+    return images.read_photo(path).alpha
+
+
+def other_input(said: Mapping[str, Any], y: Tensor) -> str:
+    """One sentence where y is not the picture that a recipe was written for, else ""; recipes written by hand do not say theirs."""
+    then = said.get("input_sha256")
+    if then is None or then == fingerprint(y):
+        return ""
+    return "The picture is not the one that the recipe was written for: the result will be another."
+
+
+def other_machine(said: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """One sentence where a recipe was written on another kind of device or with other threads, on which the pixels depend, else ""."""
+    then = said.get("machine")
+    if not isinstance(then, dict) or all(then.get(key, value) == value for key, value in now.items()):
+        return ""
+    was, this = (", ".join(f"{key} {machine.get(key)}" for key in now) for machine in (then, now))
+    return f"The recipe was written on another machine ({was}; here {this}): pixels can differ."
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -224,13 +246,13 @@ def read(path: str | Path) -> dict[str, Any]:
     try:
         recipe = _parsed(Path(path).read_text(), path) if Path(path).suffix == ".json" else read_png(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{Path(path).name} holds no recipe: {error}.") from None
+        raise ValueError(f"{images.plain_name(path)} holds no recipe: {error}.") from None
     if not recipe.keys() >= KINDS.keys():
-        raise ValueError(f"{Path(path).name} holds no recipe.")
+        raise ValueError(f"{images.plain_name(path)} holds no recipe.")
     check_seed(recipe["seed"])
     for key, kind in KINDS.items():
         if type(recipe[key]) is not kind:
-            raise ValueError(f"{Path(path).name} holds no recipe: its {key} is {recipe[key]!r}.")
+            raise ValueError(f"{images.plain_name(path)} holds no recipe: its {key} is {recipe[key]!r}.")
     return recipe
 
 

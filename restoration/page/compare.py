@@ -6,22 +6,42 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from restoration.degradations.blind import make_damage
+from restoration.degradations.blind import make_damage, titles
 from restoration.degradations.linear import TASKS, LinearDegradation
 from restoration.evaluation import metrics
 from restoration.evaluation.baselines import baselines
 from restoration.evaluation.report import best_wiener
 from restoration.files import images
-from restoration.page.form import Job
+from restoration.page.state import Job
 from restoration.priors.latent import LatentPrior
 from restoration.run import estimate_seconds, round_trip, synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver, Step
 from restoration.solvers.latent_indigo import LatentINDIGO
+
+SEPARATOR = " · "  # of method and preset in a choice
+CHOICES = [f"{method}{SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
+DAMAGES = {name: title for name, title in titles().items() if name != "kernel-deblur"}  # which needs a file
+MOST_SEEDS = 8
+
+
+def checked(damage: Any, choices: Any, seeds: Any) -> tuple[list[tuple[str, str]], int]:
+    """((method, preset) of every choice, each once, and the number of seeds). ValueError for what there is not."""
+    if damage not in list(DAMAGES):
+        raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(DAMAGES)}.")
+    if not isinstance(choices, list) or any(choice not in CHOICES for choice in choices):
+        raise ValueError(f"There is a choice that is none here; there are {', '.join(CHOICES)}.")
+    if type(seeds) not in (int, float) or seeds not in range(1, MOST_SEEDS + 1):
+        raise ValueError(
+            f"There are {seeds!r} seeds asked for; it must be a whole number from 1 to {MOST_SEEDS}."
+        )
+    methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in choices)]
+    return list(dict.fromkeys(methods)), int(seeds)
 
 
 @dataclass(frozen=True)
@@ -65,7 +85,10 @@ def compare(
                 job = _job(method, preset, damage, clean, seed)
                 assert job.reference is not None
                 if not cells:
-                    cells = [Cell("clean", job.reference, {}), Cell("input", job.before(), metrics.score(job.before(), job.reference))]
+                    cells = [
+                        Cell("clean", job.reference, {}),
+                        Cell("input", job.before(), metrics.score(job.before(), job.reference)),
+                    ]
                     cells += _classical(job, TASKS[damage]() if damage in TASKS else None, damage)
                 for step in steps_of(job, prior):
                     share = (number * seeds + seed + step.index / step.total) / total
@@ -73,20 +96,26 @@ def compare(
                         yield State(share, f"{title}, seed {seed}", cells, False)
                         continue
                     scores = dict(step.result.scores) | {"seconds": step.result.seconds}
-                    cells.append(Cell(title + (f" · seed {seed}" if seeds > 1 else ""), step.result.image, scores))
+                    cells.append(
+                        Cell(title + (f" · seed {seed}" if seeds > 1 else ""), step.result.image, scores)
+                    )
                     pictures.append(step.result.image)
                     yield State(share, f"{title}, seed {seed}", cells, True)
         except ValueError as error:
             remarks.append(f"{title} took no part: {error}")
         if len(pictures) > 1:
             mean, heat, top = spread(pictures)
-            cells.append(Cell(f"{title} · mean of seeds", mean, metrics.score(images.quantise(mean), cells[0].image)))
+            cells.append(
+                Cell(f"{title} · mean of seeds", mean, metrics.score(images.quantise(mean), cells[0].image))
+            )
             cells.append(Cell(f"{title} · where seeds differ, at most {255 * top:.1f}/255", heat, {}))
     if cells:
         clean = cells[0].image
         ceiling = metrics.Scores()
         ceiling.add("round trip", lambda: metrics.psnr(round_trip(prior, clean), clean))
-        remarks += [f"The prior's round trip of the clean picture: {value:.2f} dB." for value in ceiling.values()]
+        remarks += [
+            f"The prior's round trip of the clean picture: {value:.2f} dB." for value in ceiling.values()
+        ]
     yield State(1.0, " ".join(["Done.", *remarks]), cells, True)
 
 
@@ -95,9 +124,13 @@ def _classical(job: Job, known: LinearDegradation | None, damage: str) -> list[C
     clean, shown = job.reference, job.before()
     assert clean is not None
     functions = baselines(known, damage, clean.shape[-1] // job.y.shape[-1])
-    made = {name: image for name, function in functions.items() if not torch.equal(image := images.quantise(function(job.y)), shown)}
+    made = {name: images.quantise(function(job.y)) for name, function in functions.items()}
+    made = {name: image for name, image in made.items() if not torch.equal(image, shown)}
     best = best_wiener({name: {"PSNR": metrics.psnr(image, clean)} for name, image in made.items()})
-    return [Cell(f"classical: {name.partition(' (')[0]}", made[name], metrics.score(made[name], clean)) for name in best]
+    return [
+        Cell(f"classical: {name.partition(' (')[0]}", made[name], metrics.score(made[name], clean))
+        for name in best
+    ]
 
 
 def seconds(clean: Tensor, damage: str, runs: Sequence[tuple[str, str]], seeds: int) -> float:
@@ -106,7 +139,9 @@ def seconds(clean: Tensor, damage: str, runs: Sequence[tuple[str, str]], seeds: 
     for method, preset in runs:
         with contextlib.suppress(ValueError):  # takes no part
             solver, degradation, factor = _plan(method, preset, damage)
-            needed += seeds * estimate_seconds(solver, degradation, clean.shape[-2] // factor, clean.shape[-1] // factor)
+            needed += seeds * estimate_seconds(
+                solver, degradation, clean.shape[-2] // factor, clean.shape[-1] // factor
+            )
     return needed
 
 
@@ -121,14 +156,18 @@ def _plan(method: str, preset: str, damage: str) -> tuple[Solver, LinearDegradat
         raise ValueError(f"{solver.title} must be told the damage, and nobody can write down {damage!r}.")
     degradation = None if solver.blind else known
     if solver.factor(degradation) != factor:
-        raise ValueError(f"{solver.title} does not enlarge, and {damage!r} made the picture {factor} times smaller.")
+        raise ValueError(
+            f"{solver.title} does not enlarge, and {damage!r} made the picture {factor} times smaller."
+        )
     return solver, degradation, factor
 
 
 def _job(method: str, preset: str, damage: str, clean: Tensor, seed: int) -> Job:
     """One run on the damage made with seed 0. ValueError where the method cannot be run on that."""
     solver, degradation, factor = _plan(method, preset, damage)
-    y, reference = synthesise(clean, TASKS[damage]() if damage in TASKS else make_damage(damage, {}, factor), factor, 0)
+    y, reference = synthesise(
+        clean, TASKS[damage]() if damage in TASKS else make_damage(damage, {}, factor), factor, 0
+    )
     return Job(y, solver, degradation, reference, seed, True)
 
 
@@ -149,10 +188,16 @@ def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:
 def score_table(cells: Sequence[Cell]) -> dict[str, list[str]]:
     """Columns of a table, a row per scored cell; the best of every metric is starred."""
     scored = [cell for cell in cells if cell.scores]
-    names = [name for name in [*metrics.METRICS, "consistency", "seconds"] if any(name in cell.scores for cell in scored)]
+    names = [
+        name
+        for name in [*metrics.METRICS, "consistency", "seconds"]
+        if any(name in cell.scores for cell in scored)
+    ]
     table: dict[str, list[str]] = {"picture": [cell.title for cell in scored]}
     for name in names:
-        rising = name not in {"seconds"} and (name not in metrics.METRICS or metrics.METRICS[name].higher_is_better)
+        rising = name not in {"seconds"} and (
+            name not in metrics.METRICS or metrics.METRICS[name].higher_is_better
+        )
         values = [cell.scores[name] for cell in scored if name in cell.scores]
         best = max(values) if rising else min(values)
         title = f"{name} {'↑' if rising else '↓'}"

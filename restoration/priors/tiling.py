@@ -1,6 +1,6 @@
 """Any output size: overlapping latent tiles, merged with Gaussian weights at every step, so that all of them share one latent.
 
-Weights and merging are StableSR's (latentindigo.md §3.6); the overlap, a quarter of a tile, is ours: half a tile doubles the cost.
+Weights and merging are StableSR's (arXiv 2305.07015); the overlap, a quarter of a tile, is ours: half a tile doubles the cost.
 Against a run without tiles, at a noise level of 51/255, the result differs by less than 0.2/255 (tests/test_tiling.py).
 
 A 1024×1536 result of `/usr/bin/time -v python -m restoration Y.png --solver latent-indigo -o X.png --set scale=4` from 256×384 takes 1.37 GB

@@ -15,12 +15,16 @@ from restoration.priors.latent import LatentPrior
 
 @dataclass(frozen=True)
 class Result:
-    """The answer: image (1,3,H,W) in [0,1] already rounded to 8 bits, scores, seconds, and the recipe that repeats it."""
+    """The answer: image (1,3,H,W) in [0,1] already rounded to 8 bits, scores, seconds, and the recipe that repeats it.
+
+    warnings: sentences for the user, of what was told about the damage and can hardly be.
+    """
 
     image: Tensor
     scores: Mapping[str, float]
     seconds: float
     recipe: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,13 @@ class Solver(Protocol):
     """A dataclass of hyperparameters with one generator. The last step carries the image.
 
     blind: the method takes no degradation (None); what it needs to know, such as its output scale, are fields of its own.
+    colours: it may add colour to a black-and-white picture, which otherwise stays one.
     """
 
     title: ClassVar[str]
     paper: ClassVar[str]
     blind: ClassVar[bool]
+    colours: ClassVar[bool]
 
     @property
     def batches(self) -> bool:

@@ -1,7 +1,7 @@
 """F-PAM of LD-RPS (arXiv 2507.00790): ψ, a tiny network per picture that learns what the damage does, its discriminators and losses.
 
 ψ(x) = h2(h1(x)) + p ⊙ h1(x) turns a clean picture into one that looks damaged. Sizes, losses and optimisers are the paper's and the
-release's (as described in the specification, from which this was written); `start="exact"`, the seeded initialisation and the
+release's (docs/methods/ld-rps.md); `start="exact"`, the seeded initialisation and the
 stand-in for VGG are ours.
 """
 
@@ -11,6 +11,7 @@ import functools
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +51,8 @@ class FPAM(nn.Module):
 
         A leaky ReLU and its mirror image make a line: lrelu(x) - lrelu(-x) = 1.01 x. Needs a width of at least 6.
         """
-        enter, leave = self.h1[0], self.h1[2]
-        for tensor in (enter.weight, enter.bias, leave.weight, leave.bias, self.h2[-1].weight, self.h2[-1].bias):
+        enter, leave, last = (cast(nn.Conv2d, layer) for layer in (self.h1[0], self.h1[2], self.h2[-1]))
+        for tensor in (*enter.parameters(), *leave.parameters(), *last.parameters()):
             tensor.zero_()
         eye = torch.eye(3).to(matrix)
         enter.weight[:6, :, 1, 1] = torch.cat([eye, -eye])
@@ -141,7 +142,7 @@ def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
 
 @dataclass(frozen=True)
 class Weights:
-    """The loss weights of one task (specification, §2). fit_*: training of ψ; the others: guidance."""
+    """The loss weights of one task (docs/methods/ld-rps.md (8), (9)). fit_*: training of ψ; the others: guidance."""
 
     fit_pixel: float
     fit_perceptual: float
@@ -180,7 +181,7 @@ class Alignment:
             self._features_of_y = features(y)
 
     def fit(self, pictures: Tensor, guided: bool) -> Mapping[str, float]:
-        """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes the look of y. §1.9.
+        """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes the look of y (8).
 
         guided: whether the times of guidance have begun.
         """
@@ -206,7 +207,7 @@ class Alignment:
         return {"ψ loss": loss.item()}
 
     def loss(self, x: Tensor, pictures: Tensor, quality: bool) -> Tensor:
-        """The guidance loss of the estimate x (1,3,H,W), differentiable; `pictures` (B,3,H,W) are D2's real examples. §1.8."""
+        """The guidance loss of the estimate x (1,3,H,W), differentiable; `pictures` (B,3,H,W) are D2's real examples (9)."""
         w = self.weights
         damaged = self.psi(x)
         loss = F.mse_loss(damaged, self.y)

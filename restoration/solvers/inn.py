@@ -1,24 +1,27 @@
-"""The invertible network that imitates a degradation, and the encoder that tells it which one: LatentINDIGO's g_Θ and F.
+"""LatentINDIGO's g_Θ and F: the invertible network that imitates a degradation, and the encoder that names it.
 
-Notation (code -> papers/latentindigo.md):  x -> x or z · coarse, details -> x_c, x_d · gamma -> γ_deg · LiftingINN -> g_Θ · embed -> F
+Equation numbers are those of docs/methods/latent-indigo.md; what the committed networks achieve:
+weights/inn/README.md.
+
+Notation (code -> paper):  x -> x or z · coarse, details -> x_c, x_d · gamma -> γ_deg · LiftingINN -> g_Θ ·
+  embed -> F
   forward (1) · inverse, swap (3) · split -> S · predict, update -> P_k, U_k (4), (5)
 
-Known from the paper and its predecessor: wavelet lifting of split, predict, update; networks scaled by γ = F(y); the coarse part
-imitates y and is exchanged for it in the inverse.
-Proposed here, not in the paper:
+Known from the paper and its predecessor: wavelet lifting of split, predict, update; networks scaled by γ =
+F(y); the coarse part imitates y and is exchanged for it in the inverse.
+Deviations (ours):
   - Haar split and outputs that begin at zero, so that the untrained network is the wavelet;
-  - all lifting steps run at the resolution of the deepest level on all sub-bands at once (there: level by level with shared weights),
-    five times fewer operations for the same filters;
-  - a linear path beside every predict and update network, and outputs bounded by tanh, so that no weights can make the transform explode;
+  - all lifting steps run at the resolution of the deepest level on all sub-bands at once (there: level by
+    level with shared weights), five times fewer operations for the same filters;
+  - a linear path beside every predict and update network, and outputs bounded by tanh, so that no weights
+    can make the transform explode;
   - a swap computes the last update once: its inverse only takes back what the forward transform added;
-  - scale 1 is undecimated: coarse and details both begin as x and are averaged at the end. inverse(forward(x)) is still x, but
-    forward(inverse(y, d)) is not (y, d), since the frame is redundant. LatentINN is of this kind at every scale of the picture: its
-    "coarse part" is the latent of the enlarged y;
-  - F is small and learns beside the transform, from what the drawn degradation does to gratings (there: distilled from a network that
-    is told the degradation). Learning from the transform's loss alone, with γ dropped for a tenth of the pictures and a small loss for γ to
-    agree between halves of a picture (§1.6, crop consistency, which a constant γ fulfils best), its γ became the same for every photograph,
-    and x_c at ×4 stayed 4 dB above bicubic reduction instead of 7. So both are left out; neither was tried beside the gratings.
-What the committed networks achieve: weights/inn/README.md.
+  - scale 1 is undecimated: coarse and details both begin as x and are averaged at the end.
+    inverse(forward(x)) is still x, but forward(inverse(y, d)) is not (y, d), since the frame is redundant.
+    LatentINN is of this kind at every scale of the picture: its "coarse part" is the latent of the enlarged
+    y;
+  - F is small and learns beside the transform, from what the drawn degradation does to gratings (there:
+    distilled from a network that is told the degradation).
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ from restoration.priors.networks import Residual
 INNS = Path(__file__).parents[1] / "weights" / "inn"
 DOMAINS = ("latent", "pixel")
 OTHER_CODEC = 0.05  # relative difference of `codec` above which latents are another codec's; storage in half precision makes a hundredth
-ROUND_TRIP = 1e-3  # largest error, in deviations of x: a thousand times what float32 makes (latentindigo.md §6.4)
+ROUND_TRIP = 1e-3  # largest error, in deviations of x: a thousand times what float32 makes
 RESIDUAL = 0.1  # unit of the restorer's output: about what an enlarged picture lacks
 
 
@@ -67,7 +70,7 @@ class Lift(nn.Module):
         self.leave = nn.Conv2d(width, out, 3, padding=1)
         self.linear = nn.Conv2d(channels, out, 1, bias=False)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # it has a bias
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, x: Tensor, gamma: Tensor) -> Tensor:
@@ -107,7 +110,7 @@ class LiftingINN(ModelMixin, ConfigMixin):
     x: (B,C,H,W) float32, an image in [0,1] or a latent. coarse: (B,C,⌈H/patch⌉·patch/scale, …), what the degradation leaves of x.
     `patch` is the side of the blocks on which the lifting works; `spread` the deviation of every channel, for conditioning alone;
     `codec` what `codec_of` says of the prior whose latents x are, empty where x is an image.
-    Half precision is refused: the round trip is 1e-6 in float32 and 1e-2 in bfloat16 (latentindigo.md §6.4).
+    Half precision is refused: the round trip is 1e-6 in float32 and 1e-2 in bfloat16.
     """
 
     @register_to_config
@@ -255,7 +258,7 @@ class Restorer(ModelMixin, ConfigMixin):
         self.body = nn.Sequential(*(Residual(width, norm=True) for _ in range(cells)))
         self.leave = nn.Conv2d(width, 3 * 4**2, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # it has a bias
 
     def forward(self, y: Tensor) -> Tensor:
         big = enlarge(y, self.config.scale)

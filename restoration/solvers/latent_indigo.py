@@ -1,74 +1,21 @@
-"""LatentINDIGO, reconstructed from the abstract and two reviews of arXiv 2505.12935: an INN that has learned to degrade guides the sampler.
+"""LatentINDIGO (arXiv 2505.12935), reconstructed: a network that has learned to degrade guides the sampler.
 
-Notation (code -> papers/latentindigo.md):  y -> y · inn -> g_Θ · gamma -> γ_deg = F(y) · z_t, z0 -> z_t, z_{0|t} · guided -> z̃
-  observed -> y, or z_y = E(enlarged y) in the latent domain · measured -> x_c, z_c · swapped -> x_inv, z_inv
-  fidelity_weight -> κ of the soft swap (§3.4.2) · levels -> sqrt((1-ᾱ)/ᾱ) of the visited timesteps · churn -> η of DDIM (15)
+Equation numbers are those of docs/methods/latent-indigo.md, which says what is known and what is ours; what
+the settings are worth: docs/measurements/latent-indigo.md.
 
-Known from the paper: guidance of the latent by the INN at every step, in pixels (PixelINN) or in latents without decoding
-(LatentINN); a regularisation that keeps the latent near the manifold; refinement of the INN along the way.
-Reconstructed: the order of these (§3.2), the gradient with respect to z_{0|t} (19), one Adam step of refinement per step (25).
-Proposed here: the autograd-free forms (21) and (24), the Polyak step of the gradient form, refinement of γ alone, all
-regularisations (η of (21), (24) is 1), and that guidance aims at (1-κ) g_c(Rest(y)) + κ y, with κ = 0 by default: a swap copies whatever
-it is given into the estimate, and y is noisy. Differences from official code: unknown, none was found.
+Notation (code -> paper):  y -> y · inn -> g_Θ · gamma -> γ_deg = F(y) ·
+  z_t, z0 -> z_t, z_{0|t} · guided -> z̃
+  observed -> y, or z_y = E(enlarged y) in the latent domain · measured -> x_c, z_c ·
+  swapped -> x_inv, z_inv
+  fidelity_weight -> κ of (29) · levels -> sqrt((1-ᾱ)/ᾱ) of the visited timesteps · churn -> η of DDIM (15)
 
-Measured with `python -m restoration.benchmark --solver latent-indigo --preset fast --set …`, embedded prior and committed networks,
-seed 0, CPU; in brackets the bicubic enlargement. NIQE is our own fit; lower is better.
+Objective at every step:  min ‖aim - x_c(z_{0|t})‖, with the aim (29), by a swap of the coarse part (21),
+(24) or one gradient step (19).
 
-| set | settings | PSNR | SSIM | NIQE |
-|---|---|---|---|---|
-| CBSD24 (23 files), --task camera-light --crop 256, ×4 | LatentINN | 22.06 (21.70) | 0.531 (0.506) | 6.06 (7.30) |
-| | domain=pixel | 22.06 | 0.532 | 6.08 |
-| RealSR-dev, 10 camera pairs, ×4 | LatentINN | 24.12 (23.87) | 0.743 (0.715) | 5.97 (6.81) |
-| | refine=gamma: residual 7.92 -> 7.81 | 24.12 | 0.743 | 5.97 |
-| | refine=full: residual 7.92 -> 7.50 | 24.12 | 0.743 | 5.97 |
-| CBSD24, first 6, ×2 | scale=2 | 24.10 (23.67) | 0.630 (0.605) | 5.57 (6.51) |
-| CBSD24, first 6, ×1 (in brackets the input) | scale=1 | 26.08 (25.34) | 0.727 (0.686) | 4.84 (4.72) |
-
-The residual is the rms of y - x_c in 1/255, in the domain of the network. Ablation on the first 6 of CBSD24, ×4 light, bicubic 21.64
-and NIQE 7.37; residuals of the two domains do not compare:
-
-| settings | PSNR | NIQE | residual |
-|---|---|---|---|
-| default: LatentINN, direct, 4 steps from 5/255 | 21.84 | 6.02 | 6.95 |
-| guidance=none | 21.84 | 6.02 | |
-| guidance=gradient | 21.84 | 6.03 | 6.93 |
-| domain=pixel | 21.84 | 6.03 | 4.12 |
-| domain=pixel guidance=gradient | 21.84 | 6.02 | 4.12 |
-| refine=gamma | 21.84 | 6.02 | 6.88 |
-| refine=full | 21.84 | 6.02 | 6.70 |
-| regularise=pull | 21.84 | 6.03 | 6.96 |
-| regularise=resample | 21.85 | 6.15 | 6.96 |
-| regularise=statistics | 21.84 | 6.02 | 6.95 |
-| fidelity_weight=0.25 | 21.87 | 6.06 | 6.74 |
-| fidelity_weight=0.5 | 21.89 | 6.09 | 6.54 |
-| fidelity_weight=1 | 21.90 | 6.09 | 6.16 |
-| domain=pixel fidelity_weight=0.5 | 21.85 | 6.27 | 3.61 |
-| domain=pixel fidelity_weight=1 | 21.71 | 6.54 | 3.11 |
-| start=enlarged | 21.63 | 6.51 | 5.96 |
-| start=enlarged fidelity_weight=1: towards y alone | 21.69 | 6.57 | 5.40 |
-| start=enlarged guidance=none | 21.63 | 6.77 | |
-| start_level=50 guidance=none, 10 steps | 21.49 | 3.94 | |
-| start_level=50 guidance=direct, 10 steps | 21.52 | 3.91 | 8.36 |
-| start_level=50 guidance=gradient, 10 steps | 21.65 | 3.96 | 7.08 |
-| the same, 25 steps | 21.63 | 3.87 | 7.04 |
-| the same, 50 steps | 21.62 | 3.86 | 7.03 |
-
-On 4 held-out photographs of the training set (bicubic 26.46 dB, NIQE 7.08) fidelity weights of 0, 0.25, 0.5, 0.75 and 1 give 28.04, 27.96,
-27.79, 27.56 and 27.30 dB and a NIQE of 6.67, 6.46, 6.23, 6.04 and 5.95: towards 1 the texture of y returns, JPEG's included. Hence 0.
-
-So the restorer gives the gain in PSNR and the denoiser that in NIQE; guidance is worth something once the start is far away (0.2 dB
-at 50/255), where the gradient form is better than the direct one; regularisation and refinement change nothing here, more steps
-neither. Hence neither is on by default. From noise (--preset "from noise", first 2 of CBSD24, bicubic 22.53) the gradient form reaches
-20.18 dB and the direct one 19.60 dB. At 50/255 the low NIQE is in part speckle: `bold` starts at 20/255, where none is seen.
-
-Time at 512×512, ×4, in seconds of one core (`python -m pytest -s tests/test_latent_indigo.py -k "quarter_of or adds_to"` prints it): a
-gradient takes LatentINN 0.07 and PixelINN 1.2, 0.06 of it; but the denoiser takes 1.6, so that a whole guided step takes LatentINN 0.60
-of PixelINN's time, not a quarter. For the backward pass they keep 11 and 72 MB; the whole process (`/usr/bin/time -v python -m restoration
-Y.png --solver latent-indigo -o X.png --set guidance=… steps=4`) grows to 989 MB unguided, 993 with LatentINN's gradient and 1118 with
-PixelINN's. The direct form adds 0.04 a step, 0.05 once and 0.35 for the two pictures shown at the end to an unguided run, which computes
-none of F, aim and views: 4 % of 25 steps, but 8 % of `fast` and its 4.
-
-start="noise" adds its noise to √ᾱ E(enlarged y), of which 0.025 is left at the highest level (40) of the embedded prior, not to zeros.
+Deviations: the autograd-free forms (21) and (24), Polyak's step (30), refinement of γ alone, all
+regularisations (26) to (28), and the aim: κ = 0 by default, since a swap copies whatever it is given into
+the estimate, and y is noisy. start="noise" adds its noise to √ᾱ E(enlarged y), of which 0.025 is left at
+the highest level (40) of the embedded prior, not to zeros.
 """
 
 from __future__ import annotations
@@ -90,8 +37,8 @@ from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Step
 
 DOMAINS = ("latent", "pixel")
-REFINE_RATES = {"gamma": 1e-3, "full": 5e-5}  # [D]; INDIGO+'s real-photograph setting [C+]
-REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3 [D]
+REFINE_RATES = {"gamma": 1e-3, "full": 5e-5}  # γ's is ours; Θ's is INDIGO+'s for real photographs
+REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3
 GUIDANCE = ("direct", "gradient", "none")
 RESIDUAL_CONTRAST = 4  # of the residual's picture
 
@@ -103,6 +50,7 @@ class LatentINDIGO(Checked):
     title: ClassVar[str] = "LatentINDIGO"
     paper: ClassVar[str] = "arXiv 2505.12935"
     blind: ClassVar[bool] = True
+    colours: ClassVar[bool] = False
 
     domain: str = knob("latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS)
     scale: int = knob(4, "How many times larger the result is", choices=(1, 2, 4))
@@ -163,7 +111,7 @@ class LatentINDIGO(Checked):
             yield Step(k, self.steps, guided, note, scalars, image, views)
 
     def _regularise(self, prior: LatentPrior, guided: Tensor, z0: Tensor, t: int, progress: float, generator: torch.Generator) -> Tensor:
-        """REG of latentindigo.md §3.5: R1 "pull", R2 "resample", R5 "statistics"."""
+        """The regularised estimate: "pull" (26), "resample" (27), "statistics" (28)."""
         if self.regularise == "pull":
             return guided.lerp(z0, self.strength * progress / (1 + self.strength * progress))
         if self.regularise == "resample":
@@ -208,7 +156,7 @@ class _Camera:
 
     @torch.no_grad()
     def _aim(self) -> Tensor:
-        """What the estimate's coarse part is to be: between what the camera would have made of Rest(y), free of noise, and the measurement."""
+        """What the estimate's coarse part is to be (29): between what the camera would have made of Rest(y), free of noise, and the measurement."""
         clean = self.inn.measure(self.restored if self.solver.domain == "pixel" else self.prior.encode(self.restored), self.gamma)
         return clean.lerp(self.observed, self.solver.fidelity_weight)
 
@@ -234,14 +182,14 @@ class _Camera:
 
     @torch.no_grad()
     def swap(self, z: Tensor) -> tuple[Tensor, float]:
-        """(z_inv, rms of y - x_c): (24) with η = 1; in pixels (21), whose difference of encodings cancels the codec's error."""
+        """(z_inv, rms of y - x_c): (24); in pixels (21), whose difference of encodings cancels the codec's error."""
         x = self._represent(z)
         swapped, measured = self.inn.swap(x, self.target, self.gamma)
         change = swapped - x if self.solver.domain == "latent" else self.prior.encode(swapped) - self.prior.encode(x)
         return z + change, _rms(self.observed - measured)
 
     def gradient(self, z: Tensor) -> tuple[Tensor, float]:
-        """One step down L = ‖target - x_c‖ with respect to z_{0|t} (18), (19); L/‖∇L‖² ∇L is Polyak's step, which needs no tuned ζ."""
+        """One step down L = ‖target - x_c‖ with respect to z_{0|t} (18), (19), (23), of Polyak's length (30)."""
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             measured = self.inn.measure(self._represent(leaf), self.gamma)
@@ -251,7 +199,7 @@ class _Camera:
         return z - step * slope, _rms(self.observed - measured.detach())
 
     def refine(self, z: Tensor) -> None:
-        """One Adam step of γ or Θ on mean |y - x_c|²."""
+        """One Adam step of γ or Θ on mean |y - x_c|² (25)."""
         assert self.optimiser is not None
         with torch.no_grad():
             x = self._represent(z)

@@ -56,6 +56,7 @@ class RELD(Checked):
     title: ClassVar[str] = "RELD"
     paper: ClassVar[str] = "arXiv 2503.22563"
     blind: ClassVar[bool] = False
+    colours: ClassVar[bool] = False
 
     splitting: str = knob("annealed", "annealed: fast · pixel, latent: the paper's two readings", choices=("annealed", "pixel", "latent"))
     steps: int = knob(10, "Iterations", low=1, high=200)
@@ -80,7 +81,7 @@ class RELD(Checked):
     def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
-        sigma_n = max(degradation.noise, NOISE_FLOOR)
+        sigma_n = max(degradation.brightness_noise(y), NOISE_FLOOR)
         white = isinstance(degradation, Denoise)
         # a noisy picture is its own best start: its noise is white at a known level, which is where the schedule begins
         start = max(self.end_level / 255, sigma_n) if white else self.start_level / 255
@@ -97,7 +98,7 @@ class RELD(Checked):
                 v, w, t = self._annealed(prior, y, degradation, v if w is None else prior.pull(v, w, t), t, s, rho, generator, white)
             else:
                 v, w, t = self._gradient(prior, y, degradation, v, levels[-1], sigma_n, t.shape[-2:])
-            residual = (degradation.forward(t) - y).square().mean().sqrt().item()
+            residual = degradation.misfit(t, y)
             last = k == len(levels)
             image = (t if self.output == "consistent" else w) if last else None
             yield Step(k, len(levels), v, f"noise level {255 * s:.1f}/255", {"residual": residual, "level": s}, image)

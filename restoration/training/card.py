@@ -29,7 +29,7 @@ def psnr(error: Tensor) -> float:
 def levels(prior: LatentPrior, x: Tensor) -> list[tuple[int, float, float, float]]:
     """(level, latent PSNR of the Wiener filter per channel, of the prior, pixel PSNR 1/e(s)² of the decoded estimate) on x (N,3,H,W) in [0,1].
 
-    Latent errors are scaled to pixels as an isometric codec would; e(s) is reld.md's eq. (15) and holds the codec's own loss.
+    Latent errors are scaled to pixels as an isometric codec would; e(s) is that of docs/methods/reld.md (15) and holds the codec's own loss.
     """
     z = torch.cat([prior.encode(part) for part in x.split(8)])
     power = z.square().mean((0, 2, 3), keepdim=True)

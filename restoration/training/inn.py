@@ -1,7 +1,7 @@
 """Train LatentINDIGO's networks: `python -m restoration.training.inn SHARD… --out FOLDER --checkpoint FILE`.
 
-Losses (latentindigo.md): the forward model (8), (9) against the noise-free part of y, whose expectation it is, and the swap loss of
-§2.4, ‖g⁻¹(y, d(x̃), γ) - x‖, with x̃ between the enlarged y and x: it trains the very operation that the solver uses. A decimated
+Losses (docs/methods/latent-indigo.md): the forward model (8), (9) against the noise-free part of y, whose expectation it is, and the swap loss of
+(10), ‖g⁻¹(y, d(x̃), γ) - x‖, with x̃ between the enlarged y and x: it trains the very operation that the solver uses. A decimated
 network must return the y it is given, noise and all, so it is trained with the noise-free one; a redundant one may clean it.
 F learns from the transfer loss, |T(γ) - what the drawn degradation does to gratings|, with a linear T.
 `--domain first` trains the restorer that makes the first estimate, |Rest(y) - x|, one per scale for all priors.
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
 
     @torch.no_grad()
     def represent(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """x and y in the domain of the network: as they are, or both as latents of the same size (layout B, §1.5)."""
+        """x and y in the domain of the network: as they are, or both as latents of the same size (layout B)."""
         return (x, y) if prior is None else (prior.encode(x), prior.encode(enlarge(y, args.scale)))
 
     def loss(model: nn.Module, step: int) -> Tensor:

@@ -54,7 +54,7 @@ def train(
     its last checkpoint and on at half the rate, and at a quarter if it does so again.
     """
     device = torch.device(args.device)
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack memory_format alone
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     step, seconds, peak, best, warm_from = 0, 0.0, args.rate, math.inf, 0

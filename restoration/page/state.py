@@ -20,15 +20,22 @@ from restoration.degradations.blind import CAMERAS, CORRUPTIONS, make_damage
 from restoration.degradations.linear import FILES, TASKS, LinearDegradation
 from restoration.files import images
 from restoration.files.recipe import check_seed
+from restoration.page.uploads import checked_photo
 from restoration.priors.checkpoints import PRIORS
 from restoration.run import synthesise
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+PACKAGED = Path(__file__).parents[1] / "examples"  # where `pip install .` puts them
+EXAMPLES = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "examples"
 CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 # what can be done to a clean picture first, by method: what the method is told, or what it is made for
-DAMAGES: dict[str, tuple[str, ...]] = {"reld": tuple(TASKS), "latent-indigo": tuple(CAMERAS), "ld-rps": tuple(CORRUPTIONS)}
+DAMAGES: dict[str, tuple[str, ...]] = {
+    "reld": tuple(TASKS),
+    "latent-indigo": tuple(CAMERAS),
+    "ld-rps": tuple(CORRUPTIONS),
+    "ld-rps-paper": tuple(CORRUPTIONS),
+}
 Values = Mapping[Any, Any]
 
 
@@ -42,7 +49,9 @@ class Job:
     reference: Tensor | None
     seed: int
     periodic: bool
-    alpha: Image.Image | None = None  # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
+    alpha: Image.Image | None = (
+        None  # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
+    )
 
     def before(self) -> Tensor:
         """The input at the result's size, (1,3,H,W) in [0,1], 8 bits."""
@@ -56,6 +65,22 @@ def knobs(cls: type) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(cls) if field.metadata]
 
 
+def checked(method: str, values: Values) -> Values:
+    """The values of a tab's controls, each choice one that there is: a browser may send others than its page offers.
+
+    ValueError names one that is not, a seed that is none, or a file too large. Knobs are checked when what they are of is built, and
+    files by `uploads.received`, which alone makes paths of what a browser sends.
+    """
+    choices = {"mode": (CLEAN, DEGRADED), "task": DAMAGES[method], "preset": PRESETS[method], "prior": PRIORS}
+    for name, offered in choices.items():
+        if not isinstance(values[name], str) or values[name] not in offered:
+            raise ValueError(f"There is no {name} {values[name]!r} here; there are {', '.join(offered)}.")
+    whole_seed(values["seed"])
+    for name in ("photo", "reference"):
+        checked_photo(values[name])
+    return values
+
+
 def build_from(cls: type, key: str, values: Values) -> Any:
     """The solver or degradation that the controls describe; ValueError names a knob out of bounds."""
     return cls(**{f.name: "" if values[key, f.name] is None else values[key, f.name] for f in knobs(cls)})
@@ -63,8 +88,20 @@ def build_from(cls: type, key: str, values: Values) -> Any:
 
 def opening_values(method: str) -> dict[Any, Any]:
     """The values of a tab before anything is chosen."""
-    values: dict[Any, Any] = {"photo": None, "mode": CLEAN, "task": DAMAGES[method][0], "reference": None, "seed": 0, "prior": "embedded"}
-    values |= {(t, f.name): None if f.name in FILES else f.default for t in DAMAGES[method] if t in TASKS for f in knobs(TASKS[t])}
+    values: dict[Any, Any] = {
+        "photo": None,
+        "mode": CLEAN,
+        "task": DAMAGES[method][0],
+        "reference": None,
+        "seed": 0,
+        "prior": "embedded",
+    }
+    values |= {
+        (t, f.name): None if f.name in FILES else f.default
+        for t in DAMAGES[method]
+        if t in TASKS
+        for f in knobs(TASKS[t])
+    }
     return values | preset_values(method, next(iter(PRESETS[method])))
 
 
@@ -85,14 +122,16 @@ def job(method: str, values: Values) -> Job:
     """The run that the values describe, its picture read and, where it is clean, degraded. ValueError for bad input."""
     solver, degradation, enlarged = asked_for(method, values)
     seed = whole_seed(values["seed"])
-    y, reference = images.read_image(values["photo"], enlarged), None
+    y, alpha, _ = images.read_photo(values["photo"], enlarged)
+    reference = None
     synthetic = values["mode"] == CLEAN
     if synthetic:
         factor = solver.factor(degradation)
         y, reference = synthesise(y, degradation or make_damage(values["task"], {}, factor), factor, seed)
     elif values["reference"]:
         reference = images.read_image(values["reference"], 1)
-    return Job(y, solver, degradation, reference, seed, synthetic, images.read_alpha(values["photo"], enlarged))
+    alpha = images.enlarged_alpha(alpha, enlarged)
+    return Job(y, solver, degradation, reference, seed, synthetic, alpha)
 
 
 def whole_seed(value: Any) -> int:
@@ -118,7 +157,9 @@ def settings_values(method: str, task: str, text: str) -> dict[tuple[str, str], 
     known = {name: (key, name) for key, name in reversed(_own(opening_values(method), method, task))}
     settings = parse_settings(text)
     if unknown := settings.keys() - known.keys():
-        raise ValueError(f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}.")
+        raise ValueError(
+            f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}."
+        )
     return {known[name]: value for name, value in settings.items()}
 
 
@@ -148,9 +189,19 @@ def to_query(method: str, values: Values) -> str:
     if not example or values["mode"] != CLEAN:
         return ""
     task, usual = values["task"], opening_values(method) | preset_values(method, values["preset"])
-    query = {"method": method, "image": example, "task": task, "preset": values["preset"], "seed": whole_seed(values["seed"])}
+    query = {
+        "method": method,
+        "image": example,
+        "task": task,
+        "preset": values["preset"],
+        "seed": whole_seed(values["seed"]),
+    }
     query |= {"prior": values["prior"]} if values["prior"] != usual["prior"] else {}
-    changed = {name: values[key, name] for key, name in _own(usual, method, task) if values[key, name] != usual[key, name]}
+    changed = {
+        name: values[key, name]
+        for key, name in _own(usual, method, task)
+        if values[key, name] != usual[key, name]
+    }
     if FILES & {name for name, value in changed.items() if value}:
         return ""
     return "?" + urlencode(query | changed)
@@ -160,11 +211,20 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
     """(method, values) of a link's query. ValueError names what is not known here or out of bounds."""
     method, example = query.get("method", ""), query.get("image", "")
     if method not in SOLVERS or not _is_example(example):
-        raise ValueError(f"The link names the method {method!r} and the picture {example!r}, which are not both known here.")
-    task, preset = query.get("task", DAMAGES[method][0]), query.get("preset", next(iter(PRESETS[method])))
+        raise ValueError(
+            f"The link names the method {method!r} and the picture {example!r}, which are not both known here."
+        )
+    method, preset = resolve(method, query.get("preset", next(iter(PRESETS[method]))))
+    task = query.get("task", DAMAGES[method][0])
     if task not in DAMAGES[method] or preset not in PRESETS[method]:
-        raise ValueError(f"The link names the task {task!r} and the preset {preset!r}, which are not both known to {method}.")
-    values = opening_values(method) | preset_values(method, preset) | {"photo": str(EXAMPLES / example), "task": task}
+        raise ValueError(
+            f"The link names the task {task!r} and the preset {preset!r}, which are not both known to {method}."
+        )
+    values = (
+        opening_values(method)
+        | preset_values(method, preset)
+        | {"photo": str(EXAMPLES / example), "task": task}
+    )
     values["prior"] = known_prior(query.get("prior", values["prior"]))
     try:
         values["seed"] = check_seed(int(query.get("seed", 0)))
@@ -191,5 +251,8 @@ def _example_name(photo: str | None) -> str:
     path = Path(photo) if photo else None
     if path is None or not _is_example(path.name):
         return ""
-    same = hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256((EXAMPLES / path.name).read_bytes()).digest()
+    same = (
+        hashlib.sha256(path.read_bytes()).digest()
+        == hashlib.sha256((EXAMPLES / path.name).read_bytes()).digest()
+    )
     return path.name if same else ""

@@ -6,33 +6,33 @@ import pytest
 import torch
 
 from restoration.files import recipe
-from restoration.page import form
-from restoration.page.form import DEGRADED, EXAMPLES
+from restoration.page import state
+from restoration.page.state import DEGRADED, EXAMPLES
 from restoration.solvers import PRESETS, SOLVERS
 
 
 def with_example(method: str) -> dict:
-    return form.opening_values(method) | {"photo": str(EXAMPLES / "chelsea.png")}
+    return state.opening_values(method) | {"photo": str(EXAMPLES / "chelsea.png")}
 
 
 @pytest.mark.parametrize("method", SOLVERS)
 def test_a_link_restores_the_page(method):
-    values = with_example(method) | {"seed": 7, "task": form.DAMAGES[method][-1]} | form.preset_values(method, list(PRESETS[method])[-1])
-    number = next(f for f in form.knobs(SOLVERS[method]) if f.metadata["low"] is not None)
+    values = with_example(method) | {"seed": 7, "task": state.DAMAGES[method][-1]} | state.preset_values(method, list(PRESETS[method])[-1])
+    number = next(f for f in state.knobs(SOLVERS[method]) if f.metadata["low"] is not None)
     values[method, number.name] = type(number.default)(number.metadata["high"])
-    query = form.to_query(method, values)
+    query = state.to_query(method, values)
     assert query.startswith("?method=") and len(query) < 300
-    assert form.from_query(dict(parse_qsl(query[1:]))) == (method, values)
+    assert state.from_query(dict(parse_qsl(query[1:]))) == (method, values)
 
 
 def test_a_link_says_little():
-    assert form.to_query("reld", with_example("reld")) == "?method=reld&image=chelsea.png&task=denoise&preset=fast&seed=0"
+    assert state.to_query("reld", with_example("reld")) == "?method=reld&image=chelsea.png&task=denoise&preset=fast&seed=0"
 
 
 def test_no_link_to_an_own_picture(tmp_path):
     recipe.save_png(torch.rand(1, 3, 32, 32), tmp_path / "chelsea.png", {})
     for values in (with_example("reld") | {"photo": str(tmp_path / "chelsea.png")}, with_example("reld") | {"mode": DEGRADED}):
-        assert form.to_query("reld", values) == ""
+        assert state.to_query("reld", values) == ""
 
 
 @pytest.mark.parametrize(
@@ -47,16 +47,16 @@ def test_no_link_to_an_own_picture(tmp_path):
 )
 def test_a_wrong_link_is_one_sentence(query):
     with pytest.raises(ValueError, match="The link"):
-        form.from_query(query)
+        state.from_query(query)
 
 
 def test_a_link_opens_no_file():
-    values = form.from_query({"method": "reld", "image": "chelsea.png", "task": "kernel-deblur", "file": "/etc/passwd"})[1]
+    values = state.from_query({"method": "reld", "image": "chelsea.png", "task": "kernel-deblur", "file": "/etc/passwd"})[1]
     assert values["kernel-deblur", "file"] is None
 
 
 def test_settings_by_name():
-    assert form.settings_values("reld", "deblur", '{"std": 2.0, "steps": 4}') == {("deblur", "std"): 2.0, ("reld", "steps"): 4}
+    assert state.settings_values("reld", "deblur", '{"std": 2.0, "steps": 4}') == {("deblur", "std"): 2.0, ("reld", "steps"): 4}
     for text in ('{"x": 1}', "[1]", "{", '{"file": "/etc/passwd"}'):
         with pytest.raises(ValueError):
-            form.settings_values("reld", "kernel-deblur", text)
+            state.settings_values("reld", "kernel-deblur", text)

@@ -1,0 +1,114 @@
+"""What a photograph shows of a blurred scene: its interior alone, and lights up to white.
+
+Our own circular blur is a model of a whole torus. A real photograph y (B,3,h,w) is the part of a larger blurred scene that the sensor
+covered. The scene here has `margin` unknown pixels more a side, so that the circular blur of the larger picture is the true blur wherever
+y is known (unknown boundaries, Almeida and Figueiredo, IEEE TIP 2013); with the mask M the least squares have no closed form, and
+conjugate gradients solve them. Where the sensor clipped, the light was at least white: lights beyond white are estimated first
+(Richardson-Lucy with saturation, Whyte et al., IJCV 2014), and their glare is taken from y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restoration.degradations.linear import Blur, LinearDegradation
+
+CLIPPED = 253.5 / 255  # what is stored as 254 or 255 may have been any brighter
+ITERATIONS, TOLERANCE = 12, 1e-2  # of the conjugate gradients: at most, and the residual's norm over that of the right side
+LIGHT_ITERATIONS = 30  # ours: case of lights 12 times as bright as white, 25.6 dB after 10, 27.6 after 30, 26.4 after 100
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskedBlur(LinearDegradation):
+    """y = M (h ∗ x) + n on the grid of the larger scene; known is M, (B,1,H,W) or (B,3,H,W) of zeros and ones."""
+
+    blur: Blur
+    known: Tensor
+
+    def __post_init__(self) -> None:
+        """Nothing to check: it is made here, of a checked blur."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.known * self.blur.forward(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.blur.adjoint(self.known * y)
+
+    def solve(self, r: Tensor, rho: float) -> Tensor:
+        """(M h hᵀ M + ρ)⁻¹ r for r that is 0 where M is, to TOLERANCE."""
+        return conjugate_gradients(lambda z: self.forward(self.adjoint(z)) + rho * z, lambda z: self.known * self.blur.solve(z, rho), self.known * r)
+
+    def measured(self, y: Tensor) -> Tensor:
+        return self.known
+
+
+def conjugate_gradients(operator: Callable[[Tensor], Tensor], precondition: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
+    """operator⁻¹ right, every row of the (B,3,H,W) a system of its own (Saad, Iterative Methods, algorithm 9.1)."""
+    z, r = torch.zeros_like(right), right
+    p = q = precondition(r)
+    rq, goal = _dot(r, q), TOLERANCE**2 * _dot(right, right)
+    for _ in range(ITERATIONS):
+        applied = operator(p)
+        step = rq / _dot(p, applied).clamp_min(1e-30)
+        z, r = z + step * p, r - step * applied
+        if bool((_dot(r, r) <= goal).all()):
+            break
+        q = precondition(r)
+        rq, before = _dot(r, q), rq
+        p = q + rq / before.clamp_min(1e-30) * p
+    return z
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((1, 2, 3), keepdim=True)
+
+
+class Scene(NamedTuple):
+    """What a solver restores instead of a photograph: y and the degradation on a grid with `margin` pixels more a side.
+
+    excess: (B,3,H,W), the light beyond white, which y lacks and the result gets back; 0 where there is none.
+    """
+
+    y: Tensor
+    degradation: LinearDegradation | None
+    margin: int
+    excess: Tensor
+
+    def light(self, x: Tensor) -> Tensor:
+        """The photograph's part of the scene x with the light beyond white, unclamped; sides are those of the restored photograph."""
+        x = x + self.excess
+        return x[..., self.margin : x.shape[-2] - self.margin, self.margin : x.shape[-1] - self.margin]
+
+
+def whole_scene(y: Tensor, degradation: LinearDegradation | None, periodic: bool) -> Scene:
+    """The scene behind a photograph y (B,3,h,w); y itself where nothing is blurred, or where `periodic` says that our own blur made it."""
+    if periodic or not isinstance(degradation, Blur):
+        return Scene(y, degradation, 0, torch.zeros((), device=y.device))
+    margin = degradation.margin
+    known = F.pad(torch.ones_like(y[:1, :1]), (margin,) * 4)
+    y = F.pad(y, (margin,) * 4, mode="replicate")
+    scene = MaskedBlur(noise_std=degradation.noise_std, blur=degradation, known=known)
+    clipped = known * (y > CLIPPED)
+    if not clipped.any():
+        return Scene(y, scene, margin, torch.zeros((), device=y.device))
+    y, excess = _without_glare(y, scene, clipped)
+    return Scene(y, scene, margin, excess)
+
+
+def _without_glare(y: Tensor, scene: MaskedBlur, clipped: Tensor) -> tuple[Tensor, Tensor]:
+    """(y of the scene clipped at white, the light beyond white) where y is clipped."""
+    x = y.clamp_min(1e-3)
+    for _ in range(LIGHT_ITERATIONS):
+        seen = scene.blur.forward(x).clamp_min(1e-4)
+        ratio = torch.where(clipped > 0, (y / seen).clamp_min(1), y / seen)  # brighter than white is no contradiction there
+        x = x * scene.blur.adjoint(torch.where(scene.known > 0, ratio, 1.0)).clamp_min(0)
+    reach = scene.blur.adjoint(clipped) > 1e-4  # of the light that y was clipped for
+    excess = torch.where(reach, (x - 1).clamp_min(0), 0.0)
+    light = torch.where(clipped > 0, torch.maximum(y, scene.blur.forward(x)), y)
+    return light - scene.blur.forward(excess), excess

@@ -1,0 +1,241 @@
+"""What the page's controls do: runs, repeats, comparisons, and what is said before them. layout.py lays out what they return."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from restoration.files import images, recipe
+from restoration.page import compare, device, state
+from restoration.page.display import (
+    as_file,
+    bar,
+    course,
+    finished,
+    gallery,
+    grid,
+    one_sentence,
+    progress,
+    sentence,
+)
+from restoration.page.state import Values
+from restoration.page.uploads import checked_photo, new_file
+from restoration.page.visitors import while_awaited
+from restoration.priors.caption import CAPTIONERS
+from restoration.priors.checkpoints import PRIORS, downloaded
+from restoration.priors.latent import LatentPrior, load_prior
+from restoration.run import estimate_seconds, restore
+from restoration.solvers.base import Step
+
+PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration
+NO_PICTURE = "Choose a picture first: upload one, paste one, or click an example."
+
+
+def time_limit() -> float:
+    """When, by time.monotonic(), whatever one press has started now has to be over."""
+    return time.monotonic() + device.TIME_LIMIT
+
+
+def steps_of(job: state.Job, prior: LatentPrior, until: float) -> Iterator[Step]:
+    """The steps of a run while its visitor waits for it; ValueError when it is not over by then."""
+    if time.monotonic() > until:
+        raise ValueError(f"Not begun: the {device.TIME_LIMIT:.0f} s of one press were over.")
+    steps = restore(
+        job.y,
+        job.solver,
+        prior,
+        job.degradation,
+        reference=job.reference,
+        seed=job.seed,
+        periodic=job.periodic,
+    )
+    for step in while_awaited(steps):
+        if step.result is None and time.monotonic() > until:
+            at = f"at step {step.index} of {step.total}"
+            raise ValueError(
+                f"Stopped after {device.TIME_LIMIT:.0f} s, {at}: use fewer steps or a smaller picture."
+            )
+        yield step
+
+
+def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any, ...]]:
+    """Run a job; yield (comparison, status, scores, curve, views, file)."""
+    before = job.before()
+    left, began, shown, curve = as_file(before), time.monotonic(), 0.0, []
+    for step in steps_of(job, prior, until):
+        if "residual" in step.scalars:  # a step without guidance measures nothing
+            curve.append({"step": step.index, "residual": step.scalars["residual"]})
+        if step.result is not None:
+            right = as_file(step.result.image)
+            yield (left, right), *finished(step, before, job, prior, curve, right)
+        elif time.monotonic() - shown > PREVIEW_EVERY:
+            preview = prior.preview(step.latent, (before.shape[-2], before.shape[-1]))
+            views = gallery(step, job.reference)
+            yield (left, as_file(preview)), progress(step, began), None, course(curve), views, None
+            shown = time.monotonic()
+
+
+def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
+    """Restore the uploaded picture; yield (comparison, status, scores, curve, views, file)."""
+    if not values["photo"]:
+        raise gr.Error(NO_PICTURE, print_exception=False)
+    yield gr.skip(), "Getting ready…", None, None, None, None
+    with one_sentence():
+        job = state.job(method, state.checked(method, values))
+        yield from show(job, load_prior(values["prior"], device.DEVICE), time_limit())
+
+
+def with_last_words(runs: Iterator[tuple[Any, ...]], status: int, file: int) -> Iterator[tuple[Any, ...]]:
+    """What a run yields, and what to say should this be the end of it; status, file: their places in it."""
+    for shown in runs:
+        halfway = "<progress" in shown[status]
+        words = "Stopped: this is how far it got." if halfway else "Stopped."
+        yield *shown, "" if shown[file] else words
+
+
+def caption_pair(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
+    """Run a method that reads a caption twice under one seed, without its caption and with it; yield as `run`.
+
+    The scores are of both, and both are first among the views.
+    """
+    prompt, prior = values[method, "prompt"] or "", values["prior"]
+    with one_sentence():
+        state.checked(method, values)
+        if not PRIORS[prior].text:
+            readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
+            same = "with and without a caption it gives the same picture"
+            raise ValueError(f"The prior {prior} reads no text: {same}. These read it: {readers}.")
+        if not prompt.strip():
+            raise ValueError("Write a caption first, or have the picture described.")
+    if not values["photo"]:
+        raise gr.Error(NO_PICTURE, print_exception=False)
+    yield gr.skip(), "Getting ready…", None, None, None, None
+    shown: list[tuple[str, str]] = []
+    columns: dict[str, Any] = {}
+    with one_sentence():
+        model, until = load_prior(prior, device.DEVICE), time_limit()
+        for title, words in (("without caption", ""), ("with caption", prompt)):
+            job = state.job(method, {**values, (method, "prompt"): words})
+            for pair, status, scores, curve, views, file in show(job, model, until):
+                if file is None:
+                    yield pair, f"{title}: {status}", scores, curve, [*shown, *(views or [])], None
+            columns[title] = scores["result"]
+            shown.append((pair[1], f"{title}: {scores['metric'][0]} {scores['result'][0]}"))
+    scores = scores.drop(columns="result")
+    for place, (title, column) in enumerate(columns.items(), 2):
+        scores.insert(place, title, column)
+    yield pair, f"with caption: {status}", scores, curve, [*shown, *views], file
+
+
+def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
+    """Repeat the run of a PNG that carries its recipe and its input."""
+    if not file:
+        raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
+    with one_sentence():
+        said, y = recipe.read(file), recipe.read_input(file)
+        alpha = recipe.read_result_alpha(file)
+        job = state.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"], alpha)
+        prior = load_prior(state.known_prior(said["prior"]), device.DEVICE)
+        weights = recipe.weights(job.solver, prior.name, prior.weights)
+        notes = recipe.other_weights(said, weights), recipe.other_input(said, y)
+        for note in filter(None, (*notes, recipe.other_machine(said, recipe.machine(prior.device.type)))):
+            gr.Warning(note)
+        yield from show(job, prior, time_limit())
+
+
+def compare_all(
+    photo: str | None, damage: str, choices: list[str], seeds: float
+) -> Iterator[tuple[Any, ...]]:
+    """Degrade the clean picture once, restore it with every choice and seed; yield (status, grid, table, file)."""
+    if not photo or not choices:
+        raise gr.Error("Choose a picture and at least one method.", print_exception=False)
+    with one_sentence():
+        checked_photo(photo)
+        runs, count = compare.checked(damage, choices, seeds)
+        read = html.escape(images.how_read(photo))
+        yield f"{read}. Getting ready…" if read else "Getting ready…", None, None, None
+        clean = images.read_image(photo, 1)
+        if (needed := compare.seconds(clean, damage, runs, count)) > device.TIME_LIMIT:
+            limit = f"{device.TIME_LIMIT:.0f} s is the limit: fewer methods, fewer seeds, a smaller picture"
+            raise ValueError(f"This would take about {needed:.0f} s, and {limit}.")
+        prior, began = load_prior("embedded", device.DEVICE), time.monotonic()
+        restore_until = functools.partial(steps_of, until=time_limit())
+        for now in compare.compare(clean, damage, runs, count, prior, restore_until):
+            left = (time.monotonic() - began) / max(now.share, 1e-3) * (1 - now.share)
+            status = bar(int(1000 * now.share), 1000, f"{now.note} · {left:.0f} s left")
+            pictures = grid(now.cells) if now.new else gr.skip()
+            yield (
+                status,
+                pictures,
+                pd.DataFrame(compare.score_table(now.cells)) if now.new else gr.skip(),
+                None,
+            )
+        if not now.cells:
+            raise ValueError(now.note)
+        file = new_file("comparison.png")
+        images.sheet([(cell.title, images.to_pil(cell.image)) for cell in now.cells], columns=4).save(file)
+        note = html.escape(now.note) + (f" The picture: {read}." if read else "")
+        yield note, gr.skip(), gr.skip(), file
+
+
+def seconds_needed(method: str, values: Values) -> float:
+    """The estimate for the values of a tab. ValueError where they describe no run."""
+    solver, degradation, enlarged = state.asked_for(method, values)
+    width, height = images.size_read(values["photo"], enlarged)
+    shrink = solver.factor(degradation) // enlarged
+    return estimate_seconds(solver, degradation, height // shrink, width // shrink)
+
+
+def forecast(method: str, values: Values) -> str:
+    """What the page says before a run, as HTML: how the picture is read and how long it takes, or why it is refused."""
+    if not values["photo"]:
+        return "&nbsp;"
+    try:
+        state.checked(method, values)
+        read, seconds = how_read(method, values), max(1, seconds_needed(method, values))
+    except (ValueError, OSError, MemoryError) as error:
+        return html.escape(sentence(error))
+    words = f"About {seconds:.0f} s once the model is loaded"
+    words += f", {device.gpu_seconds(seconds)} s of your GPU quota" if device.ZERO_GPU else ""
+    if seconds > device.TIME_LIMIT:
+        words += (
+            f", but a run is stopped after {device.TIME_LIMIT:.0f} s: use fewer steps or a smaller picture"
+        )
+    return html.escape(f"{read}. {words}.")
+
+
+def how_read(method: str, values: Values) -> str:
+    """What happens to the picture before its run. ValueError where the values describe none."""
+    return images.how_read(values["photo"], state.asked_for(method, values)[2])
+
+
+def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
+    """(caption, note as HTML) of the uploaded picture by one of CAPTIONERS."""
+    if not photo:
+        raise gr.Error("Choose a picture first.", print_exception=False)
+    with one_sentence():
+        if name not in CAPTIONERS:
+            raise ValueError(f"There is no captioner {name!r}; there are {', '.join(CAPTIONERS)}.")
+        silent = not PRIORS[state.known_prior(prior)].text
+        words = CAPTIONERS[name](images.read_image(checked_photo(photo) or photo, 1))
+    note = f"The prior {prior} reads no text: the caption is shown but does not guide." if silent else ""
+    return words.text, html.escape(words.note or note)
+
+
+def about_prior(name: str) -> str:
+    """What is worth knowing of a prior before it is chosen."""
+    absent = ". Not on this machine yet: the first run downloads it."
+    return PRIORS[state.known_prior(name)].describe() + ("" if downloaded(name) else absent)
+
+
+def read_recipe(file: str | None) -> str:
+    """The recipe of an uploaded PNG as indented JSON."""
+    with one_sentence():
+        return json.dumps(recipe.read(file), indent=1) if file else ""

@@ -1,0 +1,161 @@
+"""What a run shows, as the page's components take it: pictures as files, scores as a table, progress as a line of HTML."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import html
+import io
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+from torch import Tensor
+
+from restoration.evaluation import metrics
+from restoration.files import images, recipe
+from restoration.page import compare, state
+from restoration.page.state import EXAMPLES
+from restoration.page.uploads import new_file
+from restoration.priors.latent import LatentPrior
+from restoration.priors.placement import out_of_memory
+from restoration.run import score_rows
+from restoration.solvers.base import Result, Step
+
+FULL = {errno.ENOSPC, errno.EDQUOT}  # of a disk, or of what one may have of it
+FOLDERS = re.compile(r"(?<![\w/:])/(?:[^/\s'\"]+/)+")  # of a path that begins at the root: nobody's business
+
+
+def sentence(error: Exception) -> str:
+    """What a visitor is told of an error, as plain text without the server's folders."""
+    if out_of_memory(error):
+        return "Memory ran out: take a smaller picture, or try again later."
+    if isinstance(error, OSError) and error.strerror:
+        told = "its disk is full; try again later" if error.errno in FULL else error.strerror.lower()
+        return f"The server could not read or write a file: {told}."
+    return FOLDERS.sub("", str(error))
+
+
+@contextlib.contextmanager
+def one_sentence() -> Iterator[None]:
+    """Bad input, a full disk and the end of memory as a message of the page, which draws it as HTML, without a stack trace."""
+    try:
+        yield
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not out_of_memory(error):
+            raise
+        raise gr.Error(html.escape(sentence(error), quote=False), print_exception=False) from None
+
+
+def score_table(rows: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Metrics as rows, pictures as columns; the arrow says which way is better."""
+    reasons = {title: getattr(row, "missing", {}) for title, row in rows.items()}  # stored examples have none
+    known = dict.fromkeys([*metrics.METRICS, "consistency"])
+    names = known
+    if "PSNR" not in rows["result"]:
+        names = dict.fromkeys(name for name in known if name in rows["result"] or name in reasons["result"])
+    falling = {name for name, metric in metrics.METRICS.items() if not metric.higher_is_better}
+    table = {"metric": [f"{name} {'↓' if name in falling else '↑'}" for name in names]}
+    for title, row in rows.items():
+        table[title] = [f"{row[n]:.3f}" if n in row else reasons[title].get(n, "–") for n in names]
+    return pd.DataFrame(table)
+
+
+def progress(step: Step, began: float) -> str:
+    """A progress bar with the step and the seconds left."""
+    left = (time.monotonic() - began) / step.index * (step.total - step.index)
+    return bar(step.index, step.total, f"Step {step.index} of {step.total} · {step.note} · {left:.0f} s left")
+
+
+def bar(done: int, total: int, words: str) -> str:
+    """A progress bar with a line of text."""
+    text = html.escape(words)
+    return f'<progress style="width:100%" value="{done}" max="{total}" aria-label="{text}"></progress>{text}'
+
+
+def gallery(step: Step, reference: Any) -> list[tuple[str, str]]:
+    """A step's further pictures; a finished pass with its score where there is a clean picture."""
+    shown = []
+    for title, view in step.views.items():
+        scored = reference is not None and title.startswith("pass") and view.shape == reference.shape
+        score = f": {metrics.psnr(images.quantise(view), reference):.2f} dB" if scored else ""
+        shown.append((as_file(view), title + score))
+    return shown
+
+
+def course(curve: list[dict[str, float]]) -> pd.DataFrame | None:
+    """The curve as Gradio draws it; None where nothing was measured."""
+    return pd.DataFrame(curve) if curve else None
+
+
+def finished(
+    step: Step, before: Tensor, job: state.Job, prior: LatentPrior, curve: list[dict[str, float]], shown: str
+) -> tuple[Any, ...]:
+    """(status, scores, curve, views, file) of the last step; shown: the file of its picture.
+
+    Nothing that goes wrong here may cost the picture, which is there already.
+    """
+    result = step.result
+    assert result is not None
+    notes = [step.note, prior.placement.note, "transparent again in the download" if job.alpha else ""]
+    table = score_table(score_rows(before, result, prior, job.reference))
+    try:
+        file = stored_file(result, job)
+    except Exception as error:
+        file = shown
+        notes.append(f"the download carries no recipe: {sentence(error)}")
+    status = (
+        f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.seed}"
+    )
+    status += "".join(f" · {html.escape(note)}" for note in notes if note)
+    return status, table, course(curve), gallery(step, job.reference), file
+
+
+def stored_file(result: Result, job: state.Job) -> str:
+    """The result as a PNG with recipe, scores and input, deleted by age."""
+    file = new_file("restored.png")
+    recipe.save_png(result.image, file, result.recipe, result.scores, y=job.y, alpha=job.alpha)
+    return file
+
+
+def as_file(x: Tensor) -> str:
+    """x (1,3,H,W) in [0,1] as a PNG for the page.
+
+    Every time a new file: given pixels, Gradio writes equal ones into one file again and again, even while a browser
+    reads it.
+    """
+    file = new_file("image.png")
+    images.to_pil(x).save(file)
+    return file
+
+
+def grid(cells: Sequence[compare.Cell]) -> str:
+    """The pictures of a comparison side by side; they zoom together."""
+
+    def png(x: Tensor) -> bytes:
+        buffer = io.BytesIO()
+        images.to_pil(x).save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    figures = "".join(
+        f"<figure><figcaption>{title}</figcaption>"
+        f'<div><img alt="{title}" src="{data_uri(png(cell.image))}"></div></figure>'
+        for title, cell in ((html.escape(cell.title), cell) for cell in cells)
+    )
+    return f'<div class="zoom" tabindex="0" aria-label="Results side by side; plus and minus zoom">{figures}</div>'
+
+
+def data_uri(png: bytes) -> str:
+    """A picture as a page can carry it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def example_outputs(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """(comparison, status, scores, curve, views, file) of a stored example, without any computation."""
+    pictures = tuple(str(EXAMPLES / row[name]) for name in ("before", "result"))
+    status = f"{row['title']}: computed beforehand. Press Restore to repeat it, or change anything."
+    return pictures, status, score_table(row["scores"]), None, None, str(EXAMPLES / row["result"])

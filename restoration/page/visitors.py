@@ -1,0 +1,91 @@
+"""Who waits for a run: it ends when nobody listens to it any more, and no visitor fills the queue."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import gradio as gr
+from gradio.context import LocalContext
+
+QUEUE = 64  # places in the queue
+PLACES = 3  # of them, and of what is being done, for one visitor
+ADDRESS_PLACES = 12  # for one address: a household or a class room has several visitors
+PATIENCE = 10.0  # seconds after a run's beginning within which somebody has to listen
+# the streams on which Gradio tells of its events: all of a session's, or one event's
+STREAM = re.compile(r"/queue/data$|/call/(?:v2/)?[^/]+/(?P<event>\w+)$")
+T = TypeVar("T")
+
+_listeners: Counter[str] = Counter()  # open streams by session or event
+
+
+@contextlib.contextmanager
+def listening(path: str, session: str) -> Iterator[None]:
+    """Count a request as a listener while it is being answered, if it is for one of Gradio's streams."""
+    stream = STREAM.search(path)
+    key = (stream["event"] or session) if stream else ""
+    if not key:
+        yield
+        return
+    _listeners[key] += 1
+    try:
+        yield
+    finally:
+        _listeners[key] -= 1
+        if not _listeners[key]:
+            del _listeners[key]
+
+
+def while_awaited(steps: Iterator[T]) -> Iterator[T]:
+    """The steps for as long as their event's client listens, which it must begin to do within PATIENCE.
+
+    Outside an event of Gradio's queue all of them. gr.Error ends them: a ValueError would end one of several runs alone.
+    """
+    event, request = LocalContext.event_id.get(None), LocalContext.request.get(None)
+    keys = {event, getattr(request, "session_hash", None)} - {None}
+    began, heard = time.monotonic(), event is None
+    for step in steps:
+        if event is not None:
+            listens = any(_listeners[key] for key in keys)  # type: ignore[index]
+            if not listens and (heard or time.monotonic() - began > PATIENCE):
+                raise gr.Error("Nobody waits for this run any more.", print_exception=False)
+            heard = heard or listens
+        yield step
+
+
+def limit_places(queue: Any) -> None:
+    """Let Gradio's queue take no more than PLACES events of one session, nor ADDRESS_PLACES of one address, at a time."""
+    push = queue.push
+
+    async def push_within_limits(body: Any, request: Any, username: str | None) -> Any:
+        waiting = [
+            event for places in queue.event_queue_per_concurrency_id.values() for event in places.queue
+        ]
+        waiting += [event for job in queue.active_jobs if job for event in job]
+        mine = sum(event.session_hash == body.session_hash for event in waiting)
+        here = address(request)
+        beside = sum(address(event.request) == here for event in waiting) if here else 0
+        if mine >= PLACES or beside >= ADDRESS_PLACES:
+            return (
+                False,
+                "Your earlier runs are still waiting or going on: let one of them end first.",
+                "error",
+            )
+        return await push(body, request, username)
+
+    queue.push = push_within_limits
+
+
+def address(request: Any) -> str:
+    """The public address that a request comes from, behind one proxy too; "" where it has none, as on one's own machine."""
+    client = request.client.host if request.client else ""
+    for candidate in (client, request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()):
+        with contextlib.suppress(ValueError):
+            if ipaddress.ip_address(candidate).is_global:
+                return candidate
+    return ""

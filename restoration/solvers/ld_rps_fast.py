@@ -1,0 +1,237 @@
+"""Blind restoration in a few steps, after LD-RPS (arXiv 2507.00790), for the embedded prior on a CPU.
+
+The paper's algorithm is ld_rps.py.
+
+Objective: min_x ‖ψ(x) - y‖² / σ² - log p(x), in the order in which it is solved:
+
+    guess the damage ψ; y ← ψ⁻¹(y); σ ← the noise left in it      first_guess
+    if neither noise nor missing colour is left: return y
+    z ← E(y), at the level of y's own noise (missing colour: at COLOURLESS first)
+    for t falling from that level:
+        ẑ0, ε ← denoise(z, t)
+        where y still says more than z: g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖²
+        z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g                                   DDIM
+    x ← D(z), its added colours made to follow its brightness
+    return x, moved towards y by what noise does not explain
+
+What differs from the paper, each measured in docs/measurements/ld-rps.md: ψ is the guess, exact, so nothing is
+trained; the picture's own noise stands for the diffusion's, so none is added and a run depends on no seed; no
+recurrence; the last step is in pixels, so that what the codec loses comes back and a picture in which nothing is
+wrong is unchanged.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restoration.degradations.blind import to_grey
+from restoration.degradations.estimate import GUESSES, Guess, first_guess, is_grey
+from restoration.degradations.linear import Checked, LinearDegradation, knob
+from restoration.diffusion import ddim_step, falling
+from restoration.priors.latent import LatentPrior
+from restoration.solvers.base import Step
+
+COLOURLESS = 10.0  # the level at which a latent no longer says that its picture is grey
+CODEC_ERROR = 2 / 255  # what the embedded codec's round trip loses, as a standard deviation
+TINT_WIDTH = 0.16  # standard deviation, in short sides, of the windows in which colours follow brightness
+TINT_SIDE = 64  # pixels of the short side at which that is computed
+PIXELS = 3 * 512**2  # values of a picture at the size for which the paper's scale is given
+
+
+@dataclass(frozen=True)
+class LDRPSFast(Checked):
+    """LD-RPS in a few steps from a first guess of the damage."""
+
+    title: ClassVar[str] = "LD-RPS"
+    paper: ClassVar[str] = "arXiv 2507.00790"
+    blind: ClassVar[bool] = True
+    colours: ClassVar[bool] = True
+
+    prompt: str = knob("", "What the picture would show in good condition; guides priors that read text")
+    text_guidance: float = knob(
+        8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0
+    )
+    guess: str = knob("auto", "Damage to look for (none: noise alone · auto: each kind)", choices=GUESSES)
+    act: str = knob(
+        "where found", "Undo the told damage where it is found, or always", choices=("where found", "always")
+    )
+    steps: int = knob(6, "Steps of a pass; missing colour and noise take two passes", low=1, high=1000)
+    step: str = knob(
+        "line search",
+        "Where colour is missing · line search: the best step along the gradient · constant: the paper's",
+        choices=("line search", "constant"),
+    )
+    scale: float = knob(
+        1.0, "Share of the searched step, or the paper's constant at 512×512", low=0.0, high=1e6
+    )
+
+    @property
+    def batches(self) -> bool:
+        return False  # the noise level, and so the timesteps, are each picture's own
+
+    def factor(self, degradation: LinearDegradation | None) -> int:
+        return 1
+
+    def iterations(self, degradation: LinearDegradation | None) -> int:
+        return self.steps
+
+    def restore(
+        self,
+        prior: LatentPrior,
+        y: Tensor,
+        degradation: LinearDegradation | None,
+        *,
+        generator: torch.Generator,
+    ) -> Iterator[Step]:
+        """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w).
+
+        A step's views: the estimate, ψ of it, every finished pass.
+        """
+        # guess the damage ψ; y ← ψ⁻¹(y); σ ← the noise left in it
+        always = self.act == "always"
+        guess = first_guess(y, self.guess, always)
+        target = to_grey(guess.invert(y)) if guess.grey and not always else guess.invert(y)
+        found, size = f"found: {guess.describe()}", (y.shape[-2], y.shape[-1])
+        # z ← E(y)
+        with torch.no_grad():
+            z = prior.encode(target)
+        # if neither noise nor missing colour is left: return y
+        if not guess.grey and guess.noise == 0:
+            yield Step(1, 1, z, found, {}, target, _views(target, guess) | {"pass 0": target})
+            return
+        text = prior.embed(self.prompt)
+        passes = self.passes(prior, guess)
+        total, done, finished = sum(map(len, passes)), itertools.count(1), {}
+        for number, times in enumerate(passes):
+            # at the level of y's own noise, which stands for the diffusion's
+            z = prior.alpha_bar[times[0]].sqrt().to(z) * z
+            doubt = _doubt(prior, guess, times[0])
+            for t, t_next in zip(times, (*times[1:], 0), strict=True):
+                # ẑ0, ε ← denoise(z, t)
+                z0, eps = prior.denoise(z, t, text, self.text_guidance)
+                # g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖², where y still says more than z
+                x, g = self._pull(prior, z0, target, t, t_next, guess, doubt)
+                # z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g
+                z = ddim_step(z0, eps, prior.alpha_bar[t_next]) - g
+                index, image = next(done), None
+                if t == times[-1]:
+                    finished[f"pass {number}"] = prior.picture(z, size)
+                if index == total:
+                    # x ← D(z), moved towards y by what noise does not explain
+                    image = _last_step(_decode(prior, z, size), target, guess)
+                    if is_grey(y) and not guess.grey:
+                        image = to_grey(image)  # the prior sees in colour
+                residual = (_seen(x, guess) - target).square().mean().sqrt().item()
+                note, views = f"{found}, pass {number}, timestep {t}", _views(x, guess) | finished
+                yield Step(index, total, z0, note, {"residual": residual}, image, views)
+
+    def passes(self, prior: LatentPrior, guess: Guess) -> tuple[tuple[int, ...], ...]:
+        """The falling timesteps of each pass.
+
+        Missing colour comes first, while brightness is held to y with its noise, then the noise.
+        """
+        own = prior.timestep(prior.gain * guess.noise) if guess.noise else 0
+        colourless = prior.timestep(prior.gain * COLOURLESS) if guess.grey else 0
+        first = falling(max(colourless, own), self.steps)
+        return (first, falling(own, self.steps)) if guess.grey and own else (first,)
+
+    def _pull(
+        self, prior: LatentPrior, z0: Tensor, target: Tensor, t: int, t_next: int, guess: Guess, doubt: float
+    ) -> tuple[Tensor, Tensor]:
+        """(D(z0) (1,3,h,w), what to take from the next latent (1,C,h,w)); zero where y adds nothing to the latent."""
+        size = (target.shape[-2], target.shape[-1])
+        if doubt == math.inf:
+            return _decode(prior, z0, size), torch.zeros_like(z0)
+        with torch.enable_grad():
+            leaf = z0.detach().requires_grad_()
+            x = prior.decode(leaf, size)
+            # the same in all channels: along a luma's own gradient, its weights, a darker grey would turn magenta
+            free = x.detach() + (x - x.detach()).mean(1, keepdim=True) if guess.grey else x
+            (gradient,) = torch.autograd.grad((_seen(free, guess) - target).square().sum() / 2, leaf)
+        if self.step == "constant":
+            return x.detach(), self.scale * 2 / PIXELS * gradient
+        with torch.no_grad():
+            damp = doubt / prior.sigmas[t].item() ** 2
+            g = best_step(lambda z: _seen(prior.decode(z, size), guess), z0, gradient, damp)
+        return x.detach(), self.scale * prior.alpha_bar[t_next].sqrt().float() * g
+
+
+def best_step(function: Any, x: Tensor, gradient: Tensor, damp: float) -> Tensor:
+    """What to take from x to minimise ‖function(x) - y‖² + damp ‖step‖² along the gradient of ½‖function(x) - y‖².
+
+    Free of scale: the derivative is taken along a unit vector, over a change of 1e-2 a value, whatever the
+    gradient's size and x's.
+    """
+    length = gradient.norm()
+    if length == 0:
+        return gradient
+    direction, h = gradient / length, 1e-2 * x.numel() ** 0.5
+    moved = (function(x + h * direction) - function(x)) / h
+    return length / (moved.square().sum() + damp).clamp_min(1e-20) * direction
+
+
+def _doubt(prior: LatentPrior, guess: Guess, first: int) -> float:
+    """Variance of what y still says once a pass has begun: a start at σ without fresh noise holds 1/σ² of precision."""
+    if guess.noise == 0:
+        return 0.0
+    left = guess.noise**-2 - (prior.sigmas[first].item() / prior.gain) ** -2
+    return 1 / left if left > 0.05 * guess.noise**-2 else math.inf  # timesteps miss a level by up to 1 %
+
+
+def _seen(x: Tensor, guess: Guess) -> Tensor:
+    """What y shows of x (1,3,h,w) without the invertible damage: its brightness where colour is missing, else all."""
+    return to_grey(x) if guess.grey else x
+
+
+@torch.no_grad()
+def _decode(prior: LatentPrior, z: Tensor, size: tuple[int, int]) -> Tensor:
+    return prior.decode(z, size)
+
+
+def _views(x: Tensor, guess: Guess) -> dict[str, Tensor]:
+    return {"estimate": x.clamp(0, 1), "ψ(estimate)": guess.forward(_seen(x, guess)).clamp(0, 1)}
+
+
+def _last_step(x: Tensor, target: Tensor, guess: Guess) -> Tensor:
+    """x (1,3,h,w) moved towards the target by the share of their difference that noise does not explain.
+
+    So what the codec lost comes back.
+    """
+    x = _shaded(x) if guess.grey else x
+    residual = (_seen(x, guess) - target).mean(1, keepdim=True) if guess.grey else x - target
+    error = (residual.square().mean() - guess.noise**2).clamp_min(CODEC_ERROR**2)  # of x, as a variance
+    return x - residual / (1 + guess.noise**2 / error)
+
+
+def _shaded(x: Tensor) -> Tensor:
+    """x (1,3,h,w) with its brightness b kept and its colours made to follow it: (1 + tint) b, tint of wide windows.
+
+    Light and shade change brightness and colour by the same factor; the faint colours of a small prior do not.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    brightness, size = to_grey(x), (x.shape[-2], x.shape[-1])
+    # so wide a window needs no more than a small picture, on which it costs little
+    small = [max(1, round(side * min(1.0, TINT_SIDE / min(size)))) for side in size]
+    sigma = (0, 0, *[TINT_WIDTH * min(small)] * 2)
+    parts = (F.adaptive_avg_pool2d(part, (small[0], small[1])).cpu() for part in (x - brightness, brightness))
+    added, light = (torch.from_numpy(gaussian_filter(part.numpy(), sigma, mode="nearest")).to(x) for part in parts)
+    return brightness * (1 + F.interpolate(added / light.clamp_min(1e-3), size, mode="bilinear"))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "auto": {},
+    "low-light": {"guess": "exposure"},
+    "dehaze": {"guess": "veil"},
+    "denoise": {"guess": "none"},
+    "colorize": {"guess": "grey", "step": "constant", "scale": 80_000.0},
+    "colorize+denoise": {"guess": "grey+noise"},
+}

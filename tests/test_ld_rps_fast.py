@@ -1,0 +1,190 @@
+"""Blind restoration in a few steps: what it finds, what it leaves alone, and what it achieves on the embedded prior."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from restoration.degradations.blind import CORRUPTIONS, to_grey
+from restoration.degradations.estimate import first_guess
+from restoration.evaluation import metrics
+from restoration.files.images import quantise
+from restoration.run import restore
+from restoration.solvers import PRESETS as ALL_PRESETS
+from restoration.solvers import SOLVERS, ld_rps_fast, resolve, resolve_settings
+from restoration.solvers.ld_rps_fast import PRESETS, LDRPSFast
+
+
+def run(prior, y, solver, **options):
+    return list(restore(y, solver, prior, **options))
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_corruptions_are_seeded_8_bit_and_keep_the_size(kind, photo):
+    a, b, c = (CORRUPTIONS[kind].degrade(photo, torch.Generator().manual_seed(s)) for s in (0, 0, 1))
+    assert a.shape == photo.shape and a.min() >= 0 and a.max() <= 1 and torch.equal(a, b)
+    assert kind == "grey" or not torch.equal(a, c)
+    assert torch.allclose(a * 255, (a * 255).round(), atol=1e-3) and torch.isfinite(a).all()
+    assert metrics.psnr(a, photo) < 30
+
+
+@pytest.mark.parametrize(("kind", "damage"), [("exposure", "low-light"), ("veil", "haze"), ("none", "noise")])
+def test_a_guess_undoes_itself_and_helps(kind, damage, photo):
+    y = CORRUPTIONS[damage].degrade(photo, torch.Generator().manual_seed(0))
+    guess = first_guess(y, kind)
+    x = 0.02 + 0.96 * torch.rand(1, 3, *y.shape[-2:])
+    assert torch.allclose(guess.invert(guess.forward(x)), x, atol=1e-4)
+    if kind != "none":
+        assert metrics.psnr(guess.invert(y), photo) > metrics.psnr(y, photo) + 3
+
+
+def test_auto_finds_the_damage(photo):
+    def look(kind):
+        return first_guess(CORRUPTIONS[kind].degrade(photo, torch.Generator().manual_seed(0)), "auto")
+
+    assert look("low-light").gain < 0.7 and look("haze").gain == 1 and look("haze").veil.mean() > 0.1
+    assert look("grey").grey and not look("noise").grey
+    assert look("noise").noise > 3 * first_guess(photo, "auto").noise
+
+
+def test_auto_sees_past_a_lamp_and_leaves_a_good_picture_alone(photo, embedded):
+    night = CORRUPTIONS["low-light"].degrade(photo, torch.Generator().manual_seed(0))
+    night[..., 40:44, 40:46] = 1.0
+    assert first_guess(night, "auto").gain < 0.5
+    guess = first_guess(photo, "auto")
+    assert guess.gain == 1 and not guess.grey and guess.veil.max() == 0
+    last = run(embedded, photo, LDRPSFast(**PRESETS["auto"]))[-1]
+    assert metrics.psnr(last.result.image, photo) > 40 and last.note.startswith("found: ")
+    assert "too dark" in first_guess(night, "auto").describe() and "too dark" not in guess.describe()
+
+
+# gain in dB over the input on one real photograph, with a margin below what was measured
+@pytest.mark.parametrize("form", ["its own", "auto"])
+@pytest.mark.parametrize(("damage", "preset", "gain"), [("noise", "denoise", 2), ("low-light", "low-light", 10), ("haze", "dehaze", 3)])
+def test_presets_restore(embedded, photo, damage, preset, gain, form):
+    y = CORRUPTIONS[damage].degrade(photo, torch.Generator().manual_seed(0))
+    scores = run(embedded, y, LDRPSFast(**PRESETS[preset if form == "its own" else "auto"]), reference=photo)[-1].result.scores
+    assert scores["PSNR"] > metrics.psnr(y, photo) + gain and scores["SSIM"] > metrics.ssim(y, photo)
+
+
+def test_colour_is_added_and_brightness_kept(embedded, photo):
+    y = CORRUPTIONS["grey"].degrade(photo, torch.Generator().manual_seed(0))
+    x = run(embedded, y, LDRPSFast(**PRESETS["colorize"]))[-1].result.image
+    assert (x.amax(1) - x.amin(1)).mean() > 2 / 255
+    assert metrics.psnr(to_grey(x), y) > 30
+
+
+def test_added_colours_follow_the_brightness():
+    generator = torch.Generator().manual_seed(0)
+    brightness = to_grey(torch.rand(1, 3, 100, 120, generator=generator))
+    tint = torch.tensor([0.2, -0.1, 0.0])[None, :, None, None]
+    tinted = brightness * (1 + tint - to_grey(tint))
+    assert torch.allclose(ld_rps_fast._shaded(tinted), tinted, atol=1e-5)
+    speckled = tinted + 0.1 * torch.randn(tinted.shape, generator=generator)
+    shaded = ld_rps_fast._shaded(speckled)
+    assert torch.allclose(to_grey(shaded), to_grey(speckled), atol=1e-5)
+    ratio = shaded / to_grey(speckled) - 1
+    assert ratio.diff(dim=-1).abs().max() < 0.05  # speckles of colour are gone, those of brightness are not
+
+
+def test_a_grey_noisy_picture_is_coloured_first_and_denoised_then(tiny_prior, photo):
+    y = CORRUPTIONS["grey+noise"].degrade(photo, torch.Generator().manual_seed(0))
+    solver, guess = LDRPSFast(**PRESETS["auto"]), first_guess(y, "auto")
+    colours, noise = solver.passes(tiny_prior, guess)
+    assert guess.grey and tiny_prior.sigmas[colours[0]] == pytest.approx(10, rel=0.05)
+    assert tiny_prior.sigmas[noise[0]] == pytest.approx(guess.noise, rel=0.05)
+    assert ld_rps_fast._doubt(tiny_prior, guess, colours[0]) == pytest.approx(guess.noise**2, rel=0.01)
+    assert ld_rps_fast._doubt(tiny_prior, guess, noise[0]) == float("inf")  # the start holds all that the picture says
+
+
+def test_the_passes_and_views_are_shown(tiny_prior):
+    y = quantise(to_grey(torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(0))))
+    steps = run(tiny_prior, y, LDRPSFast(steps=2))
+    assert {"estimate", "ψ(estimate)"} <= steps[0].views.keys()
+    assert {"pass 0", "pass 1"} <= steps[-1].views.keys()
+    for view in steps[-1].views.values():
+        assert view.shape == (1, 3, 32, 40) and view.min() >= 0 and view.max() <= 1
+
+
+def clean_pictures(side: int) -> dict[str, Tensor]:
+    """(1,3,side,side) pictures without a photograph's texture, in which nothing is wrong."""
+    ramp = torch.linspace(0, 1, side).expand(1, 3, side, side)
+    colours = torch.stack([ramp[0, 0], ramp[0, 0].T, torch.full((side, side), 0.5)])[None]
+    flat = {name: torch.full((1, 3, side, side), value) for name, value in (("black", 0.0), ("grey", 0.5), ("white", 1.0))}
+    return {name: quantise(x) for name, x in (flat | {"ramp": ramp, "colours": colours}).items()}
+
+
+@pytest.mark.parametrize("preset", ["auto", "low-light", "dehaze", "denoise", "colorize", "colorize+denoise"])
+def test_a_picture_in_which_nothing_is_wrong_comes_back_unchanged(embedded, photo, preset):
+    pictures = clean_pictures(96) | {"photo": photo}
+    if preset == "auto" or preset.startswith("colorize"):
+        del pictures["ramp"]  # it is grey, so they colour it
+    for name, y in pictures.items():
+        *_, last = LDRPSFast(**PRESETS[preset]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
+        assert (quantise(last.image) - y).abs().max() <= 1.01 / 255, name
+
+
+@pytest.mark.parametrize("name", ["white", "ramp"])
+def test_the_last_step_is_the_same_at_every_size(embedded, name):
+    """The gradient of a mean over pixels falls with the picture's size; at 256×256 it was lost in rounding."""
+    y = clean_pictures(256)[name]
+    *_, last = LDRPSFast(**PRESETS["denoise"]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
+    assert (quantise(last.image) - y).abs().max() <= 1.01 / 255
+
+
+def test_grey_noise_is_taken_out_and_no_colour_put_in(embedded, photo):
+    """Noise equal in three channels has √3 the amplitude along brightness of independent noise."""
+    clean = to_grey(photo)
+    y = quantise(clean + 15 / 255 * torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0)))
+    *_, last = LDRPSFast(**PRESETS["denoise"]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
+    assert metrics.psnr(quantise(last.image), clean) > metrics.psnr(y, clean) + 3
+    assert (last.image.amax(1) - last.image.amin(1)).max() < 1e-5
+
+
+def test_one_tone_is_no_colour(photo):
+    sepia = quantise(to_grey(photo) ** torch.tensor([0.7, 1.0, 1.4])[:, None, None])
+    assert first_guess(sepia, "grey").grey and not first_guess(sepia, "auto").grey
+    assert not first_guess(photo, "grey").grey
+
+
+@pytest.mark.parametrize("n", [10, 1_000_000])
+def test_the_searched_step_is_the_same_at_every_scale(n):
+    """½‖3x - y‖² along its gradient: the minimum is at x = y/3 whatever the number of values and their size."""
+    for size in (1.0, 1e-6):
+        x, y = torch.zeros(n), size * torch.ones(n)
+        step = ld_rps_fast.best_step(lambda x: 3 * x, x, 3 * (3 * x - y), 0.0)
+        assert torch.allclose(x - step, y / 3, rtol=1e-3)
+
+
+def old_settings(**changes):
+    """What a recipe of the first class said, whose settings were those of the paper's algorithm and of ours together."""
+    ours = {
+        "prompt": "", "text_guidance": 8.0, "guess": "none", "start": "picture", "start_level": 0.0, "fresh_noise": 0.0,
+        "first": 899, "steps": 6, "recurrences": 0, "again": 1, "renoise": "latent", "output": "consistent",
+        "guide_below": 1000, "guide_every": 1, "step": "line search", "scale": 1.0, "clamp": 1.0, "companion": "none",
+        "width": 16, "psi_start": "exact", "features": "auto", "fit_pixel": 0.0, "fit_perceptual": 0.0,
+        "fit_adversarial": 0.0, "fit_rate": 5e-4, "critic_rate": 4e-5, "perceptual": 0.0, "adversarial": 0.0,
+        "brightness": 0.0, "patches": 16, "colour": 0.0, "quality_below": 100,
+    }  # fmt: skip
+    return ours | changes
+
+
+def test_recipes_and_names_of_before():
+    name, settings = resolve_settings("ld-rps", old_settings(guess="exposure"))
+    solver = SOLVERS[name](**settings)
+    assert solver == LDRPSFast(guess="exposure", act="always")  # they undid what was told without looking for it
+    paper = {"start": "noise", "fresh_noise": 1.0, "output": "decoded", "step": "constant", "companion": "free", "psi_start": "random"}
+    name, settings = resolve_settings("ld-rps", old_settings(**paper))
+    assert name == "ld-rps-paper" and SOLVERS[name](**settings).estimate == "proper"
+    with pytest.raises(ValueError, match="The recipe sets recurrences, which LD-RPS no longer offers"):
+        resolve_settings("ld-rps", old_settings(recurrences=1))
+    assert resolve_settings("ld-rps", {"guess": "auto"}) == ("ld-rps", {"guess": "auto"})
+    for preset in ("auto", "low-light", "dehaze", "denoise", "colorize", "low-light+denoise", "colorize+denoise", "paper", "paper dehaze"):
+        name, today = resolve("ld-rps", preset)
+        assert today in ALL_PRESETS[name]
+
+
+def test_what_is_told_is_undone_always_where_that_is_asked_for(photo):
+    assert first_guess(photo, "exposure").gain == 1 and first_guess(photo, "exposure", always=True).gain < 1
+    assert first_guess(photo, "veil").veil.max() == 0 and first_guess(photo, "veil", always=True).veil.max() > 0

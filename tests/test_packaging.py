@@ -1,0 +1,74 @@
+"""What `pip install .` takes: every package and every file that the code reads."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_package_is_installed():
+    packages = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for path in ROOT.glob("restoration/**/__init__.py")
+    }
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages | {"restoration.examples"}
+
+
+def test_every_data_file_is_installed():
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    folders = {"restoration.examples": ROOT / "examples"}
+    installed = {
+        path
+        for package, patterns in data.items()
+        for pattern in patterns
+        for path in (folders.get(package) or ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    needed = {
+        path
+        for folder in ("restoration", "examples")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
+    }
+    left_out = {path for path in needed - installed if path.suffix not in {".py", ".pyc"}}
+    assert not left_out
+
+
+def test_the_licence_is_the_same_everywhere():
+    named = [PROJECT["project"]["license"]]
+    for card in (ROOT / "README.md", ROOT / "CITATION.cff", *ROOT.glob("restoration/weights/*/README.md")):
+        named += re.findall(r"^license: (.+)$", card.read_text(), re.MULTILINE)
+    assert {name.lower() for name in named} == {"apache-2.0"} and len(named) == 3 + len(
+        [*ROOT.glob("restoration/weights/*/")]
+    )
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+
+
+def test_checkers_agree_on_the_python():
+    tools = PROJECT["tool"]
+    assert tools["ruff"]["target-version"] == "py" + tools["mypy"]["python_version"].replace(".", "")
+    assert PROJECT["project"]["requires-python"] == ">=" + tools["mypy"]["python_version"]
+
+
+def test_named_files_exist():
+    texts = {path: path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("restoration/**/*.py")]}
+    pattern = r"(?:restoration|docs|tests|examples)/[\w/.-]+\.(?:py|md)\b"
+    missing = {
+        (path.name, name)
+        for path, text in texts.items()
+        for name in re.findall(pattern, text)
+        if not (ROOT / name).is_file()
+    }
+    assert not missing
+
+
+def test_cited_equations_exist():
+    for path in ROOT.glob("restoration/**/*.py"):
+        for page, number in re.findall(r"(docs/methods/[\w-]+\.md) \((\d+)\)", path.read_text()):
+            assert rf"\tag{{{number}}}" in (ROOT / page).read_text(), (path.name, page, number)
+    for page in (ROOT / "docs/methods").glob("*.md"):
+        numbers = [*map(int, re.findall(r"\\tag\{(\d+)\}", page.read_text()))]
+        assert numbers == [*range(1, len(numbers) + 1)]
