@@ -168,6 +168,7 @@ def main(argv: list[str] | None = None) -> None:
             some = x[::3]
             y = degradation.degrade(some, generator)
             *_, last = RELD().restore(prior, y, degradation, generator=generator)
+            assert last.image is not None
             error = -10 * torch.log10((last.image.clamp(0, 1) - some).square().mean((1, 2, 3)))
             result |= {name: round(error.mean().item(), 3), f"{name}_least": round(error.min().item(), 3)}
         weak = x + 5 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
