@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from restoration.commands import batch
 from restoration.degradations.linear import Denoise
 from restoration.files import recipe
-from restoration.solvers.reld import RELD
+from restoration.solvers.reld_fast import RELDFast
 
 TASK = ["--task", "denoise", "--set", "steps=3"]
 
@@ -310,8 +310,47 @@ def test_other_weights_are_told_and_never_mixed(folder, prior, tmp_path, capsys)
     assert "weights" not in capsys.readouterr().err
 
 
+def test_what_is_no_readable_picture_is_named_and_any_name_has_its_row(folder, prior, tmp_path):
+    Image.new("RGB", (24, 24)).save(folder / "c.jfif", "JPEG")
+    (folder / "d.JP2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 40)
+    (folder / "desktop.ini").write_text("no picture")
+    shutil.copy(folder / "a.png", os.fsencode(folder) + b"/\xff.png")
+    out = tmp_path / "out"
+    assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 1
+    table = rows(out)
+    assert "JPEG 2000" in table["d.JP2"]["error"] and table["c.jfif"]["result"] and table["\\udcff.png"]["result"]
+    assert len(table) == 6 and os.path.exists(os.fsencode(out) + b"/\xff.png")
+
+
+def test_transparency_and_large_pictures(folder, prior, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 900)
+    clear = Image.new("RGBA", (60, 60), (200, 0, 0, 255))
+    clear.paste((0, 0, 0, 0), (0, 0, 30, 60))
+    clear.save(folder / "clear.png")
+    assert batch.main([str(folder), str(tmp_path / "out"), "--prior", prior, *TASK]) == 0
+    with Image.open(tmp_path / "out" / "clear.png") as made:
+        assert made.mode == "RGBA" and made.size == (30, 30)
+        assert np.asarray(made)[..., 3][:, [3, 27]].tolist() == [[0, 255]] * 30
+    assert "clear.png: 60×60 pixels, laid over white where transparent, reduced to 30×30" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_said_before_computing(folder, prior, tmp_path, monkeypatch, capsys):
+    out, original = tmp_path / "out", open
+    out.mkdir()
+
+    def read_only(path, mode="r", *rest, **options):
+        if "x" in mode:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return original(path, mode, *rest, **options)
+
+    monkeypatch.setattr("builtins.open", read_only)
+    monkeypatch.setattr(batch, "load_prior", None)
+    assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 2
+    assert "Nothing can be written in" in capsys.readouterr().err
+
+
 def test_the_parts_of_a_recipe():
-    solver, degradation = RELD(steps=4), Denoise(noise_std=7)
+    solver, degradation = RELDFast(steps=4), Denoise(noise_std=7)
     assert recipe.parts(json.loads(json.dumps(recipe.settings(solver, "embedded", "", degradation, 0, False)))) == (solver, degradation)
     with pytest.raises(ValueError, match="not of this version"):
         recipe.parts({"solver": "reld", "settings": {"nonsense": 1}, "task": "denoise", "degradation": {}})

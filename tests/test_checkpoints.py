@@ -20,8 +20,9 @@ from safetensors.torch import save_file
 
 from restoration.files import recipe
 from restoration.priors import checkpoints
+from restoration.priors.checkpoints import EMBEDDED
 from restoration.priors.latent import PRIORS, load_prior
-from restoration.solvers.reld import RELD
+from restoration.solvers.reld_fast import RELDFast
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ERRORS = {"some/gated": (403, "GatedRepo"), "some/missing": (404, "RepoNotFound"), "some/broken": (500, "")}
@@ -92,7 +93,7 @@ def test_a_download_is_what_is_needed_once(server, text_folder):
     first = load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0
     local = load_prior.__wrapped__(text_folder, "cpu")
     assert torch.equal(first, local.denoise(z, 300).z0)
-    solver, y = RELD(), torch.zeros(1, 3, 16, 16)
+    solver, y = RELDFast(), torch.zeros(1, 3, 16, 16)
     assert recipe.of(y, solver, load_prior.__wrapped__("model", "cpu"), None, 0, False)["prior_commit"] == COMMIT
     assert "prior_commit" not in recipe.of(y, solver, local, None, 0, False)
     assert set(Hub.served.values()) == {1} and not any("ckpt" in name or ".bin" in name or "non_ema" in name for name in Hub.served)
@@ -261,3 +262,42 @@ def test_the_table_says_what_the_page_needs():
         assert entry.licence in entry.describe() and f"{entry.side}×{entry.side}" in entry.describe()
     assert 2 < PRIORS["sd-2.1-base"].download < 3 and 6 < PRIORS["sdxl"].download < 8 and PRIORS["sd-turbo"].few_step
     assert not any("stabilityai/stable-diffusion-2" in entry.source for entry in PRIORS.values())
+
+
+def _edit(file, **changes):
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({key: value for key, value in (content | changes).items() if value is not ...}))
+
+
+VAE = "vae/diffusion_pytorch_model.safetensors"
+JSONS = ("model_index.json", "vae/config.json", "unet/config.json", "scheduler/scheduler_config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        *((name, lambda file: file.unlink()) for name in (*JSONS, VAE)),
+        *((name, lambda file: file.write_bytes(b"")) for name in (*JSONS, VAE)),
+        *((name, lambda file: file.write_bytes(b"\xff\0garbage" * 9)) for name in (*JSONS, VAE)),
+        *((name, lambda file: file.write_bytes(file.read_bytes()[:60])) for name in (*JSONS, VAE)),
+        *((name, lambda file: file.write_text("[1]")) for name in (*JSONS, VAE)),
+        ("model_index.json", lambda file: _edit(file, unet=["diffusers"])),
+        ("model_index.json", lambda file: _edit(file, unet="x")),
+        ("model_index.json", lambda file: _edit(file, vae=["diffusers", "AutoencoderKL"])),
+        ("model_index.json", lambda file: _edit(file, unet=["diffusers", "UNet2DConditionModel"])),
+        ("vae/config.json", lambda file: _edit(file, latent_channels="x")),
+        ("vae/config.json", lambda file: _edit(file, latent_channels=...)),
+        ("vae/config.json", lambda file: _edit(file, width=1)),
+        ("unet/config.json", lambda file: _edit(file, widths="x")),
+        ("scheduler/scheduler_config.json", lambda file: _edit(file, trained_betas="x")),
+        ("scheduler/scheduler_config.json", lambda file: _edit(file, trained_betas=[0.1])),
+        ("scheduler/scheduler_config.json", lambda file: _edit(file, prediction_type="x")),
+    ],
+)
+def test_a_damaged_folder_is_one_sentence(tmp_path, name, damage):
+    folder = tmp_path / "prior"
+    shutil.copytree(EMBEDDED, folder)
+    damage(folder / name)
+    with pytest.raises(ValueError, match=r"load it again|no safetensors|No prior|has no unet") as error:
+        load_prior.__wrapped__(str(folder), "cpu")
+    assert "\n" not in str(error.value)

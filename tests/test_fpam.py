@@ -39,14 +39,6 @@ def test_fresh_networks_come_from_the_generator_alone():
     assert abs(wide.std().item() - (2 / (9 * 64)) ** 0.5) < 2e-3  # Kaiming: √(2 / fan-in)
 
 
-@pytest.mark.parametrize("matrix", [torch.eye(3), fpam.grey_matrix()], ids=["identity", "grey"])
-def test_the_exact_start_is_linear(matrix):
-    psi = fresh(FPAM, 8, seeded(), CPU)
-    psi.set_exact(matrix)
-    x = 3 * torch.randn(1, 3, 9, 11)
-    assert torch.allclose(psi(x), torch.einsum("ij,bjhw->bihw", matrix, x), atol=1e-5)
-
-
 def test_grey_world_has_a_finite_gradient_at_grey():
     x = torch.full((1, 3, 8, 8), 0.4, requires_grad=True)
     fpam.grey_world(x).backward()
@@ -66,22 +58,25 @@ def test_brightness_and_edges():
 
 
 def test_psi_learns_the_look_of_the_picture():
-    """Trained on bright pictures against a dark one, by the adversarial loss alone, ψ darkens."""
+    """By the adversarial loss alone the brightness of ψ of other pictures comes from far off to near that of y."""
     y = 0.1 + 0.1 * torch.rand(1, 3, 32, 32, generator=seeded())
-    alignment = Alignment(y, weights(fit_adversarial=1.0), 8, seeded(), torch.eye(3))
+    alignment = Alignment(y, weights(fit_adversarial=1.0), 8, seeded())
     pictures = torch.rand(2, 3, 32, 32, generator=seeded(1))
-    before = alignment.psi(pictures).mean().item()
+
+    def distance():
+        return abs(alignment.psi(pictures).mean().item() - y.mean().item())
+
+    before = distance()
     for _ in range(40):
         alignment.fit(pictures, guided=True)
-    assert alignment.psi(pictures).mean().item() < before - 0.1
+    assert before > 1 and distance() < 0.5 * before
 
 
 def test_psi_fits_a_known_gain():
     x = torch.rand(1, 3, 16, 16, generator=seeded())
     psi = fresh(FPAM, 8, seeded(), CPU)
-    psi.set_exact(torch.eye(3))
     adam = torch.optim.Adam(psi.parameters(), 1e-2)
-    for _ in range(60):
+    for _ in range(120):
         loss = (psi(x) - 0.3 * x).square().mean()
         adam.zero_grad()
         loss.backward()

@@ -16,7 +16,7 @@ from restoration.priors.latent import LatentPrior, build
 from restoration.priors.placement import Placement
 from restoration.run import restore
 from restoration.solvers import PRESETS
-from restoration.solvers.reld import RELD
+from restoration.solvers.reld_fast import RELDFast
 
 KINDS = ("sd1", "sd2", "sdxl")
 SIZE = (16, 19)  # of a picture: small, and odd
@@ -148,7 +148,7 @@ def test_every_row_of_a_batch_is_what_it_is_alone(folders, kind):
 @pytest.mark.parametrize(("preset", "task"), [("fast", "denoise"), ("fast", "super-resolution"), ("few-step", "super-resolution")])
 def test_reld_runs(folders, kind, preset, task):
     degradation, prior = TASKS[task](), load(folders[kind])
-    steps = list(restore(torch.rand(1, 3, *SIZE), RELD(**PRESETS["reld"][preset]), prior, degradation))
+    steps = list(restore(torch.rand(1, 3, *SIZE), RELDFast(**PRESETS["reld"][preset]), prior, degradation))
     assert steps[-1].result.image.shape[-2:] == tuple(degradation.factor * side for side in SIZE)
     assert torch.isfinite(steps[-1].result.image).all()
 
@@ -226,11 +226,11 @@ def test_memory_that_runs_out_is_saved_and_said(folders, photo):
     prior, task = load(folders["sd1"]), TASKS["inpaint"]()
     state = torch.random.get_rng_state()
     breaking(prior, 1)
-    steps = list(restore(photo[..., :16, :19], RELD(), prior, task, seed=5))
-    assert [s.index for s in steps] == [1, 2, *range(1, RELD().steps + 1)]
+    steps = list(restore(photo[..., :16, :19], RELDFast(), prior, task, seed=5))
+    assert [s.index for s in steps] == [1, 2, *range(1, RELDFast().steps + 1)]
     assert "VAE in tiles" in steps[-1].note and "again" in steps[-1].note and "again" not in steps[1].note
     assert prior.placement.tiled and prior._vae.use_tiling
-    again = list(restore(photo[..., :16, :19], RELD(), prior, task, seed=5))
+    again = list(restore(photo[..., :16, :19], RELDFast(), prior, task, seed=5))
     assert torch.equal(steps[-1].result.image, again[-1].result.image) and torch.equal(state, torch.random.get_rng_state())
 
 
@@ -238,7 +238,7 @@ def test_memory_that_runs_out_twice_is_one_sentence(folders, tiny_prior, photo):
     for prior in (load(folders["sd1"]), tiny_prior):
         breaking(prior, 2)
         with pytest.raises(ValueError, match="Memory ran out on cpu at"):
-            list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+            list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
 
 
 def with_preview(folder: Path, small: Path, blocks: int, monkeypatch, **more: bool) -> LatentPrior:
@@ -294,12 +294,12 @@ def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo
     text = prior.embed("red door")
     assert torch.isfinite(text).all() and prior.denoise(torch.randn(1, 4, 8, 8), 500).z0.isnan().all()
     state = torch.random.get_rng_state()
-    steps = list(restore(y, RELD(), prior, task, seed=5))
-    assert [s.index for s in steps[-RELD().steps :]] == list(range(1, RELD().steps + 1))
+    steps = list(restore(y, RELDFast(), prior, task, seed=5))
+    assert [s.index for s in steps[-RELDFast().steps :]] == list(range(1, RELDFast().steps + 1))
     assert "begun again in float32" in steps[-1].note and "float16" in prior.placement.note and prior._unet.dtype == torch.float32
     assert all(torch.isfinite(s.latent).all() for s in steps)
     assert wide.save_range() and not wide.save_range()
-    again = list(restore(y, RELD(), wide, task, seed=5))
+    again = list(restore(y, RELDFast(), wide, task, seed=5))
     assert torch.equal(steps[-1].result.image, again[-1].result.image) and "again" not in again[-1].note
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -308,13 +308,13 @@ def test_numbers_that_leave_float32_are_one_sentence(folders, photo):
     prior = load(folders["sd1"], torch.float16)
     prior._unet.conv_out.bias += float("nan")
     with pytest.raises(ValueError, match=r"left the range of float32: .* sd1's weights are damaged"):
-        list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+        list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
 
 
 def test_short_range_and_short_memory_in_one_run(folders, photo):
     prior = overflowing(folders["sd1"], 2e5)
     breaking(prior, 1)
-    steps = list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+    steps = list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
     assert prior.placement.tiled and prior.placement.dtype == torch.float32 and torch.isfinite(steps[-1].result.image).all()
 
 
@@ -322,5 +322,5 @@ def test_other_errors_are_not_hidden(folders, photo):
     prior = load(folders["sd1"])
     prior.denoise = lambda *args: (_ for _ in ()).throw(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
-        list(restore(photo[..., :16, :19], RELD(), prior, TASKS["inpaint"]()))
+        list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
     assert dataclasses.replace(prior.placement) == Placement("cpu")

@@ -16,7 +16,7 @@ from restoration.priors.checkpoints import digest, fetch
 from restoration.priors.latent import load_prior
 from restoration.run import restore
 from restoration.solvers.latent_indigo import LatentINDIGO
-from restoration.solvers.reld import RELD
+from restoration.solvers.reld_fast import RELDFast
 
 
 def last(y, prior, solver, degradation, seed, periodic=False):
@@ -31,7 +31,7 @@ def y(photo):
 
 @pytest.mark.parametrize("periodic", [False, True])
 def test_a_png_repeats_its_run(tmp_path, tiny_prior, y, periodic):
-    result = last(y, tiny_prior, RELD(steps=2, renoise=0.5), GaussianBlur(std=1.2), 3, periodic)
+    result = last(y, tiny_prior, RELDFast(steps=2, renoise=0.5), GaussianBlur(std=1.2), 3, periodic)
     recipe.save_png(result.image, tmp_path / "r.png", result.recipe, y=y)
     said, same = recipe.read(tmp_path / "r.png"), recipe.read_input(tmp_path / "r.png")
     assert torch.equal(same, y) and said["prior"] == tiny_prior.name
@@ -41,7 +41,7 @@ def test_a_png_repeats_its_run(tmp_path, tiny_prior, y, periodic):
 
 
 def test_a_recipe_is_read_by_any_png_tool(tmp_path, tiny_prior, y):
-    result = last(y, tiny_prior, RELD(steps=1), GaussianBlur(), 0)
+    result = last(y, tiny_prior, RELDFast(steps=1), GaussianBlur(), 0)
     recipe.save_png(result.image, tmp_path / "r.png", result.recipe)
     with Image.open(tmp_path / "r.png") as image:
         assert '"solver": "reld"' in image.text["restoration"]
@@ -51,7 +51,7 @@ def test_a_recipe_is_read_by_any_png_tool(tmp_path, tiny_prior, y):
 
 def test_a_recipe_tells_and_opens_no_path(tmp_path, tiny_prior, y):
     np.save(tmp_path / "kernel.npy", np.ones((3, 3), np.float32))
-    result = last(y, tiny_prior, RELD(steps=1), UploadedBlur(file=str(tmp_path / "kernel.npy")), 0)
+    result = last(y, tiny_prior, RELDFast(steps=1), UploadedBlur(file=str(tmp_path / "kernel.npy")), 0)
     assert result.recipe["degradation"]["file"].startswith("sha256:")
     for file in (result.recipe["degradation"]["file"], "/etc/passwd"):
         with pytest.raises(ValueError, match="needs its file again"):
@@ -68,7 +68,7 @@ def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
     before = recipe.weights(LatentINDIGO(), "embedded", "abc")
     assert before.keys() == {"prior", "latent-embedded-x4", "first-x4"} and len({*before.values()}) == 3
     assert recipe.weights(LatentINDIGO(domain="pixel", scale=2, start="noise"), "sd", "abc").keys() == {"prior", "pixel-x2", "first-x2"}
-    assert recipe.weights(RELD(), "embedded", "abc") == {"prior": "abc"}
+    assert recipe.weights(RELDFast(), "embedded", "abc") == {"prior": "abc"}
     (tmp_path / "pixel-x2" / "model.safetensors").write_bytes(b"33")
     assert recipe.other_weights({"weights": before}, recipe.weights(LatentINDIGO(), "embedded", "abc")) == ""
     (tmp_path / "first-x4" / "model.safetensors").write_bytes(b"22")
@@ -166,3 +166,21 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
     with pytest.raises(OSError, match=r"No space left on device: .*a\.png"):
         recipe.save_png(torch.ones(1, 3, 16, 16), path, {"seed": 1})
     assert recipe.read_png(path) == {"seed": 0} and [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_another_input_or_machine_is_said(tiny_prior, y):
+    said = last(y, tiny_prior, RELDFast(steps=1), GaussianBlur(), 0).recipe
+    assert said["machine"] == {"device": "cpu", "threads": torch.get_num_threads()}
+    assert recipe.other_input(said, y) == recipe.other_input({}, y) == "" != recipe.other_input(said, 1 - y)
+    assert recipe.other_machine(said, said["machine"]) == recipe.other_machine({}, said["machine"]) == ""
+    assert "threads 1" in recipe.other_machine({"machine": {"device": "cpu", "threads": 1}}, {"device": "cpu", "threads": 2})
+
+
+def test_texts_are_found_packed_and_behind_the_pixels(tmp_path):
+    from PIL import PngImagePlugin
+
+    for packed in (False, True):
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt(recipe.KEY, '{"seed": 0}', zip=packed)
+        Image.new("RGB", (32, 32)).save(tmp_path / "x.png", pnginfo=info)
+        assert recipe.read_png(tmp_path / "x.png") == {"seed": 0}

@@ -15,12 +15,13 @@ from restoration.evaluation import metrics
 from restoration.evaluation.baselines import non_local_means
 from restoration.files.images import quantise
 from restoration.run import restore, restore_together
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve, resolve_settings
 from restoration.solvers.inn import LiftingINN, Restorer
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
+from restoration.solvers.reld_fast import RELDFast
 
-FORMS = [RELD(), RELD(splitting="pixel", steps=3), RELD(splitting="latent", steps=3)]
+FORMS = [RELDFast(), RELD(splitting="pixel", steps=3), RELD(splitting="latent", steps=3)]
 BLIND = [
     LatentINDIGO(scale=1, steps=3),
     LatentINDIGO(scale=2, steps=3, guidance="gradient", refine="gamma", regularise="resample", churn=0.5),
@@ -51,7 +52,7 @@ def run(prior, y, solver, task, **options):
     return list(restore(y, solver, prior, task, **options))
 
 
-@pytest.mark.parametrize("solver", FORMS, ids=lambda s: s.splitting)
+@pytest.mark.parametrize("solver", FORMS, ids=repr)
 @pytest.mark.parametrize("task", ["denoise", "deblur", "super-resolution", "inpaint"])
 def test_contract(tiny_prior, solver, task):
     degradation = TASKS[task]()
@@ -94,7 +95,7 @@ def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, networks, 
     assert [s.index for s, _ in seen] == [1, 2] and all(grad for _, grad in seen) and torch.is_grad_enabled()
 
 
-BATCHES = [(solver, task) for solver in (RELD(renoise=0.5, steps=3), *FORMS[1:]) for task in ("denoise", "deblur", "super-resolution", "inpaint")]
+BATCHES = [(solver, task) for solver in (RELDFast(renoise=0.5, steps=3), *FORMS[1:]) for task in ("denoise", "deblur", "super-resolution", "inpaint")]
 BATCHES += [(dataclasses.replace(solver, refine="none"), "") for solver in BLIND]
 
 
@@ -120,13 +121,13 @@ def test_what_is_fitted_to_one_picture_takes_one(networks):
 def test_pictures_restored_together(tiny_prior):
     ys, task = [torch.rand(1, 3, 22, 27) for _ in range(3)], TASKS["deblur"]()
     options = {"seed": 2, "periodic": False}
-    together = restore_together(ys, RELD(renoise=1.0), tiny_prior, task, references=[ys[0], None, ys[2]], **options)
+    together = restore_together(ys, RELDFast(renoise=1.0), tiny_prior, task, references=[ys[0], None, ys[2]], **options)
     for y, reference, result in zip(ys, [ys[0], None, ys[2]], together, strict=True):
-        alone = run(tiny_prior, y, RELD(renoise=1.0), task, reference=reference, **options)[-1].result
+        alone = run(tiny_prior, y, RELDFast(renoise=1.0), task, reference=reference, **options)[-1].result
         assert result.recipe == alone.recipe and result.scores == pytest.approx(alone.scores, rel=1e-3)
         assert (result.image - alone.image).abs().max() <= 1.001 / 255
     with pytest.raises(ValueError, match="must be equal"):
-        restore_together(ys, RELD(), tiny_prior, task, references=[None, None, torch.rand(1, 3, 22, 28)])
+        restore_together(ys, RELDFast(), tiny_prior, task, references=[None, None, torch.rand(1, 3, 22, 28)])
 
 
 def test_presets_construct():
@@ -134,12 +135,24 @@ def test_presets_construct():
         for settings in presets.values():
             SOLVERS[name](**settings)
     with pytest.raises(ValueError, match="steps is 0"):
-        RELD(steps=0)
+        RELDFast(steps=0)
+
+
+def test_names_of_before():
+    assert resolve("reld", "fast") == ("reld", "fast") and resolve("reld", "faithful") == ("reld-paper", "faithful")
+    old = {"end_level": 3.0, "output": "consistent", "penalty": 0.5, "renoise": 0.0, "splitting": "annealed"}
+    old |= {"start_level": 49.0, "steps": 10, "strength": 1.0}
+    faithful = old | {"splitting": "pixel", "steps": 100, "start_level": 12.0, "end_level": 12.0, "penalty": 1.0}
+    for settings, solver in ((old, RELDFast()), (faithful, RELD()), (faithful | {"splitting": "latent"}, RELD(splitting="latent"))):
+        name, today = resolve_settings("reld", settings)
+        assert SOLVERS[name](**today) == solver
+    for name, solver in (("reld", RELDFast(steps=3)), ("reld-paper", RELD(level=5.0))):
+        assert resolve_settings(name, dataclasses.asdict(solver)) == (name, dataclasses.asdict(solver))
 
 
 def test_reference_of_another_size(tiny_prior):
     with pytest.raises(ValueError, match="must be equal"):
-        run(tiny_prior, torch.rand(1, 3, 32, 32), RELD(), TASKS["denoise"](), reference=torch.rand(1, 3, 30, 32))
+        run(tiny_prior, torch.rand(1, 3, 32, 32), RELDFast(), TASKS["denoise"](), reference=torch.rand(1, 3, 30, 32))
 
 
 # gain over the input (or the bicubic enlargement) on one real photograph, with a margin below what was measured
@@ -147,7 +160,7 @@ def test_reference_of_another_size(tiny_prior):
 def test_quality(embedded, photo, task, gain):
     degradation = TASKS[task]()
     y = degradation.degrade(photo, torch.Generator().manual_seed(0))
-    result = run(embedded, y, RELD(), degradation, reference=photo, periodic=True)[-1].result
+    result = run(embedded, y, RELDFast(), degradation, reference=photo, periodic=True)[-1].result
     assert result.scores["PSNR"] > metrics.psnr(degradation.start(y).clamp(0, 1), photo) + gain
 
 
@@ -158,9 +171,9 @@ def test_a_real_border_costs_little(embedded, photo):
     scene = torch.nn.functional.pad(photo, (margin,) * 4, mode="reflect")
     inside = (..., slice(margin, -margin), slice(margin, -margin))
     y = quantise(degradation.degrade(scene, torch.Generator().manual_seed(0))[inside])
-    real = run(embedded, y, RELD(steps=6), degradation, reference=photo)[-1].result
+    real = run(embedded, y, RELDFast(steps=6), degradation, reference=photo)[-1].result
     torus = quantise(degradation.degrade(photo, torch.Generator().manual_seed(0)))
-    ideal = run(embedded, torus, RELD(steps=6), degradation, reference=photo, periodic=True)[-1].result
+    ideal = run(embedded, torus, RELDFast(steps=6), degradation, reference=photo, periodic=True)[-1].result
     assert real.scores["PSNR"] > ideal.scores["PSNR"] - 2.5 and real.scores["PSNR"] > metrics.psnr(y, photo) + 4
     assert not real.warnings and not ideal.warnings
 
@@ -170,29 +183,29 @@ def test_clipped_lights_do_not_ring(embedded, photo):
     scene[..., 30, 40], scene[..., 70, 20] = 12.0, 12.0
     y = quantise(degradation.degrade(scene, torch.Generator().manual_seed(0)))
     clean = scene.clamp(0, 1)
-    result = run(embedded, y, RELD(steps=4), degradation, reference=clean)[-1].result
+    result = run(embedded, y, RELDFast(steps=4), degradation, reference=clean)[-1].result
     assert result.scores["PSNR"] > metrics.psnr(y, clean) + 4 and result.scores["consistency"] > 36
 
 
 def test_a_grey_picture_stays_grey_and_loses_its_noise(embedded, photo):
     grey, degradation = photo.mean(1, keepdim=True).expand_as(photo), TASKS["denoise"]()
     y = quantise(degradation.degrade(grey, torch.Generator().manual_seed(0)))
-    result = run(embedded, y, RELD(), degradation, reference=grey)[-1].result
+    result = run(embedded, y, RELDFast(), degradation, reference=grey)[-1].result
     assert is_grey(result.image) and result.scores["PSNR"] > metrics.psnr(non_local_means(y, 25 / 255), grey)
 
 
 def test_grey_and_coloured_pictures_restored_together(tiny_prior):
     ys = [torch.rand(1, 3, 22, 27), torch.rand(1, 1, 22, 27).expand(1, 3, -1, -1), torch.rand(1, 3, 22, 27)]
-    together = restore_together(ys, RELD(), tiny_prior, TASKS["denoise"](), references=[None] * 3)
+    together = restore_together(ys, RELDFast(), tiny_prior, TASKS["denoise"](), references=[None] * 3)
     for y, result in zip(ys, together, strict=True):
-        assert (result.image - run(tiny_prior, y, RELD(), TASKS["denoise"]())[-1].result.image).abs().max() <= 1.001 / 255
+        assert (result.image - run(tiny_prior, y, RELDFast(), TASKS["denoise"]())[-1].result.image).abs().max() <= 1.001 / 255
 
 
 def test_holes_count_in_no_score(tiny_prior, tmp_path):
     mask = torch.rand(40, 40) > 0.3
     Image.fromarray((255 * mask.numpy()).astype(np.uint8)).save(tmp_path / "mask.png")
     degradation, x = TASKS["inpaint"](mask=str(tmp_path / "mask.png")), torch.rand(1, 3, 40, 40)
-    steps = [run(tiny_prior, torch.where(mask, x, hole), RELD(steps=2), degradation)[-1] for hole in (0.0, 1.0)]
+    steps = [run(tiny_prior, torch.where(mask, x, hole), RELDFast(steps=2), degradation)[-1] for hole in (0.0, 1.0)]
     assert steps[0].scalars["residual"] == pytest.approx(steps[1].scalars["residual"]) and steps[0].scalars["residual"] < 0.02
     assert steps[0].result.scores["consistency"] == pytest.approx(steps[1].result.scores["consistency"])
     assert steps[0].result.scores["consistency"] > 40
@@ -201,20 +214,20 @@ def test_holes_count_in_no_score(tiny_prior, tmp_path):
 def test_what_can_hardly_be_is_said_with_the_result(embedded, photo):
     right = TASKS["motion-deblur"](size=15)
     y = quantise(right.degrade(photo, torch.Generator().manual_seed(0)))
-    wide = run(embedded, y, RELD(steps=4), TASKS["deblur"](std=4.0), periodic=True)[-1].result
+    wide = run(embedded, y, RELDFast(steps=4), TASKS["deblur"](std=4.0), periodic=True)[-1].result
     assert "kernel may be too wide" in wide.warnings[-1]
-    assert not run(embedded, y, RELD(steps=4), right, periodic=True)[-1].result.warnings
-    assert "units of 1/255" in run(embedded, y, RELD(steps=1), TASKS["motion-deblur"](noise_std=0.01))[-1].result.warnings[0]
+    assert not run(embedded, y, RELDFast(steps=4), right, periodic=True)[-1].result.warnings
+    assert "units of 1/255" in run(embedded, y, RELDFast(steps=1), TASKS["motion-deblur"](noise_std=0.01))[-1].result.warnings[0]
 
 
 def test_a_real_blur_is_judged_where_its_border_does_not_reach(embedded, photo):
     """The centre of a larger blurred picture: its border shows what lies outside, and only the inside can agree."""
     degradation = TASKS["deblur"](noise_std=0.0)
     blurred = degradation.forward(photo)[..., 16:-16, 16:-16]
-    result = run(embedded, blurred, RELD(), degradation)[-1].result
+    result = run(embedded, blurred, RELDFast(), degradation)[-1].result
     edge = degradation.margin
     inside = (degradation.forward(result.image) - blurred)[..., edge:-edge, edge:-edge]
     assert result.scores["consistency"] == pytest.approx(-10 * inside.square().mean().log10().item(), abs=1e-3)
     assert result.scores["consistency"] > metrics.psnr(degradation.forward(result.image), blurred)
-    tiny = run(embedded, blurred[..., :16, :16], RELD(steps=1), degradation)[-1].result
+    tiny = run(embedded, blurred[..., :16, :16], RELDFast(steps=1), degradation)[-1].result
     assert ("consistency" in tiny.scores) == (2 * edge < 16)

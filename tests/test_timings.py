@@ -9,7 +9,7 @@ import torch
 
 from restoration.commands import timings
 from restoration.priors.latent import PRIORS
-from restoration.solvers.reld import RELD
+from restoration.solvers.reld_fast import RELDFast
 
 
 @pytest.mark.parametrize(("name", "like"), [("sd-1.5", "sd-1.5"), ("sd-2.1-base", "sd-2.1-base"), ("sd-turbo", "sd-2.1-base"), ("sdxl", "sdxl")])
@@ -58,6 +58,6 @@ def test_a_batch_is_restored_as_its_pictures_are():
     y = torch.rand(3, 3, 28, 32)
 
     def restored(y: torch.Tensor) -> torch.Tensor:
-        return list(RELD(steps=2).restore(prior, y, task, generator=torch.Generator()))[-1].image
+        return list(RELDFast(steps=2).restore(prior, y, task, generator=torch.Generator()))[-1].image
 
     assert torch.allclose(restored(y), torch.cat([restored(row[None]) for row in y]), atol=1e-4)

@@ -172,7 +172,7 @@ def name_of(solver: Solver, args: argparse.Namespace) -> str:
         return args.name
     own = {field.name for field in dataclasses.fields(solver)}  # type: ignore[arg-type]
     changed = [pair for pair in args.set if pair.partition("=")[0] in own]
-    words = [solver.title, cli.preset_of(args), *changed]
+    words = [cli.named(solver, args), *changed]
     return " ".join([*words, *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []), *([f"on {args.prior}"] if args.prior != "embedded" else [])])
 
 

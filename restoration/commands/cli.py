@@ -71,6 +71,11 @@ def preset_of(args: argparse.Namespace) -> str:
     return args.preset or next(iter(PRESETS[args.solver]))
 
 
+def named(solver: Solver, args: argparse.Namespace) -> str:
+    """The solver's title and its preset."""
+    return f"{solver.title} {resolve(args.solver, preset_of(args))[1]}"
+
+
 def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     """(solver, task) of the parsed options. ValueError names a bad seed, an unknown preset or setting, or a task that the solver cannot do."""
     recipe.check_seed(args.seed)

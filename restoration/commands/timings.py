@@ -29,7 +29,6 @@ from restoration.degradations.linear import LinearDegradation
 from restoration.files import images, recipe
 from restoration.priors import placement
 from restoration.priors.latent import LatentPrior, load_prior
-from restoration.solvers import PRESETS
 from restoration.solvers.base import Solver
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -239,8 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    preset = args.preset or next(iter(PRESETS[args.solver]))
-    title = f"{solver.title} {preset}, {args.prior}{' (random weights)' if random else ''}, {args.side}×{args.side}"
+    title = f"{cli.named(solver, args)}, {args.prior}{' (random weights)' if random else ''}, {args.side}×{args.side}"
     print(f"{title}\n{machine(prior.device)}, torch {torch.__version__}. {prior.placement.note}\n")
     print(table(figures))
     if args.json:

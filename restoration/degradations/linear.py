@@ -19,6 +19,8 @@ from torch import Tensor
 
 from restoration.files.knobs import read_kernel, read_mask
 
+NOISE_FLOOR = 0.5 / 255  # measurements are never better than their 8-bit rounding
+
 
 def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()) -> Any:
     """A dataclass field that the page shows as a slider or drop-down and that is checked on construction."""
@@ -113,8 +115,9 @@ class LinearDegradation(Checked, ABC):
         """Standard deviation of independent channel noise that is as strong along the brightness of y as its own is, [0,1] units.
 
         Equal noise in three channels has √3 the amplitude there, and a latent prior sees no more of it than the brightness.
+        It is never less than the rounding to 8 bits.
         """
-        return self.noise * (3**0.5 if is_grey(y) else 1.0)
+        return max(self.noise, NOISE_FLOOR) * (3**0.5 if is_grey(y) else 1.0)
 
 
 @dataclass(frozen=True)

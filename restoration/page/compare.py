@@ -20,7 +20,7 @@ from restoration.files import images
 from restoration.page.state import Job
 from restoration.priors.latent import LatentPrior
 from restoration.run import estimate_seconds, round_trip, synthesise
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver, Step
 from restoration.solvers.latent_indigo import LatentINDIGO
 
@@ -34,6 +34,8 @@ def checked(damage: Any, choices: Any, seeds: Any) -> tuple[list[tuple[str, str]
     """((method, preset) of every choice, each once, and the number of seeds). ValueError for what there is not."""
     if damage not in list(DAMAGES):
         raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(DAMAGES)}.")
+    if isinstance(choices, list):  # some presets were another method's
+        choices = [_renamed(choice) for choice in choices]
     if not isinstance(choices, list) or any(choice not in CHOICES for choice in choices):
         raise ValueError(f"There is a choice that is none here; there are {', '.join(CHOICES)}.")
     if type(seeds) not in (int, float) or seeds not in range(1, MOST_SEEDS + 1):
@@ -42,6 +44,11 @@ def checked(damage: Any, choices: Any, seeds: Any) -> tuple[list[tuple[str, str]
         )
     methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in choices)]
     return list(dict.fromkeys(methods)), int(seeds)
+
+
+def _renamed(choice: Any) -> Any:
+    method, separator, preset = choice.partition(SEPARATOR) if isinstance(choice, str) else ("", "", "")
+    return SEPARATOR.join(resolve(method, preset)) if separator else choice
 
 
 @dataclass(frozen=True)

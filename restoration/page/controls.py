@@ -90,6 +90,7 @@ def picture_column(method: str) -> Inputs:
         sample_labels=[row["title"] for row in rows],
         type="index",
         label="Examples",
+        visible=bool(rows),
     )
     parts["mode"] = gr.Radio([CLEAN, DEGRADED], value=CLEAN, label="My picture is")
     with gr.Group(visible=False) as reference:

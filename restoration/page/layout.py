@@ -35,7 +35,7 @@ from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
 from restoration.page.state import DEGRADED, EXAMPLES
 from restoration.priors.checkpoints import PRIORS
 from restoration.priors.latent import load_prior
-from restoration.solvers import PRESETS, SOLVERS, resolve
+from restoration.solvers import PAPERS, PRESETS, SOLVERS, resolve
 
 INTRO = """# Latent restoration
 Restore a photograph with a latent diffusion model as the prior. Details are estimated, not recovered: do not use results
@@ -162,7 +162,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
 
 def compare_tab() -> None:
     """One picture, several methods, one after the other."""
-    first = [f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS]
+    first = [f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS if method not in PAPERS]
     damages = [(title, name) for name, title in compare.DAMAGES.items()]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):

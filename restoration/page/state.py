@@ -32,6 +32,7 @@ CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 # what can be done to a clean picture first, by method: what the method is told, or what it is made for
 DAMAGES: dict[str, tuple[str, ...]] = {
     "reld": tuple(TASKS),
+    "reld-paper": tuple(TASKS),
     "latent-indigo": tuple(CAMERAS),
     "ld-rps": tuple(CORRUPTIONS),
     "ld-rps-paper": tuple(CORRUPTIONS),

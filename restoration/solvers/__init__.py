@@ -14,22 +14,28 @@ from restoration.solvers.ld_rps_fast import PRESETS as LDRPS_FAST_PRESETS
 from restoration.solvers.ld_rps_fast import LDRPSFast
 from restoration.solvers.reld import PRESETS as RELD_PRESETS
 from restoration.solvers.reld import RELD
+from restoration.solvers.reld_fast import PRESETS as RELD_FAST_PRESETS
+from restoration.solvers.reld_fast import RELDFast
 
 SOLVERS: dict[str, type[Solver]] = {
-    "reld": RELD,
+    "reld": RELDFast,
     "latent-indigo": LatentINDIGO,
     "ld-rps": LDRPSFast,
+    "reld-paper": RELD,
     "ld-rps-paper": LDRPS,
 }
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "reld": RELD_PRESETS,
+    "reld": RELD_FAST_PRESETS,
     "latent-indigo": LATENT_INDIGO_PRESETS,
     "ld-rps": LDRPS_FAST_PRESETS,
+    "reld-paper": RELD_PRESETS,
     "ld-rps-paper": LDRPS_PRESETS,
 }
+PAPERS = {"reld-paper", "ld-rps-paper"}  # the papers' own algorithms, which take minutes where ours take seconds
 # solver and preset of links, calls and command lines of before -> those of today
 RENAMED = {("ld-rps", preset): ("ld-rps-paper", preset) for preset in LDRPS_PRESETS} | {
-    ("ld-rps", "low-light+denoise"): ("ld-rps", "low-light")
+    ("ld-rps", "low-light+denoise"): ("ld-rps", "low-light"),
+    ("reld", "faithful"): ("reld-paper", "faithful"),
 }
 # what was a setting of ld-rps and is fixed now: the values under which a recipe is still the same run
 FIXED_PAPER: dict[str, set[Any]] = {
@@ -51,6 +57,8 @@ def resolve(solver: str, preset: str) -> tuple[str, str]:
 
 def resolve_settings(solver: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Today's (solver, settings) of a recipe; ValueError where an older one changed what is fixed by now."""
+    if solver == "reld" and "splitting" in settings:
+        return _reld_settings(settings)
     if solver != "ld-rps" or "start" not in settings:
         return solver, dict(settings)
     paper = settings["start"] == "noise"
@@ -61,3 +69,11 @@ def resolve_settings(solver: str, settings: Mapping[str, Any]) -> tuple[str, dic
     return name, {key: value for key, value in settings.items() if key in known} | (
         {"estimate": "proper"} if paper else {"act": "always"}
     )
+
+
+def _reld_settings(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Of RELD when both forms were one class: its paper's form had one level, the last one, and drew no noise."""
+    if settings["splitting"] == "annealed":
+        return "reld", {key: value for key, value in settings.items() if key not in {"splitting", "strength"}}
+    values = {key: value for key, value in settings.items() if key not in {"start_level", "end_level", "renoise"}}
+    return "reld-paper", values | {"level": settings.get("end_level", 3.0)}

@@ -1,8 +1,8 @@
-"""F-PAM of LD-RPS (arXiv 2507.00790): ψ, a tiny network per picture that learns what the damage does, its discriminators and losses.
+"""F-PAM of LD-RPS (arXiv 2507.00790): ψ, a tiny network per picture that learns what the damage does, its
+discriminators and losses.
 
-ψ(x) = h2(h1(x)) + p ⊙ h1(x) turns a clean picture into one that looks damaged. Sizes, losses and optimisers are the paper's and the
-release's (docs/methods/ld-rps.md); `start="exact"`, the seeded initialisation and the
-stand-in for VGG are ours.
+ψ(x) = h2(h1(x)) + p ⊙ h1(x) turns a clean picture into one that looks damaged. Sizes, losses and optimisers are the
+paper's and the release's (docs/methods/ld-rps.md); the seeded initialisation and the stand-in for VGG are ours.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import functools
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restoration.degradations.blind import LUMA
 from restoration.priors.hub import reachable
 
 VGG_REPOSITORY, VGG_FILE = "timm/vgg16.tv_in1k", "model.safetensors"  # torchvision's IMAGENET1K_V1 weights as safetensors
@@ -25,7 +23,7 @@ PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS = 10.0, 0.2  # official code: a training ter
 
 
 def _convolutions(widths: list[int], *, strided: bool = False) -> nn.Sequential:
-    """3×3 convolutions with leaky ReLU through `widths`, the last one 1×1; 16 channels wide or 64 alike."""
+    """3×3 convolutions with leaky ReLU through `widths`, the last one 1×1."""
     layers: list[nn.Module] = []
     for inside, outside in itertools.pairwise(widths[:-1]):
         layers += [nn.Conv2d(inside, outside, 3, stride=2 if strided else 1, padding=1), nn.LeakyReLU(0.01)]
@@ -44,19 +42,6 @@ class FPAM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.h1(x)
         return self.h2(h) + self.p * h
-
-    @torch.no_grad()
-    def set_exact(self, matrix: Tensor) -> None:
-        """Make ψ(x) = matrix · x (3,3) exactly, at every pixel and for every x: h2 ends in zeros, as zero-initialised residual blocks do.
-
-        A leaky ReLU and its mirror image make a line: lrelu(x) - lrelu(-x) = 1.01 x. Needs a width of at least 6.
-        """
-        enter, leave, last = (cast(nn.Conv2d, layer) for layer in (self.h1[0], self.h1[2], self.h2[-1]))
-        for tensor in (*enter.parameters(), *leave.parameters(), *last.parameters()):
-            tensor.zero_()
-        eye = torch.eye(3).to(matrix)
-        enter.weight[:6, :, 1, 1] = torch.cat([eye, -eye])
-        leave.weight[:, :6, 0, 0] = torch.cat([matrix, -matrix], 1) / 1.01
 
 
 class Discriminator(nn.Module):
@@ -82,11 +67,6 @@ def fresh(network: Callable[[int], nn.Module], width: int, generator: torch.Gene
             else:
                 parameter.fill_(1.0 if name == "p" else 0.0)
     return module.to(device)
-
-
-def grey_matrix() -> Tensor:
-    """(3,3): a colour to its luma in all channels."""
-    return torch.tensor(LUMA).expand(3, 3)
 
 
 def brightness(x: Tensor, patches: int) -> Tensor:
@@ -165,15 +145,10 @@ class Alignment:
         weights: Weights,
         width: int,
         generator: torch.Generator,
-        matrix: Tensor | None = None,
         features: Callable[[Tensor], Tensor] = edges,
     ):
-        """matrix: ψ starts as this colour map (3,3) exactly and is held to it; None: ψ starts at random and is held to its input, the paper's."""
         self.y, self.weights, self.features = y, weights, features
         self.psi = fresh(FPAM, width, generator, y.device)
-        self._anchor = torch.eye(3).to(y) if matrix is None else matrix.to(y)
-        if matrix is not None:
-            self.psi.set_exact(matrix.to(y))  # type: ignore[operator]
         self.look, self.residual = (fresh(Discriminator, width, generator, y.device) for _ in range(2))  # D1, D2
         self._psi_adam = torch.optim.Adam(self.psi.parameters(), weights.fit_rate, weight_decay=1e-5)
         self._look_adam, self._residual_adam = (torch.optim.Adam(d.parameters(), weights.critic_rate) for d in (self.look, self.residual))
@@ -188,14 +163,12 @@ class Alignment:
         w = self.weights
         if not (w.fit_pixel or w.fit_perceptual or w.fit_adversarial):
             return {}  # nothing to learn; Adam would turn the weight decay alone into full steps
-        with torch.no_grad():
-            anchor = torch.einsum("ij,bjhw->bihw", self._anchor, pictures)
         with torch.enable_grad():
             damaged = self.psi(pictures)
-            loss = w.fit_pixel * F.mse_loss(damaged, anchor)
+            loss = w.fit_pixel * F.mse_loss(damaged, pictures)
             if w.fit_perceptual:
                 with torch.no_grad():
-                    features = self.features(anchor)
+                    features = self.features(pictures)
                 term = w.fit_perceptual * F.mse_loss(self.features(damaged), features)
                 loss = loss + (torch.where(term > PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS * term, term) if guided else term)
             if w.fit_adversarial:

@@ -6,21 +6,20 @@ z₁ is guided, z₂ its companion:
 
     ψ, D1, D2 ← fresh; z₁, z₂ ~ N(0, I)
     for pass r = 0 … R:
-        if r > 0: z ← √ᾱ_γT z + √(1-ᾱ_γT) noise
+        if r > 0: z ← √ᾱ_γT z + √(1-ᾱ_γT) noise                      (6)
         for t falling from T, or γT:
-            ẑ0, ε ← denoise(z, t, text); ẑ0 clipped
-            z' ← √ᾱ' ẑ0 + √(1-ᾱ') ε                                  DDIM
-            ẑ ← ẑ0, or the official estimate (z' - √(1-ᾱ) ε) / √ᾱ; x ← D(ẑ)
-            one Adam step of D1, one of ψ, on x₁, x₂ against y
-            if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y)
+            ẑ0, ε ← denoise(z, t, text); ẑ0 clipped                  (1), (2)
+            z' ← √ᾱ' ẑ0 + √(1-ᾱ') ε                                  (3)
+            ẑ ← ẑ0, or the official estimate (z' - √(1-ᾱ) ε) / √ᾱ; x ← D(ẑ)   (4)
+            one Adam step of D1, one of ψ, on x₁, x₂ against y              (8)
+            if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y)           (5), (9)
             z ← z'
     return D(z₁)
 
 Notation (code -> paper): z -> z_t · z0 -> ẑ_0|t · prior.decode -> D · alignment.psi -> ψ (F-PAM) ·
 recurrences -> R · first -> T · again -> γT · scale -> s
 
-Written from a specification of the method and of its release, which tells apart paper and official code.
-Where they differ:
+Equation numbers are those of docs/methods/ld-rps.md. Where paper and official code differ:
 - Gradient: with respect to the clean estimate as a leaf (official code), not through the denoiser (paper).
 - Recurrence: `renoise="latent"` re-noises the latent (official code), `"image"` decodes and encodes (paper).
 - Estimate: `"official"` takes it from the next latent with this one's coefficients, a slip that makes another

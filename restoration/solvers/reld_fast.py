@@ -1,0 +1,92 @@
+"""Our fast form of RELD: the same t-update, annealed, with the encoder in place of the decoder's gradient.
+
+Notation as in reld.py. The level s falls, and the denoiser does the whole v-step, v = f_s(E(t)), so neither J_D nor λ is needed; where the
+codec is lossy, E(t) is taken as v + E(t) - E(D(v)), in which its error cancels (`prior.pull`). White noise alone is one step: the noisy
+picture is what the denoiser was trained on. The idea is LATINO's (arXiv 2503.12615), the levels DPIR's (arXiv 2008.13751).
+
+Numbers are those of docs/methods/reld.md; what the settings are worth: docs/measurements/reld.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from restoration.degradations.linear import Checked, Denoise, LinearDegradation, knob
+from restoration.diffusion import geometric_levels, randn
+from restoration.priors.latent import LatentPrior
+from restoration.solvers.base import Step
+from restoration.solvers.reld import OUTPUT_HELP, OUTPUTS
+
+
+@dataclass(frozen=True)
+class RELDFast(Checked):
+    """Half-quadratic splitting with falling noise levels and an encoder."""
+
+    title: ClassVar[str] = "RELD"
+    paper: ClassVar[str] = "arXiv 2503.22563"
+    blind: ClassVar[bool] = False
+    colours: ClassVar[bool] = False
+
+    steps: int = knob(10, "Iterations; one is enough where there is only noise", low=1, high=200)
+    start_level: float = knob(49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0)
+    end_level: float = knob(3.0, "Noise level of the denoiser at the last iteration, in 1/255", low=1.0, high=255.0)
+    penalty: float = knob(0.5, "Weight of the prior against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0)
+    renoise: float = knob(0.0, "Fresh noise per iteration, in units of the level", low=0.0, high=1.0)
+    output: str = knob("consistent", OUTPUT_HELP, choices=OUTPUTS)
+
+    @property
+    def batches(self) -> bool:
+        return True
+
+    def factor(self, degradation: LinearDegradation | None) -> int:
+        assert degradation is not None
+        return degradation.factor
+
+    def iterations(self, degradation: LinearDegradation | None) -> int:
+        return 1 if isinstance(degradation, Denoise) else self.steps
+
+    def restore(
+        self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator
+    ) -> Iterator[Step]:
+        """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
+        assert degradation is not None
+        white, sigma = isinstance(degradation, Denoise), degradation.brightness_noise(y)
+        levels = self._levels(white, sigma)
+        t = degradation.start(y)
+        if not white:
+            t = degradation.prox(t, y, self.penalty * sigma**2 / levels[0] ** 2)
+        z = prior.encode(t)  # E(t), the warm start
+        for k, s in enumerate(levels, 1):
+            rho = self.penalty * sigma**2 / s**2  # (15)
+            fresh = 0.0 if white else self.renoise * s * prior.gain
+            # one draw for all rows: a picture's noise does not depend on how many are restored with it
+            n = randn((1, *z.shape[1:]), generator, z.device)
+            v = prior.denoise_at(z + fresh * n, s)  # (13), (14): v = f_s(E(t) + n)
+            w = prior.decode(v, (t.shape[-2], t.shape[-1]))  # D(v)
+            t = w if white else degradation.prox(w, y, rho)  # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
+            last = k == len(levels)
+            image = (t if self.output == "consistent" else w) if last else None
+            scalars = {"residual": degradation.misfit(t, y), "level": s}
+            yield Step(k, len(levels), v, f"noise level {255 * s:.1f}/255", scalars, image)
+            if not last:
+                z = prior.pull(v, w, t)  # (17): E(t), or v + E(t) - E(D(v))
+
+    def _levels(self, white: bool, sigma: float) -> list[float]:
+        """The levels s in [0,1] units; that of the noise where there is nothing else."""
+        end = self.end_level / 255
+        if white:
+            return [max(end, sigma)]
+        return geometric_levels(self.start_level / 255, min(end, self.start_level / 255), self.steps)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {},
+    # few calls, each from fresh noise, for distilled priors, whose estimate is a sharp picture at any level (LATINO). The levels fall
+    # 3.2-fold a step, and the image of one level meets the denoiser of the next: hence the larger penalty (ours)
+    "few-step": {"steps": 4, "start_level": 128.0, "end_level": 4.0, "renoise": 1.0, "penalty": 2.3},
+}
