@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from restoration.degradations.linear import GaussianBlur, LinearDegradation, SuperResolution
 from restoration.priors.latent import LatentPrior
 from restoration.priors.networks import LatentUNet, PatchAutoencoder
-from restoration.solvers.reld import RELD
+from restoration.solvers.reld_fast import RELDFast
 from restoration.training import data, loop, states
 
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # noise levels of the evaluation, in latent units (= [0,1] pixel units)
@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
             generator = torch.Generator().manual_seed(0)
             some = x[::3]
             y = degradation.degrade(some, generator)
-            *_, last = RELD().restore(prior, y, degradation, generator=generator)
+            *_, last = RELDFast().restore(prior, y, degradation, generator=generator)
             assert last.image is not None
             error = -10 * torch.log10((last.image.clamp(0, 1) - some).square().mean((1, 2, 3)))
             result |= {name: round(error.mean().item(), 3), f"{name}_least": round(error.min().item(), 3)}

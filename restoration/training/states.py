@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations.linear import GaussianBlur, LinearDegradation, MotionBlur, SuperResolution
-from restoration.solvers.reld import NOISE_FLOOR
 
 LEVELS = (20 / 255, 60 / 255)  # of the denoiser's first call; RELD's default is 49
 RATIOS = (0.45, 0.8)  # from one call's level to the next one's; RELD's default is 0.73
@@ -58,13 +57,13 @@ def reld_input(
     visits: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, float]:
-    """(latent, level) that annealed RELD gives its denoiser in the call after `visits` of them, for a random degradation of x (B,3,H,W) in [0,1].
+    """(latent, level) that RELD gives its denoiser in the call after `visits` of them, for a random degradation of x (B,3,H,W) in [0,1].
 
     denoise(latent, level) is the denoiser as it stands, so that it learns from its own mistakes.
     """
     degradation = draw_degradation(generator)
     y = degradation.degrade(x, generator)
-    penalty = _log_between(0.2, 1.2, generator) * max(degradation.noise, NOISE_FLOOR) ** 2
+    penalty = _log_between(0.2, 1.2, generator) * degradation.brightness_noise(y) ** 2
     level, ratio = _between(*LEVELS, generator), _between(*RATIOS, generator)
     t = degradation.prox(degradation.start(y), y, penalty / level**2)
     for _ in range(visits):
