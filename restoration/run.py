@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restoration import pace
 from restoration.degradations.blind import Damage
 from restoration.degradations.linear import LinearDegradation, is_grey
 from restoration.degradations.partial import CLIPPED, whole_scene
@@ -19,6 +20,7 @@ from restoration.degradations.plausible import contradictions, suspicions
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
 from restoration.priors.latent import LatentPrior
+from restoration.priors.memory import Demand
 from restoration.priors.placement import out_of_memory
 from restoration.solvers.base import Result, Solver, Step
 
@@ -101,7 +103,7 @@ def _run(
             restored = images.quantise(light)
             beyond = (light - 1).clamp_min(0) * bool(scene.excess.any())
             seconds = (time.perf_counter() - began) / len(y)
-            _pace[solver.title] = seconds / step.total / (height * width / 1e6)
+            pace.learn(solver, prior.name, prior.device.type, height * width, step.total, seconds)
             inside = degradation is not None and min(y.shape[-2:]) > 2 * degradation.margin
             rows = zip(y.split(1), restored.split(1), beyond.split(1), references, ingredients, strict=True)
             for row, image, glare, reference, said in rows:
@@ -128,21 +130,19 @@ def _consistency(degradation: LinearDegradation, image: Tensor, y: Tensor) -> fl
     return -10 * math.log10(max(square.item(), 1e-10))
 
 
-_pace: dict[str, float] = {}  # seconds per iteration and megapixel, from the last run of each method in this process
-USUAL_PACE = 1.6  # the same on two CPU cores with the embedded prior, until a run has been timed
-
-
-def estimate_seconds(solver: Solver, degradation: LinearDegradation | None, height: int, width: int) -> float:
-    """About how long a run on an observation of this size will take here, once the models are loaded."""
-    pixels = height * width * solver.factor(degradation) ** 2
-    return solver.iterations(degradation) * pixels / 1e6 * _pace.get(solver.title, USUAL_PACE)
-
-
 def _again_if_broken(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
     """The solver's steps; where memory runs out or a step is not finite, from the first one again with the prior changed against it.
 
-    ValueError when it can be changed no further.
+    ValueError when it can be changed no further. What was changed is taken back when the run is over.
     """
+    with prior.borrowed():
+        scale = solver.factor(degradation)
+        pixels = len(y) * y.shape[-2] * y.shape[-1] * scale**2
+        prior.fit(Demand(pixels, getattr(solver, "differentiates", True), getattr(solver, "own_bytes", 0.0)))
+        yield from _attempts(solver, prior, y, degradation, seed)
+
+
+def _attempts(solver: Solver, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, seed: int) -> Iterator[Step]:
     note = ""
     while True:
         generator, finite = torch.Generator().manual_seed(seed), True

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.priors.networks import LatentUNet, PatchAutoencoder
+from restoration.priors.parts import Parts
+from restoration.priors.placement import Placement
 from restoration.training.denoiser import geometric_betas
 
 
@@ -35,9 +37,8 @@ def tiny_prior() -> LatentPrior:
     torch.manual_seed(0)
     unet = LatentUNet(latent_std=(1.0,) * 16, widths=(8, 8), blocks=1, embedding=16)
     betas = geometric_betas(unet.config.sigma_min, unet.config.sigma_max, 1000)
-    return LatentPrior(
-        "tiny", PatchAutoencoder(width=8, depth=1), unet, DDIMScheduler(trained_betas=betas, prediction_type="sample"), torch.device("cpu")
-    )
+    scheduler = DDIMScheduler(trained_betas=betas, prediction_type="sample")
+    return LatentPrior("tiny", Parts(PatchAutoencoder(width=8, depth=1), unet, scheduler), Placement("cpu"))
 
 
 @pytest.fixture(scope="session")

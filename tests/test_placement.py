@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import weakref
-
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from restoration.commands import timings
+from restoration.degradations.linear import TASKS
 from restoration.priors import placement
+from restoration.priors.memory import Demand, Live
 from restoration.priors.placement import Device, place
+from restoration.run import restore
+from restoration.solvers.reld_fast import RELDFast
 
 GB = 1e9
 SD21 = {"unet": 866e6, "text_encoder": 340e6, "vae": 84e6}
@@ -35,7 +35,7 @@ def on(gpu: float, host: float = 32, parameters=SD21, side: int = 512, half=torc
         (6, SD21, 512, True, True),
         (80, SDXL, 1024, False, False),
         (24, SDXL, 1024, True, False),
-        (10, SDXL, 1024, True, True),
+        (9.5, SDXL, 1024, True, True),
         (1, EMBEDDED, 512, False, False),
     ],
 )
@@ -44,30 +44,6 @@ def test_savings_grow_as_memory_falls(gpu, parameters, side, tiled, offload):
     assert (found.device, found.tiled, found.offload) == ("cuda:0", tiled, offload)
     assert found.dtype == (torch.float32 if parameters is EMBEDDED else torch.bfloat16)
     assert ("tiles" in found.note) == tiled and ("taking turns" in found.note) == offload and (f"{gpu:.1f} GB free" in found.note) == tiled
-
-
-class Live(TorchDispatchMode):
-    """Counts the bytes of the tensors that are alive; peak is the most there were."""
-
-    def __init__(self):
-        super().__init__()
-        self.bytes = self.peak = 0
-        self.seen = set()
-
-    def forget(self, key: int, size: int) -> None:
-        self.seen.discard(key)
-        self.bytes -= size
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for tensor in tree_iter(out):
-            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
-            if storage is not None and storage._cdata not in self.seen:
-                self.seen.add(storage._cdata)
-                self.bytes += storage.nbytes()
-                self.peak = max(self.peak, self.bytes)
-                weakref.finalize(storage, self.forget, storage._cdata, storage.nbytes())
-        return out
 
 
 @pytest.mark.parametrize(("checkpointed", "per_pixel"), [(False, placement.GRADIENT), (True, placement.CHECKPOINTED)])
@@ -101,21 +77,42 @@ def test_precision_is_the_devices():
     assert place(SD21, 512, [Device("cpu", 64 * GB, torch.float32)], 64 * GB).dtype == torch.float32
 
 
-def test_the_freest_accelerator_first(monkeypatch):
-    free = [4 * GB, 40 * GB]
+def accelerators(monkeypatch, free: list[float]) -> list[str]:
+    """A machine whose accelerators have so many GB free; returns the names of those that are measured, as they are."""
+    measured = []
+
+    def look(index: int) -> tuple[float, float]:
+        measured.append(f"xpu:{index}")
+        return free[index] * GB, 48 * GB
+
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("xpu"))
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.accelerator, "get_memory_info", lambda index: (free[index], 48 * GB))
-    assert [d.name for d in placement.devices()] == ["xpu:1", "xpu:0", "cpu"]
-    assert placement.choose(SD21, 512, None).device == "xpu:1" and placement.choose(SD21, 512, None).dtype == torch.bfloat16
-    assert placement.choose(EMBEDDED, 512, "xpu:0").device == "xpu:0"
-    with pytest.raises(ValueError, match="no device 'cuda' here, only xpu:1, xpu:0, cpu"):
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: len(free))
+    monkeypatch.setattr(torch.accelerator, "get_memory_info", look)
+    return measured
+
+
+@pytest.mark.parametrize(
+    ("free", "wanted", "chosen", "looked_at"),
+    [
+        ([40, 40], None, "xpu:0", ["xpu:0"]),  # a context on the second would take memory of somebody else's
+        ([8, 40], None, "xpu:1", ["xpu:0", "xpu:1"]),
+        ([8, 7], None, "xpu:0", ["xpu:0", "xpu:1"]),
+        ([40, 8], "xpu:1", "xpu:1", ["xpu:1"]),
+        ([1, 1], None, "cpu", ["xpu:0", "xpu:1"]),
+    ],
+)
+def test_accelerators_are_looked_at_one_after_the_other(monkeypatch, free, wanted, chosen, looked_at):
+    measured = accelerators(monkeypatch, free)
+    monkeypatch.setattr(placement, "_host_free", lambda: 64 * GB)
+    assert placement.names() == ["xpu:0", "xpu:1", "cpu"]
+    assert placement.choose(SD21, 512, wanted).device == chosen and measured == looked_at
+    with pytest.raises(ValueError, match="no device 'cuda' here, only xpu:0, xpu:1, cpu"):
         placement.choose(SD21, 512, "cuda")
 
 
 def test_this_machine():
-    assert placement.devices()[-1].name == "cpu" and 0 < placement.devices()[-1].free < 1e14
+    assert placement.names()[-1] == "cpu" and 0 < placement.free("cpu") < 1e14
 
 
 @pytest.mark.parametrize("limit", ["max", "3000000000"])
@@ -135,3 +132,16 @@ def test_which_errors_are_short_memory():
     assert placement.out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"))
     assert placement.out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
     assert not placement.out_of_memory(RuntimeError("sizes do not match"))
+
+
+@pytest.mark.parametrize(("free", "tiled"), [(0.1, True), (1000.0, False)])
+def test_a_run_takes_tiles_where_its_picture_is_too_large_for_the_memory_that_is_free(monkeypatch, tiny_prior, free, tiled):
+    """For that run alone, whoever the solver is, and before memory runs out."""
+    y, before = torch.rand(1, 3, 48, 40), tiny_prior.placement
+    monkeypatch.setattr(placement, "free", lambda name: free * 1e6)
+    steps = list(restore(y, RELDFast(steps=2), tiny_prior, TASKS["inpaint"]()))
+    assert tiny_prior.placement == before and (tiny_prior.needs(Demand(48 * 40)) <= free * 1e6) != tiled
+    assert all("tiles" not in step.note for step in steps)
+    with tiny_prior.borrowed():
+        tiny_prior.fit(Demand(48 * 40))
+        assert tiny_prior.placement.tiled == tiled and ("memory is short" in tiny_prior.placement.note) == tiled

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from restoration import diffusion
+from restoration.degradations.linear import TASKS
 from restoration.priors import tiling
+from restoration.priors.latent import LatentPrior
+from restoration.run import restore
+from restoration.solvers import PRESETS, SOLVERS
 
 
 @pytest.mark.parametrize(("length", "tile"), [(10, 16), (16, 16), (17, 16), (100, 16), (384, 64)])
@@ -45,3 +51,35 @@ def test_no_seams(embedded, photo, picture):
     borders[[4 * edge - 1 for first in tiling.starts(72, 32) for edge in (first, first + 32) if 0 < edge < 72]] = True
     assert jumps[borders].max() <= jumps[~borders].max() and jumps[borders].mean() < 1.05 * whole.diff(dim=-1).abs().mean((0, 1, 2))[borders].mean()
     assert (tiled - whole).mean().abs() < 0.1 / 255 and (tiled - whole).square().mean().sqrt() < 0.2 / 255
+
+
+def memory_short(prior) -> LatentPrior:
+    """The same networks in a prior that works in tiles, here of 32 latent pixels a side."""
+    tiles = LatentPrior(prior.name, prior.parts, dataclasses.replace(prior.placement, tiled=True))
+    tiles._codec_tile = tiles._denoiser_tile = 32
+    return tiles
+
+
+def test_a_prior_short_of_memory_does_in_tiles_what_it_would_do_whole(embedded, photo):
+    """All four verbs, whoever calls them, on a picture of 3×2 tiles and odd sides; inside, between the borders, and across them."""
+    tiles, x = memory_short(embedded), F.interpolate(photo, (190, 287), mode="bicubic").clamp(0, 1)
+    z = embedded.encode(x)
+    assert torch.allclose(tiles.encode(x), z, atol=1e-5)
+    t = embedded.timestep(0.2)
+    z_t = (z + 0.2 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))) * embedded.alpha_bar[t].sqrt().float()
+    whole, merged = embedded.denoise(z_t, t), tiles.denoise(z_t, t)
+    assert (merged.z0 - whole.z0).abs().mean() < 0.2 / 255 and (merged.z0 - whole.z0).mean().abs() < 0.02 / 255
+    again = diffusion.add_noise(merged.z0, merged.eps, embedded.alpha_bar[t])
+    assert (again - z_t).abs().max() < 1e-4
+    assert (tiles.decode(z, (190, 287)) - embedded.decode(z, (190, 287))).abs().max() < 1 / 255
+    leaf = z.clone().requires_grad_()
+    ours, theirs = (torch.autograd.grad(p.decode(leaf, (190, 287)).square().sum(), leaf)[0] for p in (tiles, embedded))
+    assert (ours - theirs).norm() < 0.02 * theirs.norm()
+
+
+@pytest.mark.parametrize(("method", "task"), [("reld", "deblur"), ("ld-rps", None), ("latent-indigo", None)])
+def test_every_method_runs_in_tiles(embedded, photo, method, task):
+    tiles, solver = memory_short(embedded), SOLVERS[method](**next(iter(PRESETS[method].values())) | {"steps": 2})
+    y = photo[..., :48, :40] if method == "latent-indigo" else F.interpolate(photo, (160, 144), mode="bicubic").clamp(0, 1)
+    whole, merged = (list(restore(y, solver, p, TASKS[task]() if task else None))[-1].result.image for p in (embedded, tiles))
+    assert (whole - merged).abs().mean() < 0.5 / 255

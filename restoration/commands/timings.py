@@ -29,6 +29,7 @@ from restoration.degradations.linear import LinearDegradation
 from restoration.files import images, recipe
 from restoration.priors import placement
 from restoration.priors.latent import LatentPrior, load_prior
+from restoration.priors.parts import Parts
 from restoration.solvers.base import Solver
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -102,9 +103,9 @@ def random_prior(name: str, side: int, device: str | None = None, dtype: torch.d
         parts = networks(ARCHITECTURES[name], where.dtype)
     words = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(letter + "</w>" for letter in LETTERS)]
     tokenizer = CLIPTokenizer({word: number for number, word in enumerate(words)}, [], model_max_length=77)
-    tokenizers = {"tokenizer": tokenizer, "tokenizer_2": tokenizer if "text_encoder_2" in parts else None}
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon")
-    return LatentPrior(name, scheduler=scheduler, device=torch.device(where.device), placement=where, **parts, **tokenizers)
+    encoders = tuple(network for part, network in parts.items() if "text" in part)
+    return LatentPrior(name, Parts(parts["vae"], parts["unet"], scheduler, (tokenizer,) * len(encoders), encoders), where)
 
 
 def seconds(function: Callable[[], Any], device: torch.device, repeats: int) -> float:

@@ -91,6 +91,20 @@ def demosaic(values: Tensor) -> Tensor:
     )
 
 
+def sensor(x: Tensor, light: Tensor, shot: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(the photograph of the scene x (1,3,H,W) in so much light (broadcastable to x), the same without noise), before JPEG.
+
+    shot: variance of the shot noise at the sensor's white, in its square; the camera and the noise come from the (CPU) generator.
+    """
+    camera = draw_development(generator)
+    raw = camera.undo(x) * light
+    # read noise grows with the amplification: the line of Brooks et al. through phones' calibrations, and its spread
+    read = math.exp(2.18 * math.log(shot) + 1.2 + 0.26 * randn(torch.Size(()), generator, x.device).item())
+    photosites = mosaic(raw)
+    noise = (shot * photosites + read).sqrt() * randn(photosites.shape, generator, x.device)
+    return camera.develop(raw + demosaic(noise)), camera.develop(raw)
+
+
 @dataclass(frozen=True)
 class CameraNoise(Checked):
     """Sensor noise of three ISO-like levels as it is after development and JPEG: coloured, correlated, stronger where it is dark."""
@@ -104,14 +118,9 @@ class CameraNoise(Checked):
 
     def expose(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(y, the same without the sensor's noise), both (1,3,H,W) and after JPEG; everything random from the (CPU) generator."""
-        camera, shot = draw_development(generator), SHOT[self.iso]
-        raw = camera.undo(x) * self.light(x, generator)
-        # read noise grows with the amplification: the line of Brooks et al. through phones' calibrations, and its spread
-        read = math.exp(2.18 * math.log(shot) + 1.2 + 0.26 * randn(torch.Size(()), generator, x.device).item())
-        photosites = mosaic(raw)
-        noise = (shot * photosites + read).sqrt() * randn(photosites.shape, generator, x.device)
+        pictures = sensor(x, self.light(x, generator), SHOT[self.iso], generator)
         quality = int(torch.randint(QUALITY[0], QUALITY[1] + 1, (), generator=generator))
-        noisy, clean = (jpeg(camera.develop(seen), quality) for seen in (raw + demosaic(noise), raw))
+        noisy, clean = (jpeg(picture, quality) for picture in pictures)
         return noisy, clean
 
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -137,8 +146,7 @@ class Backlit(LowLight):
     title: ClassVar[str] = "Backlit, taken by a camera"
 
     def light(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        shade = torch.sigmoid(8 * (smooth_field(x, generator) - _between(0.3, 0.6, generator)))
-        return torch.exp(-math.log(_gain(generator)) * shade)
+        return torch.exp(-math.log(_gain(generator)) * shade(x, generator))
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,16 @@ class Fog:
 
 
 EXPOSURES: dict[str, type[CameraNoise]] = {"camera-noise": CameraNoise, "camera-low-light": LowLight, "camera-backlit": Backlit}
+
+
+def shade(x: Tensor, generator: torch.Generator) -> Tensor:
+    """(1,1,H,W) from about 0 to 1: where light is missing, in some random region or rather where x is dark, as before a bright sky."""
+    small = F.adaptive_avg_pool2d(x.mean(1, keepdim=True), 12)
+    bright = F.interpolate(small, x.shape[-2:], mode="bicubic", align_corners=False)
+    share = torch.rand((), generator=generator).item()
+    field = share * smooth_field(x, generator) + (1 - share) * (1 - bright)
+    low, high = field.min(), field.max()
+    return torch.sigmoid(_between(6, 20, generator) * ((field - low) / (high - low).clamp_min(1e-6) - _between(0.3, 0.6, generator)))
 
 
 def smooth_field(x: Tensor, generator: torch.Generator) -> Tensor:

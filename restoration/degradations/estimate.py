@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations.blind import to_grey
-from restoration.evaluation.baselines import noise_level
+from restoration.degradations.meter import Damage, measure_damage
 
 GUESSES = ("none", "exposure", "veil", "grey", "grey+noise", "auto")
 # ours, chosen on the 64 photographs that the prior's training held out
@@ -24,12 +24,12 @@ VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12  # of the dark channel
 CLEAREST = 0.9  # a veil is kept below this share of the air light, where nothing of the picture is left
 LAMP = 3.0  # white is at most this often the mean, so that one lamp does not hide that the rest is dark
 DARK_WHITE = {"auto": 0.45, "exposure": 0.6}  # too dark is a picture whose white is below this
-# hazy is a picture whose mean veil, less a quarter of its mean saturation, is above this, and whose shadows are
-# above a share of its white
+# hazy is a picture whose mean veil, less a quarter of its mean saturation, is above this, and whose shadows
+# are above a share of its white
 HAZY_VEIL, COLOURFUL = {"auto": 0.25, "veil": 0.15}, 0.25
 SHADOW_QUANTILE, HAZY_SHADOW = 0.01, 0.06
-NOISE_FACTOR = 1.4  # photographs are usually reduced, which correlates their noise and hides some of it from the estimate
-TEXTURE = 4 / 255  # what the estimate finds in clean photographs without noise, on the mean
+NOISE_FACTOR, TEXTURE = 1.4, 4 / 255  # of before: what correlation hides of noise; what clean photographs have of it
+NOISY, DOUBTFUL = {"auto": 0.5}, 0.1  # the meter's confidence from which a picture is noisy; and where noise is told
 GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
 TONED_SPREAD = 4 / 255  # as much colour may be left beside one tone that follows brightness, as sepia's does
 # a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour
@@ -70,30 +70,73 @@ class Guess:
 def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
     """What kind (one of GUESSES) of damage y (1,3,h,w) in [0,1] has and how strong; "auto" looks for each.
 
-    A kind that is told but not there is left out as well, unless `always`: a picture in which nothing is wrong
-    stays as it is.
+    A kind that is told but not there is left out as well: a picture in which nothing is wrong stays as it is. always:
+    as it was before there was a damage meter, for recipes of that time.
     """
-    strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
-    white = strongest.flatten().quantile(WHITE_QUANTILE).clamp_min(1 / 255).item()
-    exposed = min(white, max(LAMP * strongest.mean().item(), 1 / 255))
     flat = bool(F.adaptive_avg_pool2d(y, FLAT_SIDE).std((-1, -2)).max() < FLAT)
-    told = always and kind != "auto"
-    dark = kind in DARK_WHITE and (told or (exposed < DARK_WHITE[kind] and not flat))
-    colourless = (kind == "auto" and is_grey(y)) or (kind in {"grey", "grey+noise"} and (told or is_toned(y)))
-    grey = colourless and (told or not flat)
-    veil = torch.zeros_like(y[:, :1])
-    shadow = y.amin(1).flatten().quantile(SHADOW_QUANTILE)
-    if kind in HAZY_VEIL and (told or (not (flat or dark or grey) and shadow > HAZY_SHADOW * white)):
-        found = _veil(y, white)
-        if told or found.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL[kind]:
-            veil = found
+    if always:
+        return _guess_of_before(y, kind)
+    measured, (white, exposed) = measure_damage(y), _whites(y)
+    too_dark = exposed < DARK_WHITE.get(kind, 0.0) or (kind == "auto" and measured.darkness.present)
+    dark = too_dark and not flat
+    grey = ((kind == "auto" and is_grey(y)) or (kind in {"grey", "grey+noise"} and is_toned(y))) and not flat
+    hazy = measured.veil.present if kind == "auto" else kind == "veil" and _is_hazy(y, white)
+    veil = _veil(y, white) if hazy and not (flat or dark or grey) else torch.zeros_like(y[:, :1])
     guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
     if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
         return guess
+    if measured.noise.confidence < NOISY.get(kind, DOUBTFUL):
+        return guess
     # equal noise in all channels is as much in brightness as independent noise √3 times as strong
     channels = 3**0.5 if grey or is_grey(y) else 1.0
+    return dataclasses.replace(guess, noise=channels * _noise_after(guess, y, measured))
+
+
+def _guess_of_before(y: Tensor, kind: str) -> Guess:
+    """As `first_guess` was before there was a meter, for the recipes of that time: what is told is there."""
+    strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
+    white, exposed = _whites(y)
+    grey = kind in {"grey", "grey+noise"} or (kind == "auto" and is_grey(y))
+    dark = kind == "exposure" or (kind == "auto" and exposed < DARK_WHITE["auto"])
+    veil = _veil(y, white) if kind in {"veil", "auto"} else torch.zeros_like(y[:, :1])
+    clear = veil.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() < HAZY_VEIL["auto"]
+    if kind == "auto" and (dark or grey or clear):
+        veil = torch.zeros_like(veil)
+    guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
+    if kind == "grey":
+        return guess
+    channels = 3**0.5 if grey else 1.0
     noise = channels * NOISE_FACTOR * max(noise_level(guess.invert(y)) ** 2 - TEXTURE**2, 0.0) ** 0.5
     return dataclasses.replace(guess, noise=noise)
+
+
+def noise_level(y: Tensor) -> float:
+    """Standard deviation of white noise in y, [0,1] units: the median of the finest diagonal Haar details over 0.6745 (Donoho 1994)."""
+    height, width = (side // 2 * 2 for side in y.shape[-2:])
+    a, b, c, d = (y[..., i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
+    return ((a - b - c + d) / 2).abs().median().item() / 0.6745
+
+
+def _whites(y: Tensor) -> tuple[float, float]:
+    """(the white of y, the same but at most LAMP times the mean)."""
+    strongest = y.amax(1)
+    white = strongest.flatten().quantile(WHITE_QUANTILE).clamp_min(1 / 255).item()
+    return white, min(white, max(LAMP * strongest.mean().item(), 1 / 255))
+
+
+def _noise_after(guess: Guess, y: Tensor, measured: Damage) -> float:
+    """The noise's standard deviation once the guess is undone, which lifts it where it is steep."""
+    above, below = (y + 2 / 255).clamp(0, 1), (y - 2 / 255).clamp(0, 1)
+    slope = (guess.invert(above) - guess.invert(below)) / (above - below)
+    return (measured.noise_map(y) * slope).square().mean().sqrt().item()
+
+
+def _is_hazy(y: Tensor, white: float) -> bool:
+    """Whether there is a veil to take away, in a picture that is said to have one."""
+    strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
+    if y.amin(1).flatten().quantile(SHADOW_QUANTILE) <= HAZY_SHADOW * white:
+        return False
+    return bool(_veil(y, white).mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL["veil"])
 
 
 def is_grey(y: Tensor) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from restoration.degradations.estimate import noise_level
 from restoration.degradations.linear import Blur, Inpaint, LinearDegradation, SuperResolution
-from restoration.evaluation.baselines import noise_level
 
 MISSING = 0.9  # of the pixels: more than that is drawn rather than restored
 TOLD_LESS = 2.0  # noise told as less than this part of what is in the picture

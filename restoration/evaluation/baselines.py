@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from restoration.degradations.estimate import noise_level
 from restoration.degradations.linear import Blur, Denoise, LinearDegradation, SuperResolution
 from restoration.files import images
 
@@ -44,13 +45,6 @@ def dark_channel_prior(y: Tensor) -> Tensor:
     transmission = box(slope) * guide + box(box(rough) - slope * box(guide))
     clear = (image - air) / np.maximum(transmission, 0.1)[..., None] + air
     return torch.from_numpy(clear.clip(0, 1)).float().permute(2, 0, 1)[None]
-
-
-def noise_level(y: Tensor) -> float:
-    """Standard deviation of white noise in y, [0,1] units: the median of the finest diagonal Haar details over 0.6745 (Donoho 1994)."""
-    height, width = (side // 2 * 2 for side in y.shape[-2:])
-    a, b, c, d = (y[..., i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
-    return ((a - b - c + d) / 2).abs().median().item() / 0.6745
 
 
 def non_local_means(y: Tensor, sigma: float | None = None) -> Tensor:
@@ -93,6 +87,10 @@ BLIND: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "noise": ("non-local means", non_local_means),
     "low-light+noise": ("gamma + grey-world", gamma_grey_world),
     "grey+noise": ("non-local means", non_local_means),
+    "fog": ("dark channel prior", dark_channel_prior),
+    "camera-noise": ("non-local means", non_local_means),
+    "camera-low-light": ("gamma + grey-world", gamma_grey_world),
+    "camera-backlit": ("gamma + grey-world", gamma_grey_world),
 }
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import gradio as gr
 import pandas as pd
+from torch import Tensor
 
 from restoration.files import images, recipe
+from restoration.pace import estimate_seconds
 from restoration.page import compare, device, state
 from restoration.page.display import (
     as_file,
@@ -31,7 +33,7 @@ from restoration.page.visitors import while_awaited
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS, downloaded
 from restoration.priors.latent import LatentPrior, load_prior
-from restoration.run import estimate_seconds, restore
+from restoration.run import restore
 from restoration.solvers.base import Step
 
 PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration
@@ -76,10 +78,18 @@ def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any
             right = as_file(step.result.image)
             yield (left, right), *finished(step, before, job, prior, curve, right)
         elif time.monotonic() - shown > PREVIEW_EVERY:
-            preview = prior.preview(step.latent, (before.shape[-2], before.shape[-1]))
-            views = gallery(step, job.reference)
-            yield (left, as_file(preview)), progress(step, began), None, course(curve), views, None
+            preview = previewed(prior, step, (before.shape[-2], before.shape[-1]))
+            pair = gr.skip() if preview is None else (left, as_file(preview))
+            yield pair, progress(step, began), None, course(curve), gallery(step, job.reference), None
             shown = time.monotonic()
+
+
+def previewed(prior: LatentPrior, step: Step, size: tuple[int, int]) -> Tensor | None:
+    """A step's picture for the eye; None where it cannot be made, which must not cost the run."""
+    try:
+        return prior.preview(step.latent, size)
+    except RuntimeError:  # memory, which the run itself may still have
+        return None
 
 
 def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
@@ -190,7 +200,7 @@ def seconds_needed(method: str, values: Values) -> float:
     solver, degradation, enlarged = state.asked_for(method, values)
     width, height = images.size_read(values["photo"], enlarged)
     shrink = solver.factor(degradation) // enlarged
-    return estimate_seconds(solver, degradation, height // shrink, width // shrink)
+    return estimate_seconds(solver, degradation, height // shrink, width // shrink, values["prior"])
 
 
 def forecast(method: str, values: Values) -> str:
@@ -203,7 +213,7 @@ def forecast(method: str, values: Values) -> str:
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
     words = f"About {seconds:.0f} s once the model is loaded"
-    words += f", {device.gpu_seconds(seconds)} s of your GPU quota" if device.ZERO_GPU else ""
+    words += f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
     if seconds > device.TIME_LIMIT:
         words += (
             f", but a run is stopped after {device.TIME_LIMIT:.0f} s: use fewer steps or a smaller picture"

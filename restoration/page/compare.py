@@ -17,9 +17,10 @@ from restoration.evaluation import metrics
 from restoration.evaluation.baselines import baselines
 from restoration.evaluation.report import best_wiener
 from restoration.files import images
+from restoration.pace import estimate_seconds
 from restoration.page.state import Job
 from restoration.priors.latent import LatentPrior
-from restoration.run import estimate_seconds, round_trip, synthesise
+from restoration.run import round_trip, synthesise
 from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver, Step
 from restoration.solvers.latent_indigo import LatentINDIGO

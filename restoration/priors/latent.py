@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration.priors import placement
+from restoration.priors import memory, placement, tiling
 from restoration.priors.checkpoints import EMBEDDED, PRIORS, Checkpoint, fetch, fetch_preview
+from restoration.priors.levels import levels, roots
+from restoration.priors.memory import Costs, Demand
+from restoration.priors.parts import Parts, denoiser, load_parts
 from restoration.priors.placement import Placement
 
 __all__ = ["EMBEDDED", "PRIORS", "Denoised", "LatentPrior", "load_prior"]
@@ -30,85 +34,100 @@ class LatentPrior:
     """p(x) through a latent diffusion model.
 
     x: image (B,3,H,W) in [0,1]. z: latent (B,C,⌈H/f⌉,⌈W/f⌉), scaled as the checkpoint says. Ranges change only here.
-    Prediction types epsilon, sample and v_prediction; one text encoder as in Stable Diffusion 1 and 2, or two as in SDXL.
     Latents are float32 whatever the precision of the networks.
+    Where its placement is tiled, every verb works on overlapping tiles, which are merged (tiling.tiled).
     """
 
-    def __init__(
-        self,
-        name: str,
-        vae: Any,
-        unet: Any,
-        scheduler: Any,
-        device: torch.device,
-        tokenizer: Any = None,
-        text_encoder: Any = None,
-        tokenizer_2: Any = None,
-        text_encoder_2: Any = None,
-        placement: Placement | None = None,
-        empty_is_zero: bool = False,
-        commit: str = "",
-        weights: str = "",
-    ):
-        """empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained.
-
-        commit: of the Hub, where it is from there; weights: the digest of the files it was loaded from, empty where there are none.
-        """
-        self.name, self.commit, self.weights = name, commit, weights
-        self.device = device
-        self.placement = placement or Placement(str(device))
-        self._readers = [(t, e) for t, e in ((tokenizer, text_encoder), (tokenizer_2, text_encoder_2)) if e is not None]
-        self._empty_is_zero = empty_is_zero
-        self._vae, self._unet = vae, unet
-        for network in self._networks:
+    def __init__(self, name: str, parts: Parts, where: Placement):
+        """name: of PRIORS, or the folder or Hub id it is from. where: the networks are moved there."""
+        self.name, self.commit, self.weights = name, parts.commit, parts.weights
+        self.device = torch.device(where.device)
+        self.placement = where
+        self.parts, self.denoiser = parts, denoiser(parts)
+        self._vae, self._unet = parts.vae, parts.unet
+        for network in parts.networks:
             network.eval().requires_grad_(False)
-        self._arrange()
-        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers; on the host, so that looking up a level never waits for
-        # the device. The bound is for schedules that end in noise alone, where the estimate would divide by zero: EulerDiscreteScheduler's
-        self.alpha_bar = (1 - scheduler.betas.double().cpu()).cumprod(0).clamp_min(2**-24)
-        self.prediction_type: str = scheduler.config.prediction_type
-        self.scale: float = vae.config.scaling_factor
-        self.shift: float = vae.config.get("shift_factor") or 0.0
-        self.factor: int = _down_sampling(vae)
-        self.channels: int = vae.config.latent_channels
-
-    @property
-    def _networks(self) -> list[Any]:
-        return [*(encoder for _, encoder in self._readers), self._unet, self._vae]
-
-    def _arrange(self) -> None:
-        """Bring the networks to where, and into the form that, self.placement says."""
-        if self.placement.tiled:
-            self._vae.enable_tiling()
-            self._vae.enable_slicing()
-            self._vae.enable_gradient_checkpointing()
-            side = min(placement.TILE, self._vae.tile_sample_min_size)
-            self._vae.tile_sample_min_size, self._vae.tile_latent_min_size = side, side // _down_sampling(self._vae)
         self._unet.to(memory_format=torch.channels_last)
-        if self.placement.offload:
-            _take_turns(self._networks, self.device)
-            return
-        for network in self._networks:
-            network.to(self.device)
+        self.levels = levels(parts.scheduler)
+        self.alpha_bar = self.levels.alpha_bar
+        self.timesteps = list(parts.timesteps) or list(range(len(self.alpha_bar)))
+        config = parts.vae.config
+        self.scale: float = config.scaling_factor
+        self.shift: float = config.get("shift_factor") or 0.0
+        self.factor: int = _down_sampling(parts.vae)
+        self.channels: int = config.latent_channels
+        # sides of tiles in latent pixels: what the denoiser was trained on, and what the codec's memory allows
+        trained = self._unet.config.get("sample_size")
+        self._denoiser_tile = trained if isinstance(trained, int) else 64
+        self._codec_tile = min(placement.TILE, config.get("sample_size") or placement.TILE) // self.factor
+        placement.move(parts, None, where)
+
+    def _move(self, where: Placement) -> None:
+        """Bring the networks to another place, and into the form that it says."""
+        if where.dtype != self.placement.dtype:
+            self.__dict__.pop("_no_text", None)  # it was read in the other precision
+        before, self.placement = self.placement, where
+        placement.move(self.parts, before, where)
+
+    @contextlib.contextmanager
+    def borrowed(self) -> Iterator[None]:
+        """What `save_memory` and `save_range` change while the block runs is taken back at its end: a rescue is one run's."""
+        before = self.placement
+        try:
+            yield
+        finally:
+            if self.placement != before:
+                self._move(before)
+
+    def fit(self, demand: Demand) -> None:
+        """Within `borrowed`: tile, then let the networks take turns, as far as this run needs more memory than is free now."""
+        if placement.MOST * demand.pixels <= placement.free(str(self.device)):
+            return  # without counting
+        for where in self._savings():
+            if self._needs(demand, where) <= self._free(where):
+                break
+        if where != self.placement:
+            self._move(dataclasses.replace(where, reason="as memory is short for so large a picture"))
+
+    def _savings(self) -> list[Placement]:
+        """The placement that is, and what saves more, step by step."""
+        tiled = dataclasses.replace(self.placement, tiled=True)
+        last = [] if self.device.type == "cpu" else [dataclasses.replace(tiled, offload=True)]
+        return [self.placement, *(where for where in (tiled, *last) if where != self.placement)]
+
+    def needs(self, demand: Demand) -> float:
+        """Bytes beside the weights that a run takes as the prior is placed now."""
+        return self._needs(demand, self.placement)
+
+    def _needs(self, demand: Demand, where: Placement) -> float:
+        tiles = [side * self.factor * where.tiled for side in (self._codec_tile, self._denoiser_tile)]
+        return placement.RESERVE * demand.bytes(self.costs, *tiles)
+
+    def _free(self, where: Placement) -> float:
+        """Bytes that are free, those that taking turns would free among them."""
+        sizes = [placement.size(network) for network in (self._unet, self._vae)]
+        turns = where.offload and not self.placement.offload
+        return placement.free(str(self.device)) + (sum(sizes) - max(sizes) if turns else 0)
+
+    @functools.cached_property
+    def costs(self) -> Costs:
+        """Bytes per pixel of each verb."""
+        return memory.count(self)
 
     def save_memory(self) -> bool:
-        """From now on tile the VAE and let the networks take turns on the device; False when that is already so or cannot be."""
-        better = dataclasses.replace(self.placement, tiled=True, offload=self.device.type != "cpu", reason="memory ran out")
-        if not hasattr(self._vae, "enable_tiling") or (better.tiled, better.offload) == (self.placement.tiled, self.placement.offload):
+        """Within `borrowed`: tile; where that is so already, let the networks take turns; False when neither is left."""
+        _, *better = self._savings()
+        if not better:
             return False
-        self.placement = better
-        self._arrange()
-        placement.release()
+        self._move(dataclasses.replace(better[0], reason="memory ran out"))
         return True
 
     def save_range(self) -> bool:
-        """From now on compute in float32; False unless it was float16: bfloat16 has float32's range already."""
+        """Within `borrowed`: compute in float32; False unless it was float16, since bfloat16 has float32's range already."""
         if self.placement.dtype != torch.float16:
             return False
-        self.placement = dataclasses.replace(self.placement, dtype=torch.float32, reason="numbers left the range of float16")
-        for network in self._networks:
-            network.float()
-        self.__dict__.pop("_no_text", None)  # it was read in float16
+        reason = "numbers left the range of float16"
+        self._move(dataclasses.replace(self.placement, dtype=torch.float32, reason=reason))
         return True
 
     @property
@@ -117,21 +136,35 @@ class LatentPrior:
         return ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
 
     def timestep(self, sigma: float) -> int:
-        """The timestep whose noise level is nearest to sigma (in ratio)."""
-        return int((self.sigmas.log() - torch.tensor(sigma).log()).abs().argmin())
+        """The timestep whose noise level is nearest to sigma (in ratio), of those that the prior was trained at."""
+        known = self.sigmas[self.timesteps]
+        return self.timesteps[int((known.log() - torch.tensor(sigma).log()).abs().argmin())]
+
+    @property
+    def lowest(self) -> float:
+        """The lowest level at which the denoiser acts, as noise in the picture, in [0,1] units."""
+        return self.sigmas[self.timesteps[0]].item() / self.gain
 
     def encode(self, x: Tensor) -> Tensor:
         """Image -> scaled latent (posterior mean); sides are replicated up to a multiple of the factor. Differentiable."""
         height, width = x.shape[-2:]
         x = F.pad(x, (0, -width % self.factor, 0, -height % self.factor), mode="replicate")
+        if not self.placement.tiled:
+            return self._encode(x)
+        return tiling.tiled(self._encode, x, self._codec_tile * self.factor, shrink=self.factor)
+
+    def _encode(self, x: Tensor) -> Tensor:
         out = self._vae.encode((2 * x - 1).to(self._vae.dtype))
         latent = out.latent if hasattr(out, "latent") else out.latent_dist.mode()
         return (latent.float() - self.shift) * self.scale
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """Scaled latent -> image (B,3,*size), unclamped. Differentiable."""
-        x = self._vae.decode((z / self.scale + self.shift).to(self._vae.dtype)).sample.float()
+        x = tiling.tiled(self._decode, z, self._codec_tile, self.factor) if self.placement.tiled else self._decode(z)
         return (x[..., : size[0], : size[1]] + 1) / 2
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return self._vae.decode((z / self.scale + self.shift).to(self._vae.dtype)).sample.float()
 
     @torch.no_grad()
     def picture(self, z: Tensor, size: tuple[int, int]) -> Tensor:
@@ -158,25 +191,10 @@ class LatentPrior:
 
         return AutoencoderTiny.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False).to(self.device)
 
-    @torch.no_grad()
     def embed(self, prompt: str, negative: str = "") -> Tensor | None:
-        """The text as the denoiser reads it: (2,L,D), first `negative`, then `prompt`; (1,L,D) where they are equal; None without text.
-
-        With two text encoders D holds both, and one row more the second one's summary of the whole text, filled up with zeros.
-        """
-        if not self._readers:
-            return None
-        texts = [prompt] if prompt == negative else [negative, prompt]
-        rows = [_read(tokenizer, encoder, texts, self.device) for tokenizer, encoder in self._readers]
-        if len(rows) == 1:
-            return rows[0][0].float()
-        # SDXL (arXiv 2307.01952, §2.1): the last but one layer of both
-        tokens = torch.cat([out.hidden_states[-2] for out in rows], -1).float()
-        summary = rows[1].text_embeds.float()
-        text = torch.cat([tokens, F.pad(summary, (0, tokens.shape[-1] - summary.shape[-1]))[:, None]], 1)
-        if self._empty_is_zero:
-            text[[not words for words in texts]] = 0
-        return text
+        """The text as the denoiser reads it: (2,L,D), first `negative`, then `prompt`; (1,L,D) where they are equal; None without text."""
+        with placement.reading(self.parts, self.placement):
+            return self.denoiser.read([prompt] if prompt == negative else [negative, prompt], self.device)
 
     @functools.cached_property
     def _no_text(self) -> Tensor | None:
@@ -187,36 +205,33 @@ class LatentPrior:
         """The clean estimate and the noise of z_t (B,C,h,w) at timestep t.
 
         text: of `embed`; None is the empty text. guidance: classifier-free, out = out₀ + guidance · (out_text - out₀) (arXiv 2207.12598);
-        1, or a prompt equal to its negative, costs one run of the network instead of two.
+        1, a prompt equal to its negative, or a distilled prior, which has learned its guidance, costs one run of the network
+        instead of two. A distilled prior is asked at the nearest of its timesteps, for the estimate that it makes of z_t there.
         """
-        a = self.alpha_bar[t]
-        root_a, root_b = a.sqrt().float(), (1 - a).sqrt().float()
         text = self._no_text if text is None else text
-        if text is None or len(text) == 1 or guidance == 1:
-            out = self._predict(z_t, t, None if text is None else text[-1:])
+        nearest = t if t in self.timesteps else self.timestep(self.sigmas[t].item())
+        z = z_t if nearest == t else z_t * (self.alpha_bar[nearest] / self.alpha_bar[t]).sqrt().item()
+        given, time = self.levels.given(z, nearest)
+        if text is None or len(text) == 1 or guidance == 1 or self.parts.timesteps:
+            out = self._predict(given, time, None if text is None else text[-1:])
         else:
-            plain, worded = self._predict(torch.cat([z_t, z_t]), t, text).chunk(2)
+            plain, worded = self._predict(torch.cat([given, given]), time, text).chunk(2)
             out = plain + guidance * (worded - plain)
-        if self.prediction_type == "sample":
-            return Denoised(out, (z_t - root_a * out) / root_b)
-        if self.prediction_type == "v_prediction":
-            return Denoised(root_a * z_t - root_b * out, root_a * out + root_b * z_t)
-        return Denoised((z_t - root_b * out) / root_a, out)
+        z0, eps = self.levels.noise_free(out, z, nearest)
+        if nearest != t:
+            root_a, root_b = roots(self.alpha_bar[t])
+            eps = (z_t - root_a * z0) / root_b
+        return Denoised(z0, eps)
 
-    def _predict(self, z_t: Tensor, t: int, text: Tensor | None) -> Tensor:
+    def _predict(self, z_t: Tensor, t: float, text: Tensor | None) -> Tensor:
         """The network's output; each row of text serves len(z_t) / len(text) rows of z_t."""
-        z_t = z_t.to(self._unet.dtype)
-        if text is None:
-            return self._unet(z_t, t).sample.float()
-        text = text.to(z_t).repeat_interleave(len(z_t) // len(text), 0)
-        more: dict[str, Any] = {}
-        if len(self._readers) == 2:
-            sides = [self.factor * side for side in z_t.shape[-2:]]
-            # size, crop corner and target size of the training picture: all of it, at our size
-            times = torch.tensor([[*sides, 0, 0, *sides]] * len(z_t)).to(z_t)
-            more["added_cond_kwargs"] = {"text_embeds": text[:, -1, : self._readers[1][1].config.projection_dim], "time_ids": times}
-            text = text[:, :-1]
-        return self._unet(z_t, t, encoder_hidden_states=text, **more).sample.float()
+        rows = None if text is None else text.repeat_interleave(len(z_t) // len(text), 0)
+
+        def predict(z: Tensor) -> Tensor:
+            height, width = (self.factor * side for side in z.shape[-2:])
+            return self.denoiser.predict(z.to(self._unet.dtype), t, rows, (height, width))
+
+        return tiling.tiled(predict, z_t, self._denoiser_tile) if self.placement.tiled else predict(z_t)
 
     @property
     def isometric(self) -> bool:
@@ -235,7 +250,8 @@ class LatentPrior:
         ramp = torch.linspace(0.2, 0.8, 256).expand(1, 3, 256, 256).to(self.device)
         noise = torch.randn(ramp.shape, generator=torch.Generator().manual_seed(0)).to(self.device) * 25 / 255
         with torch.no_grad():
-            return (self.encode(ramp + noise) - self.encode(ramp)).std().item() / (25 / 255)
+            # whole, tiles or not: a prior's levels do not depend on the memory that is free
+            return (self._encode(ramp + noise) - self._encode(ramp)).std().item() / (25 / 255)
 
     def pull(self, z: Tensor, x: Tensor, target: Tensor) -> Tensor:
         """z with D(z) = x, moved to where it decodes to target (both (B,3,H,W) in [0,1]): z + E(target) - E(x), in which the VAE's error cancels."""
@@ -244,30 +260,12 @@ class LatentPrior:
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
         """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units (docs/methods/reld.md (13))."""
         t = self.timestep(self.gain * sigma)
-        return self.denoise(s * self.alpha_bar[t].sqrt().float(), t).z0
+        return self.denoise(s * roots(self.alpha_bar[t])[0], t).z0
 
 
 def _down_sampling(vae: Any) -> int:
     config = vae.config
     return config.patch_size if "patch_size" in config else 2 ** (len(config.block_out_channels) - 1)
-
-
-def _read(tokenizer: Any, encoder: Any, texts: list[str], device: torch.device) -> Any:
-    tokens = tokenizer(texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt")
-    return encoder(tokens.input_ids.to(device), output_hidden_states=True)
-
-
-def _take_turns(networks: list[Any], device: torch.device) -> None:
-    """Keep the networks in the host's memory; each one's call sends the others back there and itself to the device."""
-    from accelerate import cpu_offload_with_hook
-    from accelerate.hooks import CpuOffload, UserCpuOffloadHook
-
-    for network in networks:
-        network.to("cpu")
-    for network in networks:
-        for other in networks:
-            if other is not network:
-                cpu_offload_with_hook(network, device, UserCpuOffloadHook(other, CpuOffload(device)))
 
 
 def _one_in_memory(load: Callable[[str, str | None], LatentPrior]) -> Callable[..., LatentPrior]:
@@ -303,46 +301,5 @@ def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior
 
 
 def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
-    """The prior of a checked folder in the given place."""
-    parts = {part: _load_component(checkpoint, part, where.dtype) for part in checkpoint.parts}
-    more: dict[str, Any] = {"empty_is_zero": checkpoint.empty_is_zero, "commit": checkpoint.commit, "weights": checkpoint.weights}
-    return LatentPrior(name, device=torch.device(where.device), placement=where, **more, **parts)
-
-
-def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
-    import importlib
-
-    library, class_name = checkpoint.parts[part]
-    component = getattr(importlib.import_module(library), class_name)
-    network = part in checkpoint.parameters
-    options: dict[str, Any] = {}
-    if network:
-        options = {
-            "torch_dtype": torch.float32 if part == "vae" else dtype,
-            "use_safetensors": True,
-            "variant": "fp16" if part in checkpoint.half else None,
-            "output_loading_info": True,
-        }
-    try:
-        loaded = component.from_pretrained(checkpoint.folder, subfolder=part, **options)
-    except Exception as error:  # libraries raise whatever damaged files lead them to, in many lines and with paths
-        if placement.out_of_memory(error):
-            raise
-        raise ValueError(f"The prior's {part} cannot be loaded: {part}/ is damaged or not of one piece; load it again.") from None
-    if part == "scheduler" and not _usable(loaded):
-        raise ValueError("The prior's scheduler describes no diffusion: scheduler/ is damaged; load it again.")
-    if not network:
-        return loaded
-    model, told = loaded
-    if told["missing_keys"]:  # which the libraries fill with random numbers
-        missing = len(told["missing_keys"])
-        raise ValueError(f"The prior's {part} lacks {missing} of its weights: {part}/ is damaged or not of one piece; load it again.")
-    return model
-
-
-def _usable(scheduler: Any) -> bool:
-    """Whether a scheduler has a noise level for each of its steps, and says what the network predicts in a way that is known here."""
-    levels, config = scheduler.alphas_cumprod, scheduler.config
-    kinds = {"epsilon", "sample", "v_prediction"}
-    whole = len(levels) == config.num_train_timesteps > 1 and bool(((levels >= 0) & (levels <= 1)).all())
-    return whole and config.get("prediction_type", "epsilon") in kinds
+    """The prior of a checked folder in the given place. ValueError where its files do not make one."""
+    return LatentPrior(name, load_parts(checkpoint, where.dtype, PRIORS[name].timesteps if name in PRIORS else ()), where)

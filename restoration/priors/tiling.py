@@ -10,12 +10,14 @@ and 38 s of processor time in all, with scale=1 from 1024×1536 1.43 GB and 42 s
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from restoration.priors.latent import LatentPrior
+if TYPE_CHECKING:
+    from restoration.priors.latent import LatentPrior
 
 VARIANCE = 0.01  # of the weights, in units of the tile's squared side: StableSR
 
@@ -33,26 +35,32 @@ def weights(height: int, width: int) -> Tensor:
     return rows[:, None] * columns
 
 
-def tiled(function: Callable[[Tensor], Tensor], x: Tensor, tile: int, factor: int = 1) -> Tensor:
-    """function applied to x (B,C,h,w) in tiles of side `tile`; its outputs, `factor` times larger, are merged.
+def tiled(function: Callable[[Tensor], Tensor], x: Tensor, tile: int, enlarge: int = 1, shrink: int = 1) -> Tensor:
+    """function applied to x (B,C,h,w) in tiles of side `tile`; its outputs, enlarge/shrink times larger, are merged.
 
-    x as a whole where it fits into one tile. Differentiable; one tile's activations are kept at a time.
+    x as a whole where it fits into one tile. tile, h and w are multiples of shrink. Differentiable; one tile's
+    activations are kept at a time.
     """
-    height, width = x.shape[-2:]
-    if max(height, width) <= tile:
+    height, width = (side // shrink for side in x.shape[-2:])
+    side = tile // shrink
+    if max(height, width) <= side:
         return function(x)
     total: Tensor | None = None
-    weight = x.new_zeros(height * factor, width * factor)
-    for top in starts(height, tile):
-        for left in starts(width, tile):
-            part = x[..., top : top + tile, left : left + tile]
+    weight = x.new_zeros(height * enlarge, width * enlarge)
+    for top in starts(height, side):
+        for left in starts(width, side):
+            rows, columns = (slice(shrink * first, shrink * (first + side)) for first in (top, left))
+            part = x[..., rows, columns]
             out = checkpoint(function, part, use_reentrant=False) if part.requires_grad else function(part)
             window = weights(*out.shape[-2:]).to(out)
             if total is None:
                 total = out.new_zeros(*out.shape[:2], *weight.shape)
-            area = (..., slice(top * factor, top * factor + out.shape[-2]), slice(left * factor, left * factor + out.shape[-1]))
-            total[area] += window * out
-            weight[area] += window
+            rows, columns = (
+                slice(enlarge * first, enlarge * first + length)
+                for first, length in zip((top, left), out.shape[-2:], strict=True)
+            )
+            total[..., rows, columns] += window * out
+            weight[rows, columns] += window
     assert total is not None
     return total / weight
 

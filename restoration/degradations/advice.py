@@ -1,0 +1,56 @@
+"""From a measured damage to the method and settings that restore it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from restoration.degradations.meter import Damage
+
+FLOOR = 1.0  # in 1/255: the noise that a deconvolution is told at the least, that of rounding and of the model
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A solver of SOLVERS, its preset of PRESETS, the task of TASKS that it is told ("" where it is blind), the settings of task or
+    solver that the measurement fills in, and why, in one sentence."""
+
+    solver: str
+    preset: str
+    task: str
+    sentence: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def suggest(damage: Damage) -> list[Suggestion]:
+    """What may be done about it, the first thing first; empty where nothing seems wrong."""
+    return [*_suggestions(damage)]
+
+
+def _suggestions(damage: Damage) -> Iterator[Suggestion]:
+    noisy, level = damage.noise.present, round(min(255 * damage.noise.value, 100.0), 1)
+    if damage.darkness.present or damage.backlight.present:
+        where = "everywhere" if damage.darkness.present else "in its dark part"
+        more = " and takes the noise out" if noisy else ""
+        yield Suggestion("ld-rps", "low-light", "", f"Light is missing {where}: LD-RPS brightens it{more}.")
+    if damage.veil.present:
+        yield Suggestion("ld-rps", "dehaze", "", f"It is hazy ({damage.veil.value:.0%}): LD-RPS takes the veil away.")
+    if damage.colour.present:
+        preset, more = ("colorize+denoise", ", and the noise is taken out") if noisy else ("colorize", "")
+        yield Suggestion("ld-rps", preset, "", f"It has no colour: LD-RPS adds plausible ones{more}.")
+    if damage.blur.present:
+        std = round(min(max(damage.blur.value, 0.2), 6.0), 2)
+        told = {"std": std, "size": 2 * math.ceil(4 * std) + 1, "noise_std": max(FLOOR, level if noisy else 0.0)}
+        yield Suggestion("reld", "fast", "deblur", f"It is blurred by about {std:.1f} pixels: RELD is told so and sharpens it.", told)
+    elif noisy:
+        yield Suggestion("reld", "fast", "denoise", f"It is noisy: RELD is told the level, {level:.0f}/255.", {"noise_std": level})
+        yield Suggestion("ld-rps", "denoise", "", "Or LD-RPS, which estimates the noise itself.")
+    if damage.enlargement.present or damage.jpeg.present:
+        cause = " and ".join(
+            text
+            for text, estimate in (("enlarged", damage.enlargement), ("compressed as JPEG", damage.jpeg))
+            if estimate.present
+        )
+        yield Suggestion("latent-indigo", "fast", "", f"It was {cause}: LatentINDIGO cleans it at its size.", {"scale": 1})

@@ -1,0 +1,200 @@
+"""The damage meter: what is wrong with a photograph, how much, and how sure that is (ours).
+
+Two small networks, trained by restoration/training/meter.py on photographs damaged at random, read the statistics of features.py.
+Their thresholds were put where one clean photograph in some hundreds is called damaged in each respect.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from restoration.degradations.features import COMB, illumination, light, noise_by_brightness, texture
+from restoration.files import images
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "meter" / "model.safetensors"
+KINDS = {"texture": ("noise", "blur", "jpeg", "enlargement"), "light": ("darkness", "backlight", "veil")}  # by the statistics they are read from
+STATISTICS = {"texture": texture, "light": light}
+LEAST = {"noise": 0.0, "blur": 0.0, "jpeg": 1.0, "enlargement": 1.0, "darkness": 0.0, "backlight": 0.0, "veil": 0.0}
+MOST = {"noise": 100 / 255, "blur": 6.0, "jpeg": 100.0, "enlargement": 6.0, "darkness": 6.0, "backlight": 6.0, "veil": 1.0}
+BRIGHTNESSES = (0.1, 0.3, 0.5, 0.7, 0.9)  # at which the level of noise is told
+GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
+# plain cases of little light, whatever else is seen: 1 in 100 clean photographs has so little, 1 in 200 such differences
+DARK_LIGHT, SHADE, SUN, SHADED = 0.315, 0.28, 0.88, 0.33
+USUAL_SUN, USUAL_SHADE = 0.74, 0.45  # how bright the brightest tenth and the darkest quarter usually are
+GAMMA = 2.2  # stops of light per doubling of a value in the picture
+SURE_COMB = 0.5  # log-likelihood ratio a coefficient from which the comb of JPEG's steps tells the quality alone
+PLAIN = 0.75  # confidence in such a case
+STRAY = 6.0  # standard deviations: a statistic further out than this counts as so far
+WIDTHS = (192, 96)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How much of a damage there is if there is any, and how sure it is that there is, from 0 to 1: `present` from one half on,
+    which few clean photographs reach."""
+
+    value: float
+    confidence: float
+
+    @property
+    def present(self) -> bool:
+        return self.confidence >= 0.5
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a picture.
+
+    noise: standard deviation of the noise as it is in the picture, over all pixels and channels, in [0,1]; noise_curve: the same at
+    BRIGHTNESSES. blur: standard deviation of the blur in pixels. jpeg: quality, 1 to 100. enlargement: so many times as large a side as
+    it has detail for. darkness: stops of light (powers of two) that are missing everywhere; backlight: in the dark part. veil: the mean
+    share of haze. colour: the share of colour that is missing, 1 for a grey picture.
+    """
+
+    noise: Estimate
+    noise_curve: tuple[float, ...]
+    blur: Estimate
+    jpeg: Estimate
+    enlargement: Estimate
+    darkness: Estimate
+    backlight: Estimate
+    veil: Estimate
+    colour: Estimate
+
+    def estimates(self) -> Mapping[str, Estimate]:
+        """Every kind of damage by name."""
+        return {f.name: value for f in dataclasses.fields(self) if isinstance(value := getattr(self, f.name), Estimate)}
+
+    def noise_map(self, y: Tensor) -> Tensor:
+        """The noise's standard deviation at each pixel of y (B,3,H,W) in [0,1] by its brightness, (B,1,H,W) in [0,1]."""
+        brightness = y.mean(1, keepdim=True).clamp(0, 1).detach().cpu().numpy()
+        levels = np.interp(brightness, BRIGHTNESSES, self.noise_curve).astype(np.float32)
+        return torch.from_numpy(levels).to(y)
+
+    def describe(self) -> list[str]:
+        """What is wrong, one plain sentence each; empty where nothing is."""
+        sentences = {
+            "noise": f"It is noisy: about {255 * self.noise.value:.0f}/255{self._where()}.",
+            "blur": f"It is blurred, as by a Gaussian of {self.blur.value:.1f} pixels.",
+            "jpeg": f"It was compressed as JPEG of quality {self.jpeg.value:.0f}.",
+            "enlargement": f"It was enlarged about {self.enlargement.value:.1f} times.",
+            "darkness": f"It is too dark: {self.darkness.value:.1f} stops of light are missing.",
+            "backlight": f"Its dark part lacks {self.backlight.value:.1f} stops of light (backlit or unevenly lit).",
+            "veil": f"It is hazy: about {self.veil.value:.0%} of what is seen is haze.",
+            "colour": "It has no colour.",
+        }
+        return [sentences[kind] for kind, estimate in self.estimates().items() if estimate.present]
+
+    def _where(self) -> str:
+        dark, bright = self.noise_curve[0], self.noise_curve[-1]
+        return f", {255 * dark:.0f} in the dark and {255 * bright:.0f} in the light" if max(dark, bright) > 1.5 * min(dark, bright) else ""
+
+
+class Reader(nn.Module):
+    """Statistics (B,n) -> (logits that each kind of damage is there (B,k), how much where it is (B,k), in the units of `to_units`)."""
+
+    centre: Tensor
+    spread: Tensor
+    value_centre: Tensor
+    value_spread: Tensor
+    threshold: Tensor
+
+    def __init__(self, count: int, kinds: int) -> None:
+        super().__init__()
+        sizes = (count, *WIDTHS)
+        layers = [part for a, b in itertools.pairwise(sizes) for part in (nn.Linear(a, b), nn.SiLU(), nn.Dropout(0.1))]
+        self.network = nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 2 * kinds))
+        for name, size in {"centre": count, "spread": count, "value_centre": kinds, "value_spread": kinds, "threshold": kinds}.items():
+            self.register_buffer(name, torch.zeros(size))
+
+    def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        normal = ((statistics - self.centre) / self.spread).clamp(-STRAY, STRAY)
+        logits, values = self.network(normal).chunk(2, 1)
+        return logits - self.threshold, values * self.value_spread + self.value_centre
+
+
+def to_units(kind: str, value: float) -> float:
+    """What the network is trained to tell of a value of Damage: noise and enlargement by their logarithms."""
+    return float(np.log(max(255 * value, 0.1))) if kind == "noise" else float(np.log(value)) if kind == "enlargement" else value
+
+
+def from_units(kind: str, told: float) -> float:
+    """The inverse of `to_units`, within LEAST and MOST."""
+    value = float(np.exp(told)) / 255 if kind == "noise" else float(np.exp(told)) if kind == "enlargement" else told
+    return min(max(value, LEAST[kind]), MOST[kind])
+
+
+@functools.cache
+def load_readers(path: Path = WEIGHTS) -> Mapping[str, Reader]:
+    """The trained networks, by the names of KINDS."""
+    state, readers = load_file(path), {}
+    for name, kinds in KINDS.items():
+        readers[name] = Reader(len(state[f"{name}.centre"]), len(kinds))
+        readers[name].load_state_dict({key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")})
+        readers[name].eval()
+    return readers
+
+
+def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
+    """What is wrong with x (1,3,H,W) in [0,1], sides ≥ 16, in a fraction of a second whatever its size.
+
+    quality: JPEG's, where the file at hand says it (`features.file_quality`). ValueError for another shape.
+    """
+    if x.ndim != 4 or x.shape[:2] != (1, 3) or min(x.shape[-2:]) < images.MIN_SIDE:
+        raise ValueError(f"One picture (1,3,H,W) of at least {images.MIN_SIDE} pixels a side is measured, not {tuple(x.shape)}.")
+    pixels = _pixels(x)
+    found: dict[str, Estimate] = {}
+    statistics = {name: STATISTICS[name](pixels) for name in KINDS}
+    for name, reader in load_readers().items():
+        with torch.no_grad():
+            logits, told = reader(torch.from_numpy(statistics[name])[None])
+        for kind, value, confidence in zip(KINDS[name], told[0].tolist(), logits[0].sigmoid().tolist(), strict=True):
+            found[kind] = Estimate(from_units(kind, value), confidence)
+    comb, likelihood = statistics["texture"][COMB].tolist()
+    if likelihood > SURE_COMB:
+        found["jpeg"] = Estimate(100 * comb, found["jpeg"].confidence)
+    for kind, stops in _plain_darkness(pixels).items():
+        found[kind] = Estimate(min(max(found[kind].value, stops), MOST[kind]), max(found[kind].confidence, PLAIN))
+    if quality is not None:
+        found["jpeg"] = Estimate(quality, found["jpeg"].confidence)
+    spread = float((pixels.max(-1) - pixels.min(-1)).mean()) / 255
+    grey = spread < GREY_SPREAD
+    return Damage(**found, noise_curve=_curve(pixels, found["noise"].value), colour=Estimate(float(grey), float(grey)))
+
+
+def _pixels(x: Tensor) -> np.ndarray:
+    """(H,W,3) float32 in [0,255]."""
+    return (x[0].detach().float().clamp(0, 1) * 255).permute(1, 2, 0).cpu().numpy()
+
+
+def _plain_darkness(pixels: np.ndarray) -> dict[str, float]:
+    """The stops of light that are missing, where that is plain: everywhere ("darkness"), or opposite to something bright ("backlight")."""
+    shade, sun, share = illumination(pixels)
+    if sun < DARK_LIGHT and pixels.std() > 1:  # a flat picture may be meant so
+        return {"darkness": GAMMA * float(np.log2(USUAL_SUN / max(sun, 0.01)))}
+    if sun > SUN and shade < SHADE and share > SHADED:
+        return {"backlight": GAMMA * float(np.log2(USUAL_SHADE / max(shade, 0.01)))}
+    return {}
+
+
+def _curve(pixels: np.ndarray, level: float) -> tuple[float, ...]:
+    """The noise at BRIGHTNESSES: as the flattest parts differ there, and `level` on the whole picture."""
+    edges = np.linspace(0, 255.01, len(BRIGHTNESSES) + 1)
+    ratios = noise_by_brightness(pixels, edges)
+    known = np.isfinite(ratios)
+    if known.sum() < 2:
+        return (level,) * len(BRIGHTNESSES)
+    ratios = np.interp(BRIGHTNESSES, np.array(BRIGHTNESSES)[known], ratios[known])
+    shares = np.histogram(pixels.mean(-1), edges)[0] / (pixels.shape[0] * pixels.shape[1])
+    whole = max(float(np.sqrt((shares * ratios**2).sum())), 1e-3)
+    return tuple(float(level * ratio / whole) for ratio in ratios)

@@ -1,0 +1,118 @@
+"""What a run needs on a device beside the weights, counted: the networks run on fake tensors, which have sizes but no memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+if TYPE_CHECKING:
+    from restoration.priors.latent import LatentPrior
+
+SIDE = 256  # pixels of the picture on which bytes are counted; they grow with the area
+PICTURES = 20 * 3 * 4  # ours: bytes per pixel of the whole-size pictures that a solver, and the merging of tiles, hold
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made while it lasts and are alive; peak is the most there were."""
+
+    def __init__(self, known: list[Tensor] | None = None):
+        """known: tensors that were there before, such as weights, whose views are not counted."""
+        super().__init__()
+        self.bytes = self.peak = 0
+        self._seen = {tensor.untyped_storage()._cdata for tensor in known or []}
+
+    def _forget(self, key: int, size: int) -> None:
+        self._seen.discard(key)
+        self.bytes -= size
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage._cdata not in self._seen:
+                self._seen.add(storage._cdata)
+                self.bytes += storage.nbytes()
+                self.peak = max(self.peak, self.bytes)
+                weakref.finalize(storage, self._forget, storage._cdata, storage.nbytes())
+        return out
+
+
+class Costs(NamedTuple):
+    """Bytes per pixel of the picture that each verb holds at its peak; gradient: decoding and the way back, checkpointed: with recomputing."""
+
+    encode: float
+    decode: float
+    gradient: float
+    checkpointed: float
+    denoise: float
+
+
+class Demand(NamedTuple):
+    """What a run asks of a prior.
+
+    pixels: of all its pictures together, at the result's size. gradient: whether the decoder is differentiated.
+    own: bytes per pixel that the method holds together with the decoder's graph. rows: of the denoiser's batch per picture.
+    """
+
+    pixels: int
+    gradient: bool = False
+    own: float = 0.0
+    rows: int = 1
+
+    def bytes(self, costs: Costs, codec_tile: int = 0, denoiser_tile: int = 0) -> float:
+        """At the run's peak beside the weights; sides of tiles in pixels, 0 without them."""
+        codec, unet = (min(self.pixels, tile**2) if tile else self.pixels for tile in (codec_tile, denoiser_tile))
+        plain = max(costs.encode, costs.decode)
+        codec_bytes = (costs.checkpointed if codec_tile else costs.gradient) if self.gradient else plain
+        together = codec_bytes * codec + self.own * self.pixels
+        return max(together, costs.denoise * self.rows * unet) + PICTURES * self.pixels
+
+
+def count(prior: LatentPrior) -> Costs:
+    """The costs of a prior's architecture in its precision: a second or two, no memory."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    text = prior.embed("")
+    with FakeTensorMode():
+        vae, unet = (_empty(network) for network in (prior.parts.vae, prior.parts.unet))
+        denoiser = type(prior.denoiser)(dataclasses.replace(prior.parts, unet=unet))
+        if hasattr(denoiser, "lengths"):  # which fake tensors cannot say
+            denoiser.lengths = lambda text: [text.shape[1]] * len(text)
+        side = SIDE // prior.factor
+        x, z = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, prior.channels, side, side)
+        rows = None if text is None else torch.zeros(1, *text.shape[1:])
+        leaf = z.to(vae.dtype).requires_grad_()
+
+        def peak(function: Callable[[], Any], gradient: bool = False) -> float:
+            weights = [*vae.parameters(), *vae.buffers(), *unet.parameters(), *unet.buffers()]
+            with torch.set_grad_enabled(gradient), Live(weights) as live:
+                function()
+            return live.peak / SIDE**2
+
+        def back() -> None:
+            torch.autograd.grad(vae.decode(leaf).sample.sum(), leaf)
+
+        encode, decode = peak(lambda: vae.encode(x.to(vae.dtype))), peak(lambda: vae.decode(z.to(vae.dtype)))
+        denoise = peak(lambda: denoiser.predict(z.to(unet.dtype), 5, rows, (SIDE, SIDE)))
+        gradient = checkpointed = peak(back, gradient=True)
+        if vae._supports_gradient_checkpointing:
+            vae.enable_gradient_checkpointing()
+            checkpointed = peak(back, gradient=True)
+    return Costs(encode, decode, gradient, checkpointed, denoise)
+
+
+def _empty(network: Any) -> Any:
+    """The same architecture in the same precision, without the weights; converted afterwards, fake parameters would not be swapped."""
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(network.dtype)
+        return type(network).from_config(network.config).eval().requires_grad_(False)
+    finally:
+        torch.set_default_dtype(before)

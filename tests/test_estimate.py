@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from restoration.commands import inspect
+from restoration.degradations import camera, meter
+from restoration.degradations.advice import suggest
+from restoration.degradations.blind import CORRUPTIONS
+from restoration.degradations.features import file_quality, light, texture
+from restoration.degradations.linear import TASKS, Denoise, GaussianBlur
+from restoration.degradations.meter import Estimate, measure_damage
+from restoration.degradations.realistic import jpeg
+from restoration.files import images
+from restoration.solvers import PRESETS, SOLVERS
+from restoration.training import meter as training
+
+
+@pytest.fixture
+def scene():
+    """(1,3,256,256): the astronaut as large as the photographs that the meter was trained on."""
+    from skimage.data import astronaut
+
+    return images.quantise(F.avg_pool2d(torch.from_numpy(astronaut()).permute(2, 0, 1)[None].float() / 255, 2))
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("level", [5, 15, 40])
+def test_white_noise_is_measured(scene, level):
+    y = images.quantise(Denoise(level).degrade(scene, seeded()))
+    found = measure_damage(y).noise
+    assert found.present and found.value == pytest.approx((y - scene).std().item(), rel=0.25)
+
+
+@pytest.mark.parametrize("iso", ["medium", "high"])
+def test_camera_noise_is_measured_as_it_is_in_the_picture(scene, iso):
+    y, clean = camera.CameraNoise(iso).expose(scene, seeded())
+    found = measure_damage(y).noise
+    assert found.present and found.value == pytest.approx((y - clean).std().item(), rel=0.3)
+
+
+def test_the_noise_is_told_by_brightness_too():
+    ramp = torch.linspace(0.05, 0.95, 192).expand(1, 3, 192, 192)
+    y = (ramp + (0.01 + 0.1 * ramp) * torch.randn(ramp.shape, generator=seeded())).clamp(0, 1)
+    damage = measure_damage(images.quantise(y))
+    assert damage.noise_curve[-2] > 2 * damage.noise_curve[0]
+    levels = damage.noise_map(ramp)
+    assert levels.shape == (1, 1, 192, 192)
+    assert levels.square().mean().sqrt().item() == pytest.approx(damage.noise.value, rel=0.1)
+    assert (levels[..., -40:].mean() > 2 * levels[..., :20].mean()).item()
+
+
+@pytest.mark.parametrize("std", [1.2, 2.5])
+def test_blur_is_measured(scene, std):
+    found = measure_damage(images.quantise(GaussianBlur(std=std, noise_std=0.0).forward(scene))).blur
+    assert found.present and found.value == pytest.approx(std, abs=0.5)
+
+
+@pytest.mark.parametrize("quality", [20, 45, 75])
+def test_jpeg_quality_is_measured_in_pixels_even_when_cropped(scene, quality):
+    compressed = jpeg(scene, quality)
+    for y in (compressed, compressed[..., 3:, 5:]):
+        found = measure_damage(y).jpeg
+        assert found.present and found.value == pytest.approx(quality, abs=10)
+    assert not measure_damage(scene).jpeg.present
+
+
+def test_a_file_says_its_own_quality(scene, tmp_path):
+    picture = images.to_pil(scene)
+    for quality in (5, 30, 63, 95):
+        picture.save(tmp_path / "a.jpg", quality=quality)
+        data = (tmp_path / "a.jpg").read_bytes()
+        assert file_quality(data) == pytest.approx(quality, abs=3)
+        assert file_quality(data[:40]) is None
+    picture.save(tmp_path / "a.png")
+    assert file_quality((tmp_path / "a.png").read_bytes()) is None and file_quality(b"") is None
+    assert measure_damage(scene, 40).jpeg.value == 40
+
+
+@pytest.mark.parametrize(("damage", "kind"), [("camera-low-light", "darkness"), ("low-light", "darkness"), ("fog", "veil"), ("grey", "colour")])
+def test_what_is_wrong_is_named(scene, damage, kind):
+    y = CORRUPTIONS[damage].degrade(scene, seeded())
+    found = measure_damage(y)
+    assert getattr(found, kind).present and not getattr(measure_damage(scene), kind).present
+    assert found.describe() and suggest(found)
+
+
+def test_a_good_photograph_is_left_alone(scene):
+    damage = measure_damage(scene)
+    assert not any(estimate.present for estimate in damage.estimates().values())
+    assert damage.describe() == [] and suggest(damage) == []
+
+
+def boards():
+    """Pictures that are no photographs, each (1,3,H,W)."""
+    flat = [torch.full((1, 3, 64, 64), value) for value in (0.0, 0.5, 1.0)]
+    checks = (torch.arange(96)[:, None] // 8 + torch.arange(64) // 8).remainder(2).float().expand(1, 3, 96, 64)
+    text = torch.ones(1, 3, 70, 100)
+    text[..., 10:60:6, 5:95] = 0
+    random = torch.rand(1, 3, 16, 41, generator=seeded())
+    return [*flat, checks, text, random, torch.eye(64).expand(1, 3, 64, 64)]
+
+
+@pytest.mark.parametrize("x", boards())
+def test_any_picture_can_be_measured(x):
+    damage = measure_damage(x)
+    for kind, estimate in damage.estimates().items():
+        assert np.isfinite(estimate.value) and 0 <= estimate.confidence <= 1
+        if kind in meter.LEAST:
+            assert meter.LEAST[kind] <= estimate.value <= meter.MOST[kind]
+    assert len(damage.noise_curve) == len(meter.BRIGHTNESSES) and np.isfinite(damage.noise_curve).all()
+    suggest(damage)
+
+
+def test_large_pictures_are_sampled_and_give_as_many_statistics():
+    small = np.random.default_rng(0).uniform(0, 255, (64, 64, 3))
+    for height, width in ((1200, 1200), (200, 4000), (3000, 100)):
+        large = np.tile(small, (height // 64 + 1, width // 64 + 1, 1))[:height, :width]
+        assert texture(large).shape == texture(small).shape and light(large).shape == light(small).shape
+        assert np.isfinite(texture(large)).all() and np.isfinite(light(large)).all()
+
+
+def test_bad_input_is_refused_in_one_sentence():
+    for x in (torch.rand(2, 3, 32, 32), torch.rand(1, 1, 32, 32), torch.rand(1, 3, 8, 32), torch.rand(3, 32, 32)):
+        with pytest.raises(ValueError, match="is measured"):
+            measure_damage(x)
+
+
+def test_every_suggestion_is_a_run_of_this_project():
+    blank = measure_damage(torch.full((1, 3, 32, 32), 0.5))
+    names = list(blank.estimates())
+    for present in itertools.product((False, True), repeat=len(names)):
+        found = {name: Estimate(getattr(blank, name).value, float(there)) for name, there in zip(names, present, strict=True)}
+        suggestions = suggest(meter.Damage(**found, noise_curve=blank.noise_curve))
+        assert bool(suggestions) == any(present)
+        for made in suggestions:
+            settings = dict(made.settings)
+            if made.task:
+                TASKS[made.task](**settings)
+                settings = {}
+            SOLVERS[made.solver](**PRESETS[made.solver][made.preset] | settings)
+            assert SOLVERS[made.solver].blind != bool(made.task) and made.sentence.endswith(".")
+
+
+def test_the_command_says_what_is_wrong(scene, tmp_path, capsys):
+    y = Denoise(30).degrade(scene, seeded())
+    images.to_pil(y).save(tmp_path / "noisy.png")
+    images.to_pil(scene).save(tmp_path / "clean.png")
+    paths = [str(tmp_path / name) for name in ("noisy.png", "clean.png")]
+    assert inspect.main(paths) == 0
+    said = capsys.readouterr().out
+    assert "It is noisy: about " in said and "Nothing seems wrong with it." in said and "--task denoise --set noise_std=" in said
+    assert inspect.main([*paths, "--json"]) == 0
+    noisy, clean = json.loads(capsys.readouterr().out)
+    assert noisy["damage"]["noise"]["present"] and not clean["suggestions"]
+    assert inspect.main([str(tmp_path / "none.png"), paths[1]]) == 2
+    both = capsys.readouterr()
+    assert both.err.startswith("error: ") and len(both.err.splitlines()) == 1 and "clean.png" in both.out
+
+
+def test_the_command_prints_its_own_accuracy(photo, tmp_path, capsys):
+    images.to_pil(photo).save(tmp_path / "clean.png")
+    assert inspect.main(["--evaluate", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert "white noise 10/255" in table and "camera noise, medium" in table and "false alarms" in table
+    (tmp_path / "empty").mkdir()
+    assert inspect.main(["--evaluate", str(tmp_path / "empty")]) == 2
+
+
+def test_the_meter_is_trained_by_its_command(tmp_path):
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for k in range(12):
+            file = io.BytesIO()
+            pixels = np.random.default_rng(k).integers(0, 255, (32, 33, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((270, 257), Image.Resampling.BICUBIC).save(file, "PNG")
+            info = tarfile.TarInfo(f"{k}.png")
+            info.size = file.tell()
+            file.seek(0)
+            archive.addfile(info, file)
+    out = tmp_path / "model.safetensors"
+    sizes = ["--texture", "24", "--light", "24", "--epochs", "2", "--holdout", "2", "--clean", "4"]
+    training.main([str(tmp_path / "photos.tar"), "--out", str(out), *sizes])
+    readers = meter.load_readers(out)
+    for name, kinds in meter.KINDS.items():
+        logits, values = readers[name](torch.from_numpy(meter.STATISTICS[name](np.full((32, 32, 3), 99.0)))[None])
+        assert logits.shape == values.shape == (1, len(kinds)) and torch.isfinite(logits).all() and torch.isfinite(values).all()
+
+
+def test_training_knows_what_it_did(scene):
+    for seed in range(12):
+        sample = training.damage(scene, seeded(seed))
+        assert sample.values["noise"] == pytest.approx((sample.y - sample.quiet).square().mean().sqrt().item())
+        again = training.damage(scene, seeded(seed))
+        assert torch.equal(sample.y, again.y)
