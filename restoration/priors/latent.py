@@ -95,6 +95,11 @@ class LatentPrior:
         last = [] if self.device.type == "cpu" else [dataclasses.replace(tiled, offload=True)]
         return [self.placement, *(where for where in (tiled, *last) if where != self.placement)]
 
+    def predicted(self, demand: Demand) -> float:
+        """Bytes on the device at a run's peak, weights included, as the prior is placed now; a context's are not among them."""
+        sizes = [placement.size(network) for network in (self._unet, self._vae)]
+        return (max(sizes) if self.placement.offload else sum(sizes)) + self.needs(demand) / placement.RESERVE
+
     def needs(self, demand: Demand) -> float:
         """Bytes beside the weights that a run takes as the prior is placed now."""
         return self._needs(demand, self.placement)
@@ -254,8 +259,14 @@ class LatentPrior:
             return (self._encode(ramp + noise) - self._encode(ramp)).std().item() / (25 / 255)
 
     def pull(self, z: Tensor, x: Tensor, target: Tensor) -> Tensor:
-        """z with D(z) = x, moved to where it decodes to target (both (B,3,H,W) in [0,1]): z + E(target) - E(x), in which the VAE's error cancels."""
-        return self.encode(target) if self.isometric else z + self.encode(target) - self.encode(x)
+        """z with D(z) = x, moved to where it decodes to target, both (B,3,H,W): z + E(target) - E(x), in which a lossy codec's error cancels.
+
+        A lossy codec gets both clipped to [0,1], as it was trained on pictures.
+        """
+        if self.isometric:
+            return self.encode(target)
+        there, here = self.encode(torch.cat([target, x]).clamp(0, 1)).chunk(2)
+        return z + there - here
 
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
         """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units (docs/methods/reld.md (13))."""

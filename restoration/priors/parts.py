@@ -15,6 +15,9 @@ from restoration.priors import placement
 if TYPE_CHECKING:
     from restoration.priors.checkpoints import Checkpoint
 
+# the guidance that a latent consistency model takes as an input: the least that it was trained with (arXiv 2310.04378, §5)
+LCM_GUIDANCE = 2.0
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -65,10 +68,9 @@ class Denoiser:
 
     def _unet(self, z_t: Tensor, t: float, **more: Any) -> Tensor:
         if (width := self.parts.unet.config.get("time_cond_proj_dim")) is not None:
-            # of guidance, which a latent consistency model (arXiv 2310.04378) takes as an input: none
             from diffusers import LatentConsistencyModelPipeline as Pipeline
 
-            scale = torch.zeros(len(z_t))
+            scale = torch.full((len(z_t),), LCM_GUIDANCE)
             more["timestep_cond"] = Pipeline.get_guidance_scale_embedding(None, scale, embedding_dim=width).to(z_t)
         return self.parts.unet(z_t, t, **more).sample.float()
 
