@@ -146,7 +146,7 @@ class LatentUNet(ModelMixin, ConfigMixin):
     resolution, FFDNet near at half. Up to the level FINE[0] the answer is FFDNet's estimate plus Sσ/√(S²+σ²) F'(…), F' a second output
     of the same network; from FINE[1] on it is the U-Net's alone, and FFDNet is not called; between the two it goes over.
 
-    sample: (B,C,h,w), h and w any size (padded inside to a multiple of 4); timestep: int or (B,).
+    sample: (B,C,h,w), h and w any size (padded inside to a multiple of 4); timestep: a number or (B,).
     The noise levels are geometric from `sigma_min` (t=0) to `sigma_max` (t=T-1), the same that scheduler/ holds as betas.
     """
 
@@ -199,18 +199,18 @@ class LatentUNet(ModelMixin, ConfigMixin):
         position = timestep.float() / (c.num_train_timesteps - 1)
         return c.sigma_min * torch.exp(position * math.log(c.sigma_max / c.sigma_min))
 
-    def forward(self, sample: Tensor, timestep: Tensor | int, return_dict: bool = True) -> Sample:
+    def forward(self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True) -> Sample:
         t = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
         sigma = self.sigma(t).to(sample.dtype)[:, None, None, None]
         s = sample * (1 + sigma**2).sqrt()
         total = self.std**2 + sigma**2
         wiener, gain = self.std**2 / total * s, self.std * sigma / total.sqrt()
-        alone = self.fine is None or (isinstance(timestep, int) and self.sigma(torch.tensor(timestep)) >= self.FINE[1])
+        same = isinstance(timestep, int | float)  # for all rows, and known without asking the device
+        alone = self.fine is None or (same and self.sigma(torch.tensor(timestep)) >= self.FINE[1])
         share = ((math.log(self.FINE[1]) - sigma.log()) / math.log(self.FINE[1] / self.FINE[0])).clamp(0, 1)
         near = wiener
         if not alone:
-            # one timestep for all is known without asking the device
-            rows = slice(None) if isinstance(timestep, int) else share.flatten().nonzero().flatten()
+            rows = slice(None) if same else share.flatten().nonzero().flatten()
             if isinstance(rows, slice) or len(rows):
                 near = wiener.clone()
                 near[rows] = self._fine(s[rows], sigma[rows].flatten())

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from restoration.degradations.linear import GaussianBlur, LinearDegradation, SuperResolution
 from restoration.priors.latent import LatentPrior
 from restoration.priors.networks import LatentUNet, PatchAutoencoder
+from restoration.priors.parts import Parts
+from restoration.priors.placement import Placement
 from restoration.solvers.reld_fast import RELDFast
 from restoration.training import data, loop, states
 
@@ -154,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     def evaluate(model: nn.Module) -> dict[str, float]:
         """Of unseen photographs: the PSNR in latents of the clean estimate by level, and that of pictures as RELD restores them."""
         assert isinstance(model, LatentUNet)
-        prior = LatentPrior("training", vae, copy.deepcopy(model), scheduler(model), torch.device(args.device))
+        prior = LatentPrior("training", Parts(vae, copy.deepcopy(model), scheduler(model)), Placement(args.device))
         per_pixel = prior.channels / (3 * prior.factor**2)
         x = (test.to(args.device) + 1) / 2
         z = prior.encode(x)
