@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -9,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from restoration.commands import timings
 from restoration.degradations.linear import TASKS
 from restoration.priors import placement
+from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Costs, Demand, Live
 from restoration.priors.placement import Device, place
 from restoration.record import Run
@@ -168,7 +171,7 @@ SDXL_COSTS = KL_COSTS._replace(denoise=160)
 def test_what_a_run_needs_is_what_was_counted(parameters, costs, side, solver, counted):
     """GB of whole runs with random weights of the real sizes, every tensor counted, weights included, without a context."""
     weights = sum(count * (4 if name == "vae" else 2) for name, count in parameters.items())
-    demand = Demand(side**2, solver.differentiates, getattr(solver, "own_bytes", 0.0))
+    demand = Demand(side**2, solver.differentiates, solver.own_bytes)
     assert (weights + demand.bytes(costs)) / GB == pytest.approx(counted, rel=0.1)
 
 
@@ -176,3 +179,13 @@ def test_tiles_keep_memory_from_growing_with_the_picture():
     """But for whole pictures, and the method's own networks, which see them whole."""
     small, large = (Demand(side**2, gradient=True).bytes(KL_COSTS, 512, 512) for side in (512, 2048))
     assert large - small < 0.05 * (Demand(2048**2, gradient=True).bytes(KL_COSTS) - small)
+
+
+def test_tiles_chosen_at_loading_are_given_up_by_a_run_that_needs_none(monkeypatch, tiny_prior):
+    """RELD's fast form on SDXL needs a third of what the decoder's gradient does."""
+    prior = LatentPrior("tiny", tiny_prior.parts, replace(tiny_prior.placement, tiled=True))
+    monkeypatch.setattr(placement, "MOST", 1e12)
+    with prior.borrowed():
+        prior.fit(Demand(48 * 40))
+        assert not prior.placement.tiled
+    assert prior.placement.tiled

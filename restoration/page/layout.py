@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -18,13 +19,19 @@ from restoration.page import (
     endpoints,
     guard,
     history,
+    inspection,
     state,
     uploads,
     visitors,
 )
 from restoration.page.controls import (
+    AGAIN,
     AT_ONCE,
     PRIVATE,
+    TITLES,
+    UPLOADED,
+    Parts,
+    begin,
     browser,
     picture,
     picture_column,
@@ -50,15 +57,26 @@ LAUNCH: dict[str, Any] = {
 }  # fmt: skip
 
 
-def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
+class MethodTab(NamedTuple):
+    """What an upload fills in: the controls by the names of `state.Values`, the result's places, the line about the photograph."""
+
+    parts: Parts
+    outputs: list[gr.components.Component]
+    seen: gr.HTML
+    address: gr.Textbox
+    start: gr.Button
+
+
+def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     """Controls on the left, result on the right, filled with the first stored example, or what the link says, as it opens."""
+    gr.Markdown(TITLES[method][1])
     linked = gr.Checkbox(visible=False)  # whether a link has filled in the controls
     entry = gr.Textbox(visible=False)  # a run on its way to or from the history
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            parts, groups, budget, start, stop, caption_pair, examples, reference = picture_column(method)
+            parts, groups, seen, budget, start, stop, caption_pair, examples, reference = picture_column(method)
         with gr.Column(scale=3, min_width=320):
-            outputs = result_column(method)
+            outputs = result_column(method, SOLVERS[method].blind)
             title = "Settings link: repeats this run anywhere, for ever"
             address = gr.Textbox(label=title, interactive=False, buttons=["copy"])
             with gr.Accordion("History (kept in your browser alone)"):
@@ -68,8 +86,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     knobs = {key: part for key, part in parts.items() if isinstance(key, tuple)}
     own_knobs = {key: part for key, part in knobs.items() if key[0] == method and key[1] != "prompt"}
     # what the line before a run depends on
-    decisive: list[Any] = [parts[name] for name in ("photo", "mode", "task", "preset")]
-    decisive += [part for key, part in knobs.items() if key[1] in {"scale", "steps"}]
+    decisive: list[Any] = [part for key, part in parts.items() if key[-1] != "prompt" and key != "reference"]
 
     def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
         return {name: values[part] for name, part in parts.items()}
@@ -83,11 +100,11 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         return UNKNOWN_SECONDS
 
     def restored(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        for shown in actions.with_last_words(actions.run(method, named(values)), 1, 5):
+        for shown in actions.with_last_words(actions.run(method, named(values)), 6, 1, 5):
             yield *shown, history.entry(method, named(values), shown[:6])
 
     def restored_twice(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        for shown in actions.with_last_words(actions.caption_pair(method, named(values)), 1, 5):
+        for shown in actions.with_last_words(actions.caption_pair(method, named(values)), 6, 1, 5):
             yield *shown, history.entry(method, named(values), shown[:6])
 
     def open_page(request: gr.Request) -> dict[gr.components.Component, Any]:
@@ -118,9 +135,8 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         rows = state.stored_examples(method)
         if type(index) is not int or not 0 <= index < len(rows):
             raise gr.Error("There is no such example.", print_exception=False)
-        filled = {parts[name]: value for name, value in state.example_values(rows[index]).items()} | {
-            address: ""
-        }
+        filled = {parts[name]: value for name, value in state.example_values(rows[index]).items()}
+        filled |= {address: "", seen: ""}
         return filled | dict(zip(outputs, display.example_outputs(rows[index]), strict=True))
 
     def apply_preset(name: str) -> dict[gr.components.Component, Any]:
@@ -128,17 +144,21 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
 
     def bring_back(text: str) -> dict[gr.components.Component, Any]:
         values, shown = history.recall(method, text)
-        filled = {parts[name]: value for name, value in values.items()} | {address: ""}
+        filled = {parts[name]: value for name, value in values.items()} | {address: "", seen: ""}
         return filled | dict(zip(outputs, shown, strict=True))
 
     def foresee(values: dict[gr.components.Component, Any]) -> str:
         return actions.forecast(method, named(values))
 
-    everything, last_words = [*parts.values(), *outputs, address], gr.State("")
+    everything, last_words = [*parts.values(), *outputs, address, seen], gr.State("")
     inputs: set[gr.blocks.Block] = set(parts.values())
     # the place in the queue is shown over the status line
-    running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True}
+    running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1]}
     running |= {"outputs": [*outputs, last_words, entry]} | ON_DEVICE | PRIVATE
+    presses = [button for button in (start, caption_pair) if button]
+    seen_first = [start, outputs[0], outputs[1], outputs[5]]
+    for button in presses:
+        button.click(None, None, seen_first, js=begin(method), **PRIVATE)
     runs = [start.click(on_gpu(restored, needed, chosen_prior), inputs, **running)]
     if caption_pair:
         runs.append(
@@ -148,7 +168,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     opened.then(None, linked, None, js=browser(f"pressIf(linked, 'start-{method}')", "linked"), **PRIVATE)
     kept = browser("keepRun(text)", "text")
     travelled = [event.success(None, entry, [address, past], js=kept, **PRIVATE) for event in runs]
-    stoppable(stop, runs, outputs[1], last_words)
+    stoppable(stop, runs, outputs[1], last_words, start)
     page.load(None, None, past, js=browser(f"showRuns('{method}')"), **PRIVATE)
     picked = browser("pickedRun()")
     travelled.append(bring.click(bring_back, entry, everything, js=picked, show_progress="hidden", **PRIVATE))
@@ -160,7 +180,35 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     mode.change(lambda chosen: gr.update(visible=chosen == DEGRADED), mode, reference, **AT_ONCE)  # type: ignore[attr-defined]
     shown_groups = lambda chosen: [gr.update(visible=name == chosen) for name in groups]  # noqa: E731
     task.change(shown_groups, task, list(groups.values()), **AT_ONCE)  # type: ignore[attr-defined]
-    gr.on([part.change for part in decisive], foresee, inputs, budget, **AT_ONCE)
+    gr.on([part.change for part in decisive], foresee, inputs, budget, trigger_mode="always_last", **AT_ONCE)
+    return MethodTab(parts, outputs, seen, address, start)
+
+
+def share_upload(methods: dict[str, MethodTab], tabs: gr.Tabs) -> None:
+    """A photograph that is uploaded into one tab is there in all of them, with the settings that suit it."""
+    filled_in = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in methods.values()]
+    everything = [tabs, *(part for parts in filled_in for part in parts)]
+
+    def look(method: str, photo: str | None) -> dict[Any, Any]:
+        try:
+            found = inspection.inspect(photo or "")
+        except (ValueError, OSError, MemoryError) as error:
+            return {methods[method].seen: html.escape(display.sentence(error))}
+        filled: dict[Any, Any] = {}
+        for name, tab in methods.items():
+            values = found.values[name].items()
+            filled |= {tab.parts[key]: value for key, value in values if (name, key) != (method, "photo")}
+            shown = (found.before, found.before), "Press Restore.", None, None, None, None
+            filled |= dict(zip(tab.outputs, shown, strict=True))
+            filled |= {tab.address: "", tab.seen: html.escape(found.sentences)}
+        # who went to another tab than the first has chosen it
+        chosen = found.method if found.method and method == next(iter(methods)) else method
+        return filled | {tabs: gr.update(selected=chosen)}
+
+    for method, tab in methods.items():
+        photo: Any = tab.parts["photo"]
+        photo.upload(None, None, [tab.parts["mode"], tab.start], js=UPLOADED, **PRIVATE)
+        press_again(photo.upload(functools.partial(look, method), photo, everything, **AT_ONCE), tab.start)
 
 
 def compare_tab() -> None:
@@ -190,7 +238,7 @@ def compare_tab() -> None:
     last_words = gr.State("")
 
     def compared(*values: Any) -> Iterator[tuple[Any, ...]]:
-        yield from actions.with_last_words(actions.compare_all(*values), 0, 3)
+        yield from actions.with_last_words(actions.compare_all(*values), 4, 0, 3)
 
     event = start.click(
         on_gpu(compared, lambda photo, damage, choices, seeds: UNKNOWN_SECONDS * len(choices) * seeds),
@@ -215,12 +263,12 @@ def repeat_tab() -> None:
                 start, stop = gr.Button("Repeat", variant="primary"), gr.Button("Stop")
             text = gr.Code(label="Its recipe", language="json", interactive=False)
         with gr.Column(scale=3, min_width=320):
-            outputs = result_column("ld-rps")
+            outputs = result_column("repeat", True)
             outputs[1].value = "Drop a picture that carries its recipe and press Repeat."  # type: ignore[attr-defined]
     last_words = gr.State("")
 
     def repeated(path: str | None) -> Iterator[tuple[Any, ...]]:
-        yield from actions.with_last_words(actions.repeat(path), 1, 5)
+        yield from actions.with_last_words(actions.repeat(path), 6, 1, 5)
 
     file.change(actions.read_recipe, file, text, show_progress="hidden", **PRIVATE)
     event = start.click(
@@ -236,9 +284,13 @@ def repeat_tab() -> None:
 
 
 def stoppable(
-    stop: gr.Button, runs: list[Any], status: gr.components.Component, last_words: gr.State
+    stop: gr.Button,
+    runs: list[Any],
+    status: gr.components.Component,
+    last_words: gr.State,
+    start: gr.Button | None = None,
 ) -> None:
-    """Let the button end the runs, and the status line say so once they have ended: until then Gradio ignores Restore.
+    """Let a button end the runs; once they have ended the status line says so, and `start` can be pressed again.
 
     The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is drawn raw
     for whoever opens a link to that session.
@@ -246,6 +298,14 @@ def stoppable(
     stop.click(None, cancels=runs, **PRIVATE)
     for event in runs:
         event.then(lambda words: words or gr.skip(), last_words, status, **AT_ONCE)
+        if start:
+            press_again(event, start)
+
+
+def press_again(event: Any, start: gr.Button) -> None:
+    """Let the button be pressed once the event has ended, however it did."""
+    for ended in (event.then, event.failure):
+        ended(None, None, start, js=AGAIN, **PRIVATE)
 
 
 def about() -> str:
@@ -266,20 +326,23 @@ def about() -> str:
 def build() -> gr.Blocks:
     """The page, not yet served."""
     uploads.claim_folder()
+    uploads.refuse_addresses()
     sandbox.enable()
     age = int(max(1, uploads.AGE))
     with gr.Blocks(title="Latent restoration", delete_cache=(age, age), analytics_enabled=False) as page:
         gr.Markdown(INTRO)
         with gr.Tabs() as tabs:
-            for method, solver in SOLVERS.items():
-                with gr.Tab(solver.title, id=method):
-                    method_tab(method, page, tabs)
+            methods = {}
+            for method in SOLVERS:
+                with gr.Tab(TITLES[method][0], id=method):
+                    methods[method] = method_tab(method, page, tabs)
             with gr.Tab("Compare", id="compare"):
                 compare_tab()
             with gr.Tab("Repeat", id="repeat"):
                 repeat_tab()
             with gr.Tab("About", id="about"):
                 gr.Markdown(about())
+        share_upload(methods, tabs)
         lasting = f"Link to this page with your picture and settings, for at most {uploads.kept_for()}"
         gr.DeepLinkButton(lasting, size="sm")
         endpoints.register()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import processing_utils
 from gradio.utils import get_upload_folder
 
 AGE = float(os.environ.get("RESTORATION_FILE_AGE", 86_400))  # seconds for which a visitor's file is kept
@@ -36,6 +37,15 @@ def claim_folder() -> None:
     os.environ["GRADIO_TEMP_DIR"] = (
         str(folder.resolve()) if ours else tempfile.mkdtemp(prefix="latent-restoration-")
     )
+
+
+def refuse_addresses() -> None:
+    """Let Gradio fetch nothing from the web for whoever posts an address instead of a file: its size has no bound."""
+
+    async def refused(url: str, cache_dir: str) -> str:
+        raise gr.Error("Upload the picture itself: nothing is fetched from an address.", print_exception=False)
+
+    processing_utils.async_ssrf_protected_download = refused
 
 
 def kept_for() -> str:

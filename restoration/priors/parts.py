@@ -48,6 +48,8 @@ class Parts:
 class Denoiser:
     """The network of Stable Diffusion 1 and 2, and of anything else that takes one text or none."""
 
+    side = 64  # latent pixels that it was trained on, where its configuration does not say
+
     def __init__(self, parts: Parts):
         self.parts = parts
 
@@ -139,6 +141,8 @@ class SD3Denoiser(Denoiser):
 
 class ZImageDenoiser(Denoiser):
     """Z-Image (arXiv 2511.22699): the hidden states of a chat model; text and latent are one sequence, of any length."""
+
+    side = 128
 
     @torch.no_grad()
     def read(self, texts: list[str], device: torch.device) -> Tensor:
