@@ -173,7 +173,7 @@ def test_names_of_before():
         "penalty": 1.0,
     }
     for settings, solver in (
-        (old, RELDFast()),
+        (old, RELDFast(steps=10)),
         (faithful, RELD()),
         (faithful | {"splitting": "latent"}, RELD(splitting="latent")),
     ):
