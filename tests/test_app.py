@@ -15,7 +15,7 @@ from skimage.data import astronaut
 from restoration.degradations.linear import FILES
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
-from restoration.page import actions, device, display, endpoints, history, inspection, state
+from restoration.page import actions, compare_tab, device, display, endpoints, history, inspection, state
 from restoration.page import layout as app
 from restoration.page.state import CLEAN, DEGRADED
 from restoration.priors.latent import load_prior
@@ -85,9 +85,9 @@ def test_one_press_has_one_limit(picture, monkeypatch):
     """Several runs of one press share it, and what cannot be over by then does not begin."""
     with pytest.raises(gr.Error, match="fewer seeds"):
         monkeypatch.setattr(device, "TIME_LIMIT", 0.001)
-        list(actions.compare_all(picture, "denoise", ["reld · fast"], 8))
-    monkeypatch.setattr(actions.compare, "seconds", lambda *_: 0.0)
-    *_, (said, *_) = actions.compare_all(picture, "denoise", ["reld · fast", "reld · few-step"], 2)
+        list(compare_tab.compared(picture, "denoise", ["reld · fast"], 8))
+    monkeypatch.setattr(compare_tab.compare, "seconds", lambda *_: 0.0)
+    *_, (said, *_) = compare_tab.compared(picture, "denoise", ["reld · fast", "reld · few-step"], 2)
     assert said.count("Not begun") == 2
 
 
@@ -105,7 +105,7 @@ def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
             f"96×96 pixels, reduced to {side}×{side}. Result: {side * factor}×{side * factor} pixels, in about 1 s"
         )
         assert Image.open(press(values)[-1][0][1]).size == (side * factor, side * factor)
-    *_, (said, _, _, _) = actions.compare_all(picture, "denoise", ["reld · fast"], 1)
+    *_, (said, *_) = compare_tab.compared(picture, "denoise", ["reld · fast"], 1)
     assert said.startswith("Done. ") and said.endswith(" dB. The picture: 96×96 pixels, reduced to 54×54.")
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import threading
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 import torch
-from gradio.utils import get_upload_folder
+from conftest import PATIENCE, visit
 from PIL import Image
 from skimage.data import astronaut
 
@@ -21,28 +19,6 @@ from restoration.page import actions
 from restoration.page.controls import TITLES
 from restoration.page.state import EXAMPLES
 from restoration.run import restore
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-PATIENCE = 180_000  # milliseconds: a busy machine draws slowly
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-def visit(browser, address, width=1280, **options):
-    """A page of a visitor of its own."""
-    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(address)
-    return page
 
 
 @pytest.fixture
@@ -294,33 +270,6 @@ def test_compare_runs_every_method(tab):
     tab.locator(".zoom").focus()
     tab.keyboard.press("+")
     assert tab.locator(".zoom").evaluate("e => e.style.getPropertyValue('--zoom')") == "1.25"
-
-
-def test_a_link_carries_an_own_picture(browser, address, tmp_path):
-    recipe.save_png(torch.rand(1, 3, 64, 64), tmp_path / "own.png", {})
-    page = visit(browser, address, permissions=["clipboard-read", "clipboard-write"])
-    denoise_own(page, tmp_path / "own.png")
-    visible(page, "button:has-text('Restore')").click()
-    page.get_by_text("64×64 pixels in").wait_for()
-    result = shown_result(page)
-    page.get_by_role("button", name="Link to this page").click()
-    page.get_by_text("Link Copied").wait_for()
-    for _ in range(PATIENCE // 200):  # the words come before the link
-        link = page.evaluate("navigator.clipboard.readText()")
-        if "deep_link=" in link:
-            break
-        page.wait_for_timeout(200)
-    assert "deep_link=" in link
-    state = Path(get_upload_folder()) / "deep_links" / link.partition("deep_link=")[2] / "state.json"
-    assert "own.png" in state.read_text() and ";base64," not in state.read_text()  # nothing of the history
-    other = visit(browser, link)
-    other.get_by_text("press Restore to see the result").first.wait_for()
-    assert other.evaluate("localStorage.getItem('runs')") is None
-    visible(other, "button:has-text('Restore')").click()
-    other.get_by_text("64×64 pixels in").wait_for()
-    assert torch.equal(shown_result(other), result)
-    other.context.close()
-    page.context.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280, 1920])

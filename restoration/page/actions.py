@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import html
 import json
 import time
@@ -10,25 +9,22 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import gradio as gr
-import pandas as pd
 from torch import Tensor
 
 from restoration.files import images, recipe
 from restoration.pace import estimate_seconds
-from restoration.page import compare, device, state
+from restoration.page import device, state
 from restoration.page.display import (
     as_file,
-    bar,
     course,
     finished,
     gallery,
-    grid,
     one_sentence,
     progress,
     sentence,
 )
 from restoration.page.state import Values
-from restoration.page.uploads import checked_photo, new_file
+from restoration.page.uploads import checked_photo
 from restoration.page.visitors import while_awaited
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS, downloaded
@@ -161,41 +157,6 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         for note in job.run.differences(said, y, prior):
             gr.Warning(note)
         yield from show(job, prior, time_limit())
-
-
-def compare_all(
-    photo: str | None, damage: str, choices: list[str], seeds: float
-) -> Iterator[tuple[Any, ...]]:
-    """Degrade the clean picture once, restore it with every choice and seed; yield (status, grid, table, file)."""
-    if not photo or not choices:
-        raise gr.Error("Choose a picture and at least one method.", print_exception=False)
-    with one_sentence():
-        checked_photo(photo)
-        runs, count = compare.checked(damage, choices, seeds)
-        read = html.escape(images.how_read(photo))
-        yield f"{read}. {READY}" if read else READY, None, None, None
-        clean = images.read_image(photo, 1)
-        if (needed := compare.seconds(clean, damage, runs, count)) > device.TIME_LIMIT:
-            limit = f"{device.TIME_LIMIT:.0f} s is the limit: fewer methods, fewer seeds, a smaller picture"
-            raise ValueError(f"This would take about {needed:.0f} s, and {limit}.")
-        prior, began = load_prior("embedded", device.DEVICE), time.monotonic()
-        restore_until = functools.partial(steps_of, until=time_limit())
-        for now in compare.compare(clean, damage, runs, count, prior, restore_until):
-            left = (time.monotonic() - began) / max(now.share, 1e-3) * (1 - now.share)
-            status = bar(int(1000 * now.share), 1000, f"{now.note} · {left:.0f} s left")
-            pictures = grid(now.cells) if now.new else gr.skip()
-            yield (
-                status,
-                pictures,
-                pd.DataFrame(compare.score_table(now.cells)) if now.new else gr.skip(),
-                None,
-            )
-        if not now.cells:
-            raise ValueError(now.note)
-        file = new_file("comparison.png")
-        images.sheet([(cell.title, images.to_pil(cell.image)) for cell in now.cells], columns=4).save(file)
-        note = html.escape(now.note) + (f" The picture: {read}." if read else "")
-        yield note, gr.skip(), gr.skip(), file
 
 
 class Plan(NamedTuple):

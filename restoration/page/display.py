@@ -6,10 +6,9 @@ import base64
 import contextlib
 import errno
 import html
-import io
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gradio as gr
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
-from restoration.page import compare, state
+from restoration.page import state
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import new_file
 from restoration.priors.latent import LatentPrior
@@ -156,22 +155,6 @@ def as_file(x: Tensor) -> str:
     file = new_file("image.png")
     images.to_pil(x).save(file)
     return file
-
-
-def grid(cells: Sequence[compare.Cell]) -> str:
-    """The pictures of a comparison side by side; they zoom together."""
-
-    def png(x: Tensor) -> bytes:
-        buffer = io.BytesIO()
-        images.to_pil(x).save(buffer, format="PNG")
-        return buffer.getvalue()
-
-    figures = "".join(
-        f"<figure><figcaption>{title}</figcaption>"
-        f'<div><img alt="{title}" src="{data_uri(png(cell.image))}"></div></figure>'
-        for title, cell in ((html.escape(cell.title), cell) for cell in cells)
-    )
-    return f'<div class="zoom" tabindex="0" aria-label="Results side by side; plus and minus zoom">{figures}</div>'
 
 
 def data_uri(png: bytes) -> str:

@@ -15,6 +15,8 @@ import gradio as gr
 from gradio import processing_utils
 from gradio.utils import get_upload_folder
 
+from restoration.page import shares
+
 AGE = float(os.environ.get("RESTORATION_FILE_AGE", 86_400))  # seconds for which a visitor's file is kept
 LARGEST = 40  # megabytes of an upload: a PNG that carries its 4-megapixel input, to repeat its run
 LARGEST_PHOTO = 20  # megabytes of a picture to restore
@@ -107,6 +109,7 @@ async def sweeping(app: Any) -> AsyncIterator[None]:
                 for path in getattr(block, "keep_in_cache", ())
             }
             await asyncio.to_thread(sweep, AGE, keep)
+            await asyncio.to_thread(shares.sweep)
             await asyncio.sleep(min(3600.0, max(1.0, AGE / 4)))
 
     task = asyncio.create_task(sweep_for_ever())
