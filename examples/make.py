@@ -22,7 +22,7 @@ def make(row: dict) -> dict:
     """Write the degraded picture and the result of one example; its row with scores."""
     method, prior, result = row["solver"], load_prior("embedded"), None
     job = state.job(method, state.example_values(row))
-    for step in restore(job.y, job.solver, prior, job.degradation, reference=job.reference, seed=job.seed, periodic=job.periodic):
+    for step in restore(job.y, job.run, prior, reference=job.reference):
         result = step.result
     assert result is not None
     stem = f"{Path(row['image']).stem}-{row['task']}"

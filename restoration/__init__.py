@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {"restore": "restoration.run", "load_prior": "restoration.priors.latent", "SOLVERS": "restoration.solvers",
+_HOMES = {"restore": "restoration.run", "Run": "restoration.record", "load_prior": "restoration.priors.latent", "SOLVERS": "restoration.solvers",
           "TASKS": "restoration.degradations.linear", "read_image": "restoration.files.images"}  # fmt: skip
-__all__ = ["SOLVERS", "TASKS", "load_prior", "read_image", "restore"]
+__all__ = ["SOLVERS", "TASKS", "Run", "load_prior", "read_image", "restore"]
 
 
 def __getattr__(name: str) -> Any:

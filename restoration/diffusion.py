@@ -15,7 +15,8 @@ def randn(shape: torch.Size | tuple[int, ...], generator: torch.Generator, devic
 
 def add_noise(z0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     """z_t = √ᾱ z0 + √(1-ᾱ) ε (DDPM, arXiv 2006.11239, eq. 4); give alpha_bar in float64."""
-    return alpha_bar.sqrt().to(z0) * z0 + (1 - alpha_bar).sqrt().to(z0) * eps
+    # numbers of the host: a device takes them without waiting for a copy
+    return alpha_bar.sqrt().item() * z0 + (1 - alpha_bar).sqrt().item() * eps
 
 
 def ddim_step(z0: Tensor, eps: Tensor, alpha_bar_next: Tensor) -> Tensor:

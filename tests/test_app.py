@@ -227,7 +227,7 @@ def test_what_is_refused_is_said_before_the_run(picture, tmp_path):
 
 @pytest.mark.parametrize("seed", [-1, 0.5, 2**64, "x", True])
 def test_a_seed_that_is_none_is_refused(picture, seed):
-    for answer in (lambda: press(filled(picture, seed=seed)), lambda: endpoints.restore_reld(picture, "denoise", "fast", "{}", seed)):
+    for answer in (lambda: press(filled(picture, seed=seed)), lambda: endpoints.endpoint("reld")(picture, "denoise", "fast", "{}", seed)):
         with pytest.raises(gr.Error, match="must be a whole number"):
             answer()
     assert all(press(filled(picture, seed=none))[-1][1].split("seed ")[1].startswith("0") for none in (None, 0.0))

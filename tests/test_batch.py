@@ -1,4 +1,4 @@
-"""A folder on several processes: nothing is lost, nothing is done twice, and bad pictures stop nothing."""
+"""A folder of pictures: nothing is lost, nothing is done twice, and bad pictures stop nothing."""
 
 from __future__ import annotations
 
@@ -7,56 +7,24 @@ import errno
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
+from folders import contents, picture, save_prior
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from restoration.commands import batch
-from restoration.degradations.linear import Denoise
 from restoration.files import recipe
-from restoration.solvers.reld_fast import RELDFast
 
 TASK = ["--task", "denoise", "--set", "steps=3"]
 
 
 @pytest.fixture(scope="module")
 def prior(tmp_path_factory) -> str:
-    """A tiny random prior of the embedded classes, on disk."""
-    from diffusers import DDIMScheduler
-
-    from restoration.priors.networks import LatentUNet, PatchAutoencoder
-    from restoration.training.denoiser import geometric_betas
-
-    folder = tmp_path_factory.mktemp("prior")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        unet = LatentUNet(latent_std=(1.0,) * 16, widths=(8, 8), blocks=1, embedding=16)
-        PatchAutoencoder(width=8, depth=1).save_pretrained(folder / "vae")
-    unet.save_pretrained(folder / "unet")
-    betas = geometric_betas(unet.config.sigma_min, unet.config.sigma_max, 1000)
-    DDIMScheduler(trained_betas=betas, prediction_type="sample").save_pretrained(folder / "scheduler")
-    index = {
-        "vae": ["restoration.priors.networks", "PatchAutoencoder"],
-        "unet": ["restoration.priors.networks", "LatentUNet"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-    }
-    (folder / "model_index.json").write_text(json.dumps(index))
-    return str(folder)
-
-
-def picture(path: Path, seed: int = 0, side: int = 32) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(seed)
-    Image.fromarray((torch.rand(side, side, 3, generator=generator) * 255).byte().numpy()).save(path)
+    return save_prior(tmp_path_factory.mktemp("prior"))
 
 
 @pytest.fixture
@@ -64,10 +32,6 @@ def folder(tmp_path) -> Path:
     for number, name in enumerate(["a.png", "b.jpg", "deep/er/a.png"]):
         picture(tmp_path / "in" / name, number)
     return tmp_path / "in"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def rows(output: Path) -> dict[str, dict[str, str]]:
@@ -81,7 +45,10 @@ def test_each_picture_has_its_result_with_recipe_and_scores(folder, prior, tmp_p
     assert contents(out).keys() == {"a.png", "b.png", "deep/er/a.png", batch.TABLE}
     said = recipe.read_png(out / "deep/er/a.png")
     assert said["task"] == "denoise" and said["settings"]["steps"] == 3
-    assert float(rows(out)["b.jpg"]["consistency"]) == recipe.read_png(out / "b.png", recipe.SCORES)["consistency"]
+    assert (
+        float(rows(out)["b.jpg"]["consistency"])
+        == recipe.read_png(out / "b.png", recipe.SCORES)["consistency"]
+    )
     assert "3 of 3 pictures restored, 0 of them before" in capsys.readouterr().out
 
 
@@ -110,8 +77,17 @@ def test_bad_pictures_are_listed_and_stop_nothing(folder, prior, tmp_path, capsy
     out = tmp_path / "out"
     assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 1
     table, printed = rows(out), capsys.readouterr().err
-    for name, why in {"c.png": "not a picture", "cut.jpg": "cut off", "small.png": "8×8", "photo.heic": "cut off"}.items():
-        assert why in table[name]["error"] and not table[name]["result"] and f"{name}: {table[name]['error']}" in printed
+    for name, why in {
+        "c.png": "not a picture",
+        "cut.jpg": "cut off",
+        "small.png": "8×8",
+        "photo.heic": "cut off",
+    }.items():
+        assert (
+            why in table[name]["error"]
+            and not table[name]["result"]
+            and f"{name}: {table[name]['error']}" in printed
+        )
     assert contents(out).keys() == {"a.png", "b.png", "deep/er/a.png", batch.TABLE}
     picture(folder / "c.png")
     for name in ("cut.jpg", "small.png", "photo.heic"):
@@ -131,7 +107,10 @@ def test_an_accelerator_out_of_memory_stops_nothing(folder, prior, tmp_path, mon
     picture(folder / "large.png", side=40)
     monkeypatch.setattr(batch, "restore", sometimes)
     assert batch.main([str(folder), str(tmp_path / "out"), "--prior", prior, *TASK]) == 1
-    assert rows(tmp_path / "out")["large.png"]["error"] == "Memory ran out; take a smaller picture, or close other programs"
+    assert (
+        rows(tmp_path / "out")["large.png"]["error"]
+        == "Memory ran out; take a smaller picture, or close other programs"
+    )
     assert (tmp_path / "out" / "deep/er/a.png").exists()
 
 
@@ -161,12 +140,28 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_neighbours_of_equal_size_are_restored_together(folder, prior, tmp_path, monkeypatch):
-    for number, (name, side) in enumerate({"c.png": 32, "d.png": 40, "e.png": 32, "f.png": 32, "g.png": 32}.items(), 3):
+    for number, (name, side) in enumerate(
+        {"c.png": 32, "d.png": 40, "e.png": 32, "f.png": 32, "g.png": 32}.items(), 3
+    ):
         picture(folder / name, number, side)
     (folder / "f2.png").write_bytes(b"nonsense")
     together, sizes = batch.restore_together, []
-    monkeypatch.setattr(batch, "restore_together", lambda ys, *rest, **options: sizes.append(len(ys)) or together(ys, *rest, **options))
-    options = ["--prior", prior, "--task", "deblur", "--set", "renoise=1", "steps=3", "--reference", str(folder)]
+    monkeypatch.setattr(
+        batch,
+        "restore_together",
+        lambda ys, *rest, **options: sizes.append(len(ys)) or together(ys, *rest, **options),
+    )
+    options = [
+        "--prior",
+        prior,
+        "--task",
+        "deblur",
+        "--set",
+        "renoise=1",
+        "steps=3",
+        "--reference",
+        str(folder),
+    ]
     assert batch.main([str(folder), str(tmp_path / "one"), *options]) == 1
     assert not sizes
     assert batch.main([str(folder), str(tmp_path / "three"), "--batch", "3", *options]) == 1
@@ -177,7 +172,9 @@ def test_neighbours_of_equal_size_are_restored_together(folder, prior, tmp_path,
         assert (same["result"], same["error"]) == (row["result"], row["error"])
         if row["result"]:
             one, three = tmp_path / "one" / row["result"], tmp_path / "three" / row["result"]
-            assert recipe.read_png(one) == recipe.read_png(three) and abs(pixels(one) - pixels(three)).max() <= 1
+            assert (
+                recipe.read_png(one) == recipe.read_png(three) and abs(pixels(one) - pixels(three)).max() <= 1
+            )
             assert float(same["PSNR"]) == pytest.approx(float(row["PSNR"]), abs=0.01)
 
 
@@ -241,9 +238,15 @@ def test_a_result_that_was_cut_off_is_made_again(folder, prior, tmp_path, capsys
 
 def test_names_of_results():
     assert batch.name_results(["x/a.jpg", "a.png"]) == {"x/a.jpg": "x/a.png", "a.png": "a.png"}
-    assert batch.name_results(["a.jpg", "a.png", "b.tif"]) == {"a.jpg": "a.jpg.png", "a.png": "a.png.png", "b.tif": "b.png"}
+    assert batch.name_results(["a.jpg", "a.png", "b.tif"]) == {
+        "a.jpg": "a.jpg.png",
+        "a.png": "a.png.png",
+        "b.tif": "b.png",
+    }
     assert set(batch.name_results(["A.jpg", "a.png"]).values()) == {"A.jpg.png", "a.png.png"}
-    with pytest.raises(ValueError, match=r"2 pictures would be written to a\.jpg\.png; rename one of a\.jpg, a\.jpg\.png"):
+    with pytest.raises(
+        ValueError, match=r"2 pictures would be written to a\.jpg\.png; rename one of a\.jpg, a\.jpg\.png"
+    ):
         batch.name_results(["a.jpg", "a.jpg.png", "a.png"])
 
 
@@ -318,7 +321,11 @@ def test_what_is_no_readable_picture_is_named_and_any_name_has_its_row(folder, p
     out = tmp_path / "out"
     assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 1
     table = rows(out)
-    assert "JPEG 2000" in table["d.JP2"]["error"] and table["c.jfif"]["result"] and table["\\udcff.png"]["result"]
+    assert (
+        "JPEG 2000" in table["d.JP2"]["error"]
+        and table["c.jfif"]["result"]
+        and table["\\udcff.png"]["result"]
+    )
     assert len(table) == 6 and os.path.exists(os.fsencode(out) + b"/\xff.png")
 
 
@@ -331,10 +338,15 @@ def test_transparency_and_large_pictures(folder, prior, tmp_path, monkeypatch, c
     with Image.open(tmp_path / "out" / "clear.png") as made:
         assert made.mode == "RGBA" and made.size == (30, 30)
         assert np.asarray(made)[..., 3][:, [3, 27]].tolist() == [[0, 255]] * 30
-    assert "clear.png: 60×60 pixels, laid over white where transparent, reduced to 30×30" in capsys.readouterr().err
+    assert (
+        "clear.png: 60×60 pixels, laid over white where transparent, reduced to 30×30"
+        in capsys.readouterr().err
+    )
 
 
-def test_an_output_that_cannot_be_written_is_said_before_computing(folder, prior, tmp_path, monkeypatch, capsys):
+def test_an_output_that_cannot_be_written_is_said_before_computing(
+    folder, prior, tmp_path, monkeypatch, capsys
+):
     out, original = tmp_path / "out", open
     out.mkdir()
 
@@ -347,46 +359,3 @@ def test_an_output_that_cannot_be_written_is_said_before_computing(folder, prior
     monkeypatch.setattr(batch, "load_prior", None)
     assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 2
     assert "Nothing can be written in" in capsys.readouterr().err
-
-
-def test_the_parts_of_a_recipe():
-    solver, degradation = RELDFast(steps=4), Denoise(noise_std=7)
-    assert recipe.parts(json.loads(json.dumps(recipe.settings(solver, "embedded", "", degradation, 0, False)))) == (solver, degradation)
-    with pytest.raises(ValueError, match="not of this version"):
-        recipe.parts({"solver": "reld", "settings": {"nonsense": 1}, "task": "denoise", "degradation": {}})
-
-
-def launch(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Two processes. `--cpu --num_processes 2` would start one: accelerate leaves several on a CPU to MPI, torchrun does not."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", str(port)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    with open(log, "wb") as file:
-        return subprocess.Popen([*launcher, "-m", "restoration.batch", *arguments], stdout=file, stderr=file, env=environment)
-
-
-def test_a_lost_process_costs_nothing_but_a_second_start(prior, tmp_path):
-    for number in range(30):
-        picture(tmp_path / "in" / f"{number % 3}" / f"{number:02}.png", number, side=48)
-    whole, out, log = tmp_path / "whole", tmp_path / "out", tmp_path / "log"
-    options = ["--prior", prior, "--task", "denoise", "--set", "steps=60"]
-    torch.set_num_threads(1)  # as the processes, so that the same sums are added in the same order
-    assert batch.main([str(tmp_path / "in"), str(whole), *options]) == 0
-
-    process = launch([str(tmp_path / "in"), str(out), *options], log)
-    deadline = time.monotonic() + 300
-    while len(list(out.rglob("*.png"))) < 6 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    psutil.Process(process.pid).children()[1].kill()  # SIGKILL
-    assert process.wait(300) != 0, log.read_text()
-    done = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
-    assert 6 <= len(done) < 30
-
-    process = launch([str(tmp_path / "in"), str(out), *options], log)
-    assert process.wait(300) == 0, log.read_text()
-    assert contents(out) == contents(whole)  # nor anything hidden
-    assert all(p.stat().st_mtime_ns == when for p, when in done.items())  # only the missing ones were made
-    said = [line for line in log.read_text().splitlines() if "pictures restored" in line]
-    assert len(said) == 1 and said[0].startswith(f"30 of 30 pictures restored, {len(done)} of them before")

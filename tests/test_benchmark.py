@@ -30,7 +30,17 @@ def clean(tmp_path, photo) -> Path:
 
 
 def arguments(clean: Path, *more: str) -> list[str]:
-    return ["--clean", str(clean), "--task", "denoise", "--crop", "64", "--json", str(clean.parent / "s.json"), *more]
+    return [
+        "--clean",
+        str(clean),
+        "--task",
+        "denoise",
+        "--crop",
+        "64",
+        "--json",
+        str(clean.parent / "s.json"),
+        *more,
+    ]
 
 
 def figures(clean: Path) -> dict:
@@ -41,11 +51,17 @@ def test_a_table_beside_baselines_and_published_rows(clean, capsys):
     assert benchmark.main(arguments(clean, "--published", "Kodak24", "--seed", "5")) == 0
     found, printed = figures(clean), capsys.readouterr().out
     assert found["mean"]["result"]["PSNR"] > found["mean"]["input"]["PSNR"] + 4
-    assert found["mean"].keys() == {"input", "non-local means (noise 25)", "result"} and "seconds" in found["mean"]["result"]
+    assert (
+        found["mean"].keys() == {"input", "non-local means (noise 25)", "result"}
+        and "seconds" in found["mean"]["result"]
+    )
     assert found["images"][0]["result"] == found["images"][0]["RELD fast"] and found["settings"]["seed"] == 5
     assert [row["name"] for row in found["images"]] == ["a.png", "b.png"]
     assert found["methods"]["RELD fast"]["seed"] == 5 and "torch" in found["methods"]["RELD fast"]["versions"]
-    assert "| non-local means (noise 25) | measured | " in printed and "| LD-RPS | published | 28.640 | – | – | 0.841 |" in printed
+    assert (
+        "| non-local means (noise 25) | measured | " in printed
+        and "| LD-RPS | published | 28.640 | – | – | 0.841 |" in printed
+    )
     assert "Means over 2 pictures, seed 5; 6 figures computed now. torch " in printed
 
 
@@ -57,9 +73,16 @@ def test_a_second_run_adds_and_computes_nothing_twice(clean, capsys, monkeypatch
     assert benchmark.main(arguments(clean)) == 0  # one picture more
     assert benchmark.main(arguments(clean, "--set", "steps=2")) == 0  # one method more
     assert benchmark.main(arguments(clean, "--set", "steps=2")) == 0  # nothing more
-    assert [line.split("; ")[1].split(" ")[0] for line in capsys.readouterr().out.splitlines() if "Means" in line] == ["3", "3", "2", "0"]
+    assert [
+        line.split("; ")[1].split(" ")[0] for line in capsys.readouterr().out.splitlines() if "Means" in line
+    ] == ["3", "3", "2", "0"]
     assert len(calls) == len(set(calls)) == 2
-    assert figures(clean)["rows"].keys() == {"input", "non-local means (noise 25)", "RELD fast", "RELD fast steps=2"}
+    assert figures(clean)["rows"].keys() == {
+        "input",
+        "non-local means (noise 25)",
+        "RELD fast",
+        "RELD fast steps=2",
+    }
     assert figures(clean)["images"][0]["RELD fast"] == first["images"][0]["RELD fast"]
 
 
@@ -73,9 +96,16 @@ def test_a_solver_with_new_weights_gets_a_row_of_its_own(clean, capsys, monkeypa
     assert run("aaa") == 3
     assert run("bbb") == 1 and run("bbb") == 0 and run("aaa") == 0
     found = figures(clean)
-    assert found["rows"].keys() == {"input", "non-local means (noise 25)", "RELD fast", "RELD fast, weights prior bbb"}
+    assert found["rows"].keys() == {
+        "input",
+        "non-local means (noise 25)",
+        "RELD fast",
+        "RELD fast, weights prior bbb",
+    }
     assert found["methods"]["RELD fast, weights prior bbb"]["weights"] == {"prior": "bbb"}
-    del found["methods"]["RELD fast"]["weights"]  # as files were before the weights were in them: nobody knows which
+    del found["methods"]["RELD fast"][
+        "weights"
+    ]  # as files were before the weights were in them: nobody knows which
     (clean.parent / "s.json").write_text(json.dumps(found))
     assert run("aaa") == 1 and "RELD fast, weights prior aaa" in figures(clean)["rows"]
     assert run("ccc", "--seed", "1") == 2
@@ -132,11 +162,24 @@ def test_pairs_go_by_name(clean, tmp_path, photo, capsys):
     (tmp_path / "dark").mkdir()
     recipe.save_png(photo * 0.3, tmp_path / "dark" / "a.jpg", {})  # another suffix, and a PNG inside
     recipe.save_png(photo.flip(-1) * 0.3, tmp_path / "dark" / "b.png", {})
-    options = ["--input", str(tmp_path / "dark"), "--target", str(clean), "--task", "low-light", "--solver", "ld-rps", "--set", "steps=2"]
+    options = [
+        "--input",
+        str(tmp_path / "dark"),
+        "--target",
+        str(clean),
+        "--task",
+        "low-light",
+        "--solver",
+        "ld-rps",
+        "--set",
+        "steps=2",
+    ]
     assert benchmark.main([*options, "--json", str(tmp_path / "p.json")]) == 0
     mirrored = [row["input"]["PSNR"] for row in json.loads((tmp_path / "p.json").read_text())["images"]]
     assert mirrored[0] == pytest.approx(mirrored[1], abs=0.01)
-    assert benchmark.main([*options, "--json", str(tmp_path / "p.json"), "--enlarge", "2"]) == 0  # as LD-RPS takes its pictures
+    assert (
+        benchmark.main([*options, "--json", str(tmp_path / "p.json"), "--enlarge", "2"]) == 0
+    )  # as LD-RPS takes its pictures
     assert json.loads((tmp_path / "p.json").read_text())["rows"]["LD-RPS auto steps=2 at ×2"]["ceiling"] > 30
     assert "| gamma + grey-world | measured |" in capsys.readouterr().out
     (tmp_path / "dark" / "b.png").rename(tmp_path / "dark" / "c.png")
@@ -148,30 +191,65 @@ def test_pairs_are_cropped_alike(photo):
     clean = photo[..., :92, :]
     y = F.avg_pool2d(clean, 4)  # 23×24: the centre of an odd side is half a pixel off
     small, large = benchmark.crop_pair(y, clean, 64, 4)
-    assert small.shape[-2:] == (16, 16) and large.shape[-2:] == (64, 64) and torch.allclose(F.avg_pool2d(large, 4), small, atol=1e-6)
+    assert (
+        small.shape[-2:] == (16, 16)
+        and large.shape[-2:] == (64, 64)
+        and torch.allclose(F.avg_pool2d(large, 4), small, atol=1e-6)
+    )
     assert all(map(torch.equal, benchmark.crop_pair(y, clean, 10**6, 4), (y, clean)))
-    with pytest.raises(ValueError, match="The clean picture is 96×92, the degraded one 24×23: not 2 times smaller"):
+    with pytest.raises(
+        ValueError, match="The clean picture is 96×92, the degraded one 24×23: not 2 times smaller"
+    ):
         benchmark.crop_pair(y, clean, 64, 2)
 
 
 def test_pairs_with_a_crop(clean, tmp_path, capsys):
-    options = ["--input", str(clean), "--target", str(clean), "--solver", "ld-rps", "--set", "steps=2", "--json", str(tmp_path / "s.json")]
+    options = [
+        "--input",
+        str(clean),
+        "--target",
+        str(clean),
+        "--solver",
+        "ld-rps",
+        "--set",
+        "steps=2",
+        "--json",
+        str(tmp_path / "s.json"),
+    ]
     assert benchmark.main([*options, "--crop", "48"]) == 0
     assert benchmark.main([*options, "--crop", "64"]) == 2 and "with other crop" in capsys.readouterr().err
 
 
 def test_real_borders_are_the_inside_of_a_larger_crop(clean, tmp_path, capsys):
-    options = ["--clean", str(clean), "--task", "motion-deblur", "--crop", "40", "--limit", "1", "--set", "size=9", "steps=2", "noise_std=0.0"]
+    options = [
+        "--clean",
+        str(clean),
+        "--task",
+        "motion-deblur",
+        "--crop",
+        "40",
+        "--limit",
+        "1",
+        "--set",
+        "size=9",
+        "steps=2",
+        "noise_std=0.0",
+    ]
     assert benchmark.main([*options, "--border", "real", "--json", str(tmp_path / "real.json")]) == 0
     found = json.loads((tmp_path / "real.json").read_text())
-    assert found["data"]["degraded here by"]["border"] == "real" and not found["methods"]["RELD fast steps=2"]["periodic"]
+    assert (
+        found["data"]["degraded here by"]["border"] == "real"
+        and not found["methods"]["RELD fast steps=2"]["periodic"]
+    )
     assert benchmark.main([*options, "--json", str(tmp_path / "real.json")]) == 2
     assert "with other degraded here by" in capsys.readouterr().err
     args, task = argparse.Namespace(border="real", crop=40), TASKS["motion-deblur"](size=9, noise_std=0.0)
     scene = read_image(clean / "a.png")
     y, inside = benchmark.damaged(scene, task, args, 1, torch.Generator())
     assert torch.equal(inside, benchmark.crop_centre(scene, 40, 1))
-    assert torch.allclose(y, benchmark.crop_centre(task.forward(benchmark.crop_centre(scene, 48, 1)), 40, 1), atol=0.6 / 255)
+    assert torch.allclose(
+        y, benchmark.crop_centre(task.forward(benchmark.crop_centre(scene, 48, 1)), 40, 1), atol=0.6 / 255
+    )
 
 
 @pytest.mark.parametrize("option", ["--crop", "--limit", "--enlarge"])
@@ -191,8 +269,15 @@ def test_two_runs_at_once_lose_nothing(tmp_path):
     one.picture("b.png", {"clean": "y"})
     one.add("b.png", "one", {"PSNR": 31.0}, {})
     found = json.loads(path.read_text())
-    assert found["methods"].keys() == {"input", "one", "two"} and found["rows"].keys() == {"input", "one", "two"}
-    assert found["images"][0].keys() >= {"input", "one", "two"} and found["images"][0]["scalars"].keys() == {"one", "two"}
+    assert found["methods"].keys() == {"input", "one", "two"} and found["rows"].keys() == {
+        "input",
+        "one",
+        "two",
+    }
+    assert found["images"][0].keys() >= {"input", "one", "two"} and found["images"][0]["scalars"].keys() == {
+        "one",
+        "two",
+    }
     assert [row["name"] for row in found["images"]] == ["a.png", "b.png"]
     with pytest.raises(ValueError, match=r"holds b\.png with other clean"):
         two.picture("b.png", {"clean": "z"})
@@ -204,8 +289,14 @@ def test_a_broken_picture_is_named_and_stops_nothing(clean, capsys):
     (clean / "._a.png").write_bytes(b"a Mac's")
     assert benchmark.main(arguments(clean)) == 0
     said = capsys.readouterr()
-    assert "broken.png: broken.png is not a picture" in said.err and "._a.png" not in said.err and "Means over 2 pictures" in said.out
-    assert benchmark.main(["--clean", str(clean), "--task", "kernel-deblur"]) == 2  # not the pictures' fault: said once
+    assert (
+        "broken.png: broken.png is not a picture" in said.err
+        and "._a.png" not in said.err
+        and "Means over 2 pictures" in said.out
+    )
+    assert (
+        benchmark.main(["--clean", str(clean), "--task", "kernel-deblur"]) == 2
+    )  # not the pictures' fault: said once
     assert capsys.readouterr().err.count("needs a blur kernel") == 1
     for name in "ab":
         (clean / f"{name}.png").unlink()
@@ -219,13 +310,20 @@ def test_a_blind_solver(tmp_path, photo, capsys):
     blind = ["--solver", "latent-indigo", "--preset", "pixel", "--set", "start=enlarged", "steps=2"]
     drawn = ["--clean", str(tmp_path / "clean"), "--task", "camera-light", "--json", str(tmp_path / "s.json")]
     assert benchmark.main([*drawn, *blind]) == 0
-    assert figures(tmp_path / "clean")["images"][0]["scalars"]["LatentINDIGO pixel start=enlarged steps=2"]["residual"] > 0
+    assert (
+        figures(tmp_path / "clean")["images"][0]["scalars"]["LatentINDIGO pixel start=enlarged steps=2"][
+            "residual"
+        ]
+        > 0
+    )
     pairs = ["--input", str(tmp_path / "small"), "--target", str(tmp_path / "clean")]
     assert benchmark.main([*pairs, *blind]) == 0
     assert capsys.readouterr().out.count("| bicubic |") == 2
     assert benchmark.main([*drawn, "--solver", "reld"]) == 2
     assert benchmark.main([*drawn[:2], *blind]) == 2
-    assert "must be told the degradation" in (errors := capsys.readouterr().err) and "needs a --task" in errors
+    assert (
+        "must be told the degradation" in (errors := capsys.readouterr().err) and "needs a --task" in errors
+    )
 
 
 def test_the_contact_sheet(clean, tmp_path):
@@ -233,7 +331,10 @@ def test_the_contact_sheet(clean, tmp_path):
     assert benchmark.main(arguments(clean, "--pictures", str(folder))) == 0
     with Image.open(folder / "sheet.png") as sheet:
         assert sheet.width == 4 * CELL and len(sheet.getcolors(10**6)) > 1000
-    assert benchmark.main(arguments(clean, "--set", "steps=2", "--name", "two/steps", "--pictures", str(folder))) == 0
+    assert (
+        benchmark.main(arguments(clean, "--set", "steps=2", "--name", "two/steps", "--pictures", str(folder)))
+        == 0
+    )
     with Image.open(folder / "sheet.png") as sheet:
         assert sheet.width == 5 * CELL
     assert (folder / "two-steps" / "b.png").exists() and "two/steps" in figures(clean)["rows"]
@@ -242,10 +343,16 @@ def test_the_contact_sheet(clean, tmp_path):
 def test_kept_pictures_of_one_stem_are_two(tmp_path):
     for name, value in {"a.jpg": 0.0, "a.png": 1.0}.items():
         keep_picture(tmp_path, "x/y", name, torch.full((1, 3, 16, 16), value))
-    assert {path.name: read_image(path).mean().item() for path in (tmp_path / "x-y").iterdir()} == {"a.jpg.png": 0, "a.png": 1}
+    assert {path.name: read_image(path).mean().item() for path in (tmp_path / "x-y").iterdir()} == {
+        "a.jpg.png": 0,
+        "a.png": 1,
+    }
 
 
 def test_published_rows_are_marked():
     assert PUBLISHED["LOLv1"]["LD-RPS"] == {"PSNR": 17.45, "SSIM-Y": 0.804, "LPIPS": 0.277}
     text = table({"input": {"PSNR": 7.0, "LPIPS": 0.5}}, PUBLISHED["LOLv1"])
-    assert "| input | measured | 7.000 | – | 0.500 |" in text and "| LD-RPS, ablation R = 2 | published | 17.730 | – |" in text
+    assert (
+        "| input | measured | 7.000 | – | 0.500 |" in text
+        and "| LD-RPS, ablation R = 2 | published | 17.730 | – |" in text
+    )

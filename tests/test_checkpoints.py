@@ -18,10 +18,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from restoration.files import recipe
+from restoration.degradations.linear import Denoise
 from restoration.priors import checkpoints
 from restoration.priors.checkpoints import EMBEDDED
 from restoration.priors.latent import PRIORS, load_prior
+from restoration.record import Run
 from restoration.solvers.reld_fast import RELDFast
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -93,9 +94,9 @@ def test_a_download_is_what_is_needed_once(server, text_folder):
     first = load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0
     local = load_prior.__wrapped__(text_folder, "cpu")
     assert torch.equal(first, local.denoise(z, 300).z0)
-    solver, y = RELDFast(), torch.zeros(1, 3, 16, 16)
-    assert recipe.of(y, solver, load_prior.__wrapped__("model", "cpu"), None, 0, False)["prior_commit"] == COMMIT
-    assert "prior_commit" not in recipe.of(y, solver, local, None, 0, False)
+    run, y = Run(RELDFast(), Denoise()), torch.zeros(1, 3, 16, 16)
+    assert run.to_recipe(y, load_prior.__wrapped__("model", "cpu"))["prior_commit"] == COMMIT
+    assert "prior_commit" not in run.to_recipe(y, local)
     assert set(Hub.served.values()) == {1} and not any("ckpt" in name or ".bin" in name or "non_ema" in name for name in Hub.served)
     server.shutdown()  # from here on there is no network
     server.server_close()

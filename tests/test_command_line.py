@@ -42,14 +42,29 @@ def test_a_recipe_of_other_weights_is_repeated_with_a_word_about_it(tmp_path, ph
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys):
     (tmp_path / "x.png").write_bytes(b"nonsense")
     assert main([str(tmp_path / "x.png"), "--task", "denoise", "-o", str(tmp_path / "o.png")]) == 2
-    assert main([str(tmp_path / "x.png"), "--task", "denoise", "--set", "nonsense=1", "-o", str(tmp_path / "o.png")]) == 2
+    assert (
+        main(
+            [
+                str(tmp_path / "x.png"),
+                "--task",
+                "denoise",
+                "--set",
+                "nonsense=1",
+                "-o",
+                str(tmp_path / "o.png"),
+            ]
+        )
+        == 2
+    )
     assert main(["-o", str(tmp_path / "o.png")]) == 2
     assert main(["--recipe", str(tmp_path / "x.png"), "-o", str(tmp_path / "o.png")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 4 and all(line.startswith("error: ") for line in lines)
 
 
-@pytest.mark.parametrize("more", [["--set", "steps=2.5"], ["--seed", "99999999999999999999"], ["--seed", "-1"]])
+@pytest.mark.parametrize(
+    "more", [["--set", "steps=2.5"], ["--seed", "99999999999999999999"], ["--seed", "-1"]]
+)
 def test_bad_options_are_one_sentence_of_every_command(tmp_path, photo, capsys, more):
     (tmp_path / "in").mkdir()
     recipe.save_png(photo, tmp_path / "in" / "in.png", {})
@@ -85,7 +100,10 @@ def test_where_nothing_can_be_written_nothing_is_computed(tmp_path, photo, capsy
     recipe.save_png(photo, tmp_path / "in" / "in.png", {})
     monkeypatch.setattr("restoration.commands.benchmark.restore", None)
     monkeypatch.setattr("restoration.run.restore", None)
-    one, many = [str(tmp_path / "in" / "in.png"), "--task", "denoise"], ["--clean", str(tmp_path / "in"), "--task", "denoise"]
+    one, many = (
+        [str(tmp_path / "in" / "in.png"), "--task", "denoise"],
+        ["--clean", str(tmp_path / "in"), "--task", "denoise"],
+    )
     for command, arguments, words in (
         (main, [*one, "-o", str(tmp_path / "nowhere" / "x.png")], "there is no folder"),
         (main, [*one, "-o", str(tmp_path / "in")], "is a folder"),
@@ -95,7 +113,12 @@ def test_where_nothing_can_be_written_nothing_is_computed(tmp_path, photo, capsy
     ):
         assert command(arguments) == 2
         error = capsys.readouterr().err.strip()
-        assert error.startswith("error: ") and words in error and recipe.UNFINISHED not in error and "\n" not in error
+        assert (
+            error.startswith("error: ")
+            and words in error
+            and recipe.UNFINISHED not in error
+            and "\n" not in error
+        )
 
 
 def test_blind_solvers_need_no_task(tmp_path, photo, capsys):
@@ -104,7 +127,16 @@ def test_blind_solvers_need_no_task(tmp_path, photo, capsys):
         recipe.save_png(photo[..., :48, :48], tmp_path / path, {})
     assert main([str(tmp_path / "in.png"), "--solver", "ld-rps", "-o", str(tmp_path / "a.png")]) == 0
     assert recipe.read_png(tmp_path / "a.png")["task"] == "blind"
-    blind = ["--clean", str(tmp_path / "clean"), "--solver", "ld-rps", "--preset", "denoise", "--task", "noise"]
+    blind = [
+        "--clean",
+        str(tmp_path / "clean"),
+        "--solver",
+        "ld-rps",
+        "--preset",
+        "denoise",
+        "--task",
+        "noise",
+    ]
     assert benchmark(blind) == 0
     out = capsys.readouterr().out
     assert "| non-local means |" in out and "above the input's: 1 of 1" in out
@@ -114,5 +146,38 @@ def test_blind_solvers_need_no_task(tmp_path, photo, capsys):
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    code = "import sys, restoration; assert not {'torch', 'diffusers', 'gradio', 'deepinv'} & sys.modules.keys()"
+    code = (
+        "import sys, restoration; assert not {'torch', 'diffusers', 'gradio', 'deepinv'} & sys.modules.keys()"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_command_for_all(capsys):
+    from restoration.commands import main as console
+
+    assert console.main(["--help"]) == console.main([]) == 0
+    overview = capsys.readouterr().out
+    assert all(f"\n  {name} " in overview for name in [*console.COMMANDS, "train"])
+    for name in console.COMMANDS:
+        with pytest.raises(SystemExit, match="0"):
+            console.main([name, "--help"])
+        assert f"usage: latent-restoration {name}" in capsys.readouterr().out
+    assert console.main(["train"]) == 2 and console.main(["train", "--help"]) == 0
+    for name in console.TRAINING:
+        with pytest.raises(SystemExit, match="0"):
+            console.main(["train", name, "--help"])
+
+
+def test_the_word_restore_may_be_left_out(tmp_path, photo):
+    from restoration.commands import main as console
+
+    recipe.save_png(photo[..., :48, :48], tmp_path / "in.png", {})
+    for word in (["restore"], []):
+        out = tmp_path / f"{len(word)}.png"
+        assert (
+            console.main(
+                [*word, str(tmp_path / "in.png"), "--task", "denoise", "--set", "steps=1", "-o", str(out)]
+            )
+            == 0
+        )
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()

@@ -8,7 +8,7 @@ from restoration.run import restore
 
 
 def steps_of(job, prior):
-    yield from restore(job.y, job.solver, prior, job.degradation, reference=job.reference, seed=job.seed, periodic=job.periodic)
+    yield from restore(job.y, job.run, prior, reference=job.reference)
 
 
 def test_spread_of_known_pictures():

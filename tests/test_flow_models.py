@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from restoration import diffusion
 from restoration.degradations.linear import TASKS
 from restoration.priors import checkpoints
 from restoration.priors.latent import LatentPrior, build
+from restoration.priors.parts import LCM_GUIDANCE
 from restoration.priors.placement import Placement
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.reld_fast import RELDFast
 
@@ -142,7 +145,7 @@ def test_odd_latents_levels_and_the_identity(folders, kind):
 
 def test_reld_runs_unchanged_and_costs_are_counted(folders, kind):
     prior, task = load(folders[kind]), TASKS["super-resolution"]()
-    steps = list(restore(torch.rand(1, 3, 11, 8), RELDFast(steps=3), prior, task))
+    steps = list(restore(torch.rand(1, 3, 11, 8), Run(RELDFast(steps=3), task), prior))
     assert torch.isfinite(steps[-1].result.image).all()
     assert min(prior.costs) > 0 and prior.costs.gradient > prior.costs.checkpointed
 
@@ -156,3 +159,37 @@ def test_a_flow_with_a_unet_is_refused(folders, tmp_path):
     index.write_text(json.dumps(json.loads(index.read_text()) | {"scheduler": ["diffusers", "DDIMScheduler"]}))
     with pytest.raises(ValueError, match="scheduler is a DDIMScheduler, which does not fit its SD3Transformer2DModel"):
         checkpoints.check(tmp_path / "mixed", "mixed")
+
+
+def test_a_consistency_model_is_the_pipelines(tmp_path):
+    """Its guidance is an input of the network; every step starts from fresh noise, as RELD's preset few-step does."""
+    from diffusers import AutoencoderKL, LatentConsistencyModelPipeline, LCMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            8, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), norm_num_groups=4,
+            block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, attention_head_dim=8, time_cond_proj_dim=32,
+        )  # fmt: skip
+        vae = AutoencoderKL(
+            down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2, block_out_channels=[8, 8], norm_num_groups=4
+        )
+        text = CLIPTextModel(text_config(16))
+    tokenizer = CLIPTokenizer({word: number for number, word in enumerate(WORDS)}, [], model_max_length=12)
+    scheduler = LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
+    LatentConsistencyModelPipeline(vae, text, tokenizer, unet, scheduler, None, None, requires_safety_checker=False).save_pretrained(tmp_path / "lcm")
+    few = dataclasses.replace(load(tmp_path / "lcm").parts, timesteps=checkpoints.PRIORS["lcm"].timesteps)
+    prior, pipeline = LatentPrior("lcm", few, Placement("cpu")), pipeline_of(tmp_path / "lcm")
+    z = torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(0))
+    theirs = pipeline(
+        "red door", height=24, width=16, num_inference_steps=4, guidance_scale=LCM_GUIDANCE + 1, latents=z.clone(), output_type="latent",
+        generator=torch.Generator().manual_seed(1),
+    ).images  # fmt: skip
+    times, generator = pipeline.scheduler.timesteps.tolist(), torch.Generator().manual_seed(1)
+    assert set(times) <= set(prior.timesteps)
+    for t, t_next in zip(times, [*times[1:], None], strict=True):
+        z0 = prior.denoise(z, t, prior.embed("red door"), 5.0).z0
+        if t_next is not None:
+            z = diffusion.add_noise(z0, torch.randn(z.shape, generator=generator), prior.alpha_bar[t_next])
+    assert torch.allclose(z0, theirs, atol=5e-4)

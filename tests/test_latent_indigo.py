@@ -14,6 +14,7 @@ from restoration.degradations import realistic
 from restoration.diffusion import add_noise, ddim_step
 from restoration.evaluation import metrics
 from restoration.priors import tiling
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.base import Step
 from restoration.solvers.inn import LiftingINN, enlarge, load_restorer
@@ -40,7 +41,7 @@ def latent_network(monkeypatch) -> LiftingINN:
 
 
 def final(prior, y, solver, **options):
-    return list(restore(y, solver, prior, **options))[-1].result
+    return list(restore(y, Run(solver, **options), prior))[-1].result
 
 
 def camera_of(prior, y, **settings) -> _Camera:
@@ -136,7 +137,7 @@ def test_the_latent_network_never_decodes_before_the_end(tiny_prior, latent_netw
     calls, decode = [], tiny_prior.decode
     monkeypatch.setattr(tiny_prior, "decode", lambda z, size: calls.append(size) or decode(z, size))
     solver = LatentINDIGO(domain="latent", steps=4, guidance=guidance, refine=refine)
-    for step in restore(torch.rand(1, 3, 16, 16), solver, tiny_prior):
+    for step in restore(torch.rand(1, 3, 16, 16), Run(solver), tiny_prior):
         assert bool(calls) == (step.index == step.total)
 
 
@@ -185,7 +186,7 @@ def test_a_gradient_step_lowers_the_mismatch(tiny_prior, latent_network):
 def test_the_fidelity_weight_goes_from_the_clean_estimate_to_the_input(embedded, photo, domain):
     generator = torch.Generator().manual_seed(0)
     y = realistic.draw("light", 4, generator).degrade(photo, generator)
-    runs = [list(restore(y, LatentINDIGO(domain=domain, fidelity_weight=weight), embedded))[-1] for weight in (0.0, 0.5, 1.0)]
+    runs = [list(restore(y, Run(LatentINDIGO(domain=domain, fidelity_weight=weight)), embedded))[-1] for weight in (0.0, 0.5, 1.0)]
     unexplained = [step.scalars["residual"] for step in runs]
     assert unexplained[2] < unexplained[1] < unexplained[0]
     assert (runs[2].result.image - runs[0].result.image).square().mean().sqrt() > 1 / 255

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from restoration import diffusion
 from restoration.degradations.linear import TASKS
 from restoration.priors import checkpoints
 from restoration.priors.latent import LatentPrior, build
 from restoration.priors.placement import Placement
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import PRESETS
 from restoration.solvers.reld_fast import RELDFast
@@ -148,7 +150,7 @@ def test_every_row_of_a_batch_is_what_it_is_alone(folders, kind):
 @pytest.mark.parametrize(("preset", "task"), [("fast", "denoise"), ("fast", "super-resolution"), ("few-step", "super-resolution")])
 def test_reld_runs(folders, kind, preset, task):
     degradation, prior = TASKS[task](), load(folders[kind])
-    steps = list(restore(torch.rand(1, 3, *SIZE), RELDFast(**PRESETS["reld"][preset]), prior, degradation))
+    steps = list(restore(torch.rand(1, 3, *SIZE), Run(RELDFast(**PRESETS["reld"][preset]), degradation), prior))
     assert steps[-1].result.image.shape[-2:] == tuple(degradation.factor * side for side in SIZE)
     assert torch.isfinite(steps[-1].result.image).all()
 
@@ -193,7 +195,7 @@ def test_networks_take_turns(folders, kind):
 
 def test_noise_gain(folders, embedded):
     """The embedded codec's is 1; another's is what noise on a grey ramp becomes, whatever the latent's scale."""
-    assert embedded.gain == 1
+    assert embedded.gain == 1 and embedded.isometric and not load(folders["sd1"]).isometric
     prior, other = load(folders["sd1"]), load(folders["sd1"])
     other.scale *= 3
     assert prior.gain > 0 and other.gain == pytest.approx(3 * prior.gain, rel=1e-4)
@@ -204,8 +206,59 @@ def test_the_pull_cancels_the_codecs_error(folders, embedded, photo):
     z = torch.randn(1, 4, 16, 16)
     x = prior.decode(z, (32, 32))
     assert torch.allclose(prior.pull(z, x, x), z, atol=1e-6)
+    target = torch.rand(1, 3, 32, 32)
+    assert torch.allclose(prior.pull(z, x - 5, target + 5), z + prior.encode(target * 0 + 1) - prior.encode(x * 0), atol=1e-5)
     assert not torch.allclose(prior.encode(x), z, atol=1e-2)
     assert torch.equal(embedded.pull(z, photo, photo), embedded.encode(photo))
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the host asks for a number of the device: float32 or bool, for tables of levels are float64 and on the host."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default and args[0].dtype in (torch.float32, torch.bool)
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_the_device_once(folders, photo):
+    """For the residual; more would keep a GPU idle between its kernels."""
+    prior, y, counts = load(folders["sd1"]), photo[..., :16, :16], []
+    assert prior.gain > 0  # measured once
+    for steps in (3, 6):
+        with Waits() as waits:
+            list(restore(y, Run(RELDFast(steps=steps), TASKS["inpaint"]()), prior))
+        counts.append(waits.count)
+    assert counts[1] - counts[0] == 3
+
+
+def test_the_levels_of_a_run_are_the_priors(folders, embedded):
+    """No level below the lowest that the denoiser knows, where it would do the same again; the embedded prior knows all."""
+    prior = load(folders["sd1"])
+    levels = RELDFast()._levels(prior, False, 0.01)
+    assert prior.lowest == pytest.approx(prior.sigmas[0].item() / prior.gain) and prior.lowest > 3 / 255
+    assert levels[-1] == pytest.approx(prior.lowest) and len(levels) == 10
+    assert RELDFast()._levels(embedded, False, 0.01)[-1] == pytest.approx(3 / 255)
+
+
+def test_a_distilled_prior_keeps_to_its_timesteps_and_has_no_guidance(folders):
+    prior = load(folders["sd1"])
+    few = LatentPrior("few", dataclasses.replace(prior.parts, timesteps=(249, 499, 749, 999)), prior.placement)
+    asked, predict = [], few.denoiser.predict
+
+    def listening(z, t, text, pixels):
+        asked.append((t, len(z)))
+        return predict(z, t, text, pixels)
+
+    few.denoiser.predict = listening
+    z_t, text = torch.randn(1, 4, 8, 8), few.embed("red door")
+    for t in (3, 249, 600, 980):
+        out = few.denoise(z_t, t, text, 5.0)
+        assert (diffusion.add_noise(out.z0, out.eps, few.alpha_bar[t]) - z_t).abs().max() < 1e-4
+    assert asked == [(249, 1), (249, 1), (499, 1), (999, 1)]
+    assert torch.equal(few.denoise(z_t, 499, text).z0, prior.denoise(z_t, 499, text).z0)
+    assert [few.timestep(s) for s in (0.01, 1.6, 100.0)] == [249, 499, 999] and few.lowest > prior.lowest
 
 
 def breaking(prior: LatentPrior, times: int) -> None:
@@ -226,11 +279,11 @@ def test_memory_that_runs_out_is_saved_and_said_and_taken_back(folders, photo):
     prior, task = load(folders["sd1"]), TASKS["inpaint"]()
     before, state = prior.placement, torch.random.get_rng_state()
     breaking(prior, 1)
-    steps = list(restore(photo[..., :16, :19], RELDFast(), prior, task, seed=5))
+    steps = list(restore(photo[..., :16, :19], Run(RELDFast(), task, seed=5), prior))
     assert [s.index for s in steps] == [1, 2, *range(1, RELDFast().steps + 1)]
     assert "VAE in tiles" in steps[-1].note and "again" in steps[-1].note and "again" not in steps[1].note
     assert prior.placement == before and not prior._vae.decoder.gradient_checkpointing
-    again = list(restore(photo[..., :16, :19], RELDFast(), load(folders["sd1"], tiled=True), task, seed=5))
+    again = list(restore(photo[..., :16, :19], Run(RELDFast(), task, seed=5), load(folders["sd1"], tiled=True)))
     assert torch.equal(steps[-1].result.image, again[-1].result.image) and "again" not in again[-1].note
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -239,7 +292,7 @@ def test_a_rescue_is_taken_back_where_nobody_waits_for_the_end(folders, photo):
     prior = load(folders["sd1"])
     before = prior.placement
     breaking(prior, 1)
-    steps = restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]())
+    steps = restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior)
     assert any("again" in next(steps).note for _ in range(5)) and prior.placement != before
     steps.close()
     assert prior.placement == before
@@ -264,7 +317,7 @@ def test_memory_that_runs_out_twice_is_one_sentence(folders, tiny_prior, photo):
         before = prior.placement
         breaking(prior, 2)
         with pytest.raises(ValueError, match="Memory ran out on cpu at"):
-            list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
+            list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
         assert prior.placement == before
 
 
@@ -321,14 +374,14 @@ def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo
     text = prior.embed("red door")
     assert torch.isfinite(text).all() and prior.denoise(torch.randn(1, 4, 8, 8), 500).z0.isnan().all()
     state, weights = torch.random.get_rng_state(), prior._unet.conv_in.weight.clone()
-    steps = list(restore(y, RELDFast(), prior, task, seed=5))
+    steps = list(restore(y, Run(RELDFast(), task, seed=5), prior))
     assert [s.index for s in steps[-RELDFast().steps :]] == list(range(1, RELDFast().steps + 1))
     assert "begun again in float32" in steps[-1].note and "float16" in steps[-1].note
     assert all(torch.isfinite(s.latent).all() for s in steps)
     assert prior.placement.dtype == prior._unet.dtype == torch.float16 and torch.equal(weights, prior._unet.conv_in.weight)
     with wide.borrowed():
         assert wide.save_range() and not wide.save_range()
-        again = list(restore(y, RELDFast(), wide, task, seed=5))
+        again = list(restore(y, Run(RELDFast(), task, seed=5), wide))
     assert torch.equal(steps[-1].result.image, again[-1].result.image) and "again" not in again[-1].note
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -337,13 +390,13 @@ def test_numbers_that_leave_float32_are_one_sentence(folders, photo):
     prior = load(folders["sd1"], torch.float16)
     prior._unet.conv_out.bias += float("nan")
     with pytest.raises(ValueError, match=r"left the range of float32: .* sd1's weights are damaged"):
-        list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
+        list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
 
 
 def test_short_range_and_short_memory_in_one_run(folders, photo):
     prior = overflowing(folders["sd1"], 2e5)
     breaking(prior, 1)
-    steps = list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
+    steps = list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
     assert "in float32, the VAE in tiles" in steps[-1].note and torch.isfinite(steps[-1].result.image).all()
 
 
@@ -351,5 +404,5 @@ def test_other_errors_are_not_hidden(folders, photo):
     prior = load(folders["sd1"])
     prior.denoise = lambda *args: (_ for _ in ()).throw(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
-        list(restore(photo[..., :16, :19], RELDFast(), prior, TASKS["inpaint"]()))
+        list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
     assert dataclasses.replace(prior.placement) == Placement("cpu")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, randn
 from restoration.priors.placement import Placement
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import ld_rps
 from restoration.solvers.fpam import FPAM, Alignment, Discriminator, Weights, edges, fresh
@@ -26,7 +27,7 @@ def picture(seed=0, size=(24, 24)) -> Tensor:
 
 
 def run(prior, y, solver=SMALL, **options):
-    return list(restore(y, solver, prior, **options))
+    return list(restore(y, Run(solver, **options), prior))
 
 
 def plain_ddim(prior, seed, shape, passes, clamp):

@@ -10,6 +10,7 @@ from restoration.degradations.blind import CORRUPTIONS, to_grey
 from restoration.degradations.estimate import _veil, first_guess
 from restoration.evaluation import metrics
 from restoration.files.images import quantise
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import PRESETS as ALL_PRESETS
 from restoration.solvers import SOLVERS, ld_rps_fast, resolve, resolve_settings
@@ -17,7 +18,7 @@ from restoration.solvers.ld_rps_fast import PRESETS, LDRPSFast
 
 
 def run(prior, y, solver, **options):
-    return list(restore(y, solver, prior, **options))
+    return list(restore(y, Run(solver, **options), prior))
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)

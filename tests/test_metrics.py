@@ -17,6 +17,7 @@ from torch import Tensor
 from restoration import run
 from restoration.degradations.linear import Denoise
 from restoration.evaluation import metrics
+from restoration.record import Run
 from restoration.solvers.reld import RELD
 
 
@@ -260,7 +261,7 @@ def test_a_result_survives_all_that_is_optional(monkeypatch, without_network, ti
         monkeypatch.setitem(metrics.METRICS, name, metric._replace(function=fails))
     monkeypatch.setattr(run, "_consistency", fails)
     (result,) = [
-        step.result for step in run.restore(y, RELD(steps=1), tiny_prior, task, reference=y) if step.result
+        step.result for step in run.restore(y, Run(RELD(steps=1), task), tiny_prior, reference=y) if step.result
     ]
     assert result.image.shape == y.shape and result.scores == {}
     monkeypatch.setattr(tiny_prior, "encode", fails)

@@ -299,7 +299,7 @@ def test_a_visitor_has_few_places():
 
 
 def test_a_comparison_takes_each_choice_once():
-    one, other = compare.CHOICES[:2]
+    one, other = compare.choices()[:2]
     runs, seeds = compare.checked("denoise", [one, other, one] * 300, 2.0)
     assert [compare.SEPARATOR.join(run) for run in runs] == [one, other] and seeds == 2
     for wrong in (("denoise", ["x"], 1), ("x", [one], 1), ("denoise", [one], 9), ("denoise", [one], 1.5), ("denoise", {one: 1}, 1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -9,9 +11,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from restoration.commands import timings
 from restoration.degradations.linear import TASKS
 from restoration.priors import placement
-from restoration.priors.memory import Demand, Live
+from restoration.priors.latent import LatentPrior
+from restoration.priors.memory import Costs, Demand, Live
 from restoration.priors.placement import Device, place
+from restoration.record import Run
 from restoration.run import restore
+from restoration.solvers.ld_rps import LDRPS
+from restoration.solvers.reld import RELD
 from restoration.solvers.reld_fast import RELDFast
 
 GB = 1e9
@@ -139,9 +145,47 @@ def test_a_run_takes_tiles_where_its_picture_is_too_large_for_the_memory_that_is
     """For that run alone, whoever the solver is, and before memory runs out."""
     y, before = torch.rand(1, 3, 48, 40), tiny_prior.placement
     monkeypatch.setattr(placement, "free", lambda name: free * 1e6)
-    steps = list(restore(y, RELDFast(steps=2), tiny_prior, TASKS["inpaint"]()))
+    steps = list(restore(y, Run(RELDFast(steps=2), TASKS["inpaint"]()), tiny_prior))
     assert tiny_prior.placement == before and (tiny_prior.needs(Demand(48 * 40)) <= free * 1e6) != tiled
     assert all("tiles" not in step.note for step in steps)
     with tiny_prior.borrowed():
         tiny_prior.fit(Demand(48 * 40))
         assert tiny_prior.placement.tiled == tiled and ("memory is short" in tiny_prior.placement.note) == tiled
+
+
+KL_COSTS = Costs(2560, 3088, placement.GRADIENT, placement.CHECKPOINTED, 260)
+SDXL_COSTS = KL_COSTS._replace(denoise=160)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "costs", "side", "solver", "counted"),
+    [
+        (SD21, KL_COSTS, 512, RELDFast(), 3.56),
+        (SD21, KL_COSTS, 512, RELD(), 8.86),
+        (SD21, KL_COSTS, 512, LDRPS(), 11.75),
+        (SDXL, SDXL_COSTS, 1024, RELDFast(), 10.3),
+        (SDXL, SDXL_COSTS, 1024, RELD(), 31.6),
+        (SDXL, SDXL_COSTS, 1024, LDRPS(), 43.1),
+    ],
+)
+def test_what_a_run_needs_is_what_was_counted(parameters, costs, side, solver, counted):
+    """GB of whole runs with random weights of the real sizes, every tensor counted, weights included, without a context."""
+    weights = sum(count * (4 if name == "vae" else 2) for name, count in parameters.items())
+    demand = Demand(side**2, solver.differentiates, solver.own_bytes)
+    assert (weights + demand.bytes(costs)) / GB == pytest.approx(counted, rel=0.1)
+
+
+def test_tiles_keep_memory_from_growing_with_the_picture():
+    """But for whole pictures, and the method's own networks, which see them whole."""
+    small, large = (Demand(side**2, gradient=True).bytes(KL_COSTS, 512, 512) for side in (512, 2048))
+    assert large - small < 0.05 * (Demand(2048**2, gradient=True).bytes(KL_COSTS) - small)
+
+
+def test_tiles_chosen_at_loading_are_given_up_by_a_run_that_needs_none(monkeypatch, tiny_prior):
+    """RELD's fast form on SDXL needs a third of what the decoder's gradient does."""
+    prior = LatentPrior("tiny", tiny_prior.parts, replace(tiny_prior.placement, tiled=True))
+    monkeypatch.setattr(placement, "MOST", 1e12)
+    with prior.borrowed():
+        prior.fit(Demand(48 * 40))
+        assert not prior.placement.tiled
+    assert prior.placement.tiled

@@ -9,6 +9,7 @@ from restoration.degradations.linear import TASKS
 from restoration.evaluation import metrics
 from restoration.priors import checkpoints
 from restoration.priors.latent import PRIORS, load_prior
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import PRESETS
 from restoration.solvers.reld_fast import RELDFast
@@ -57,5 +58,5 @@ def test_reld_restores(prior, clean):
     task = TASKS["super-resolution"]()
     y = task.degrade(clean, torch.Generator().manual_seed(0))
     preset = "few-step" if PRIORS[prior.name].few_step else "fast"
-    result = list(restore(y, RELDFast(**PRESETS["reld"][preset]), prior, task, reference=clean, periodic=True))[-1].result
+    result = list(restore(y, Run(RELDFast(**PRESETS["reld"][preset]), task, periodic=True), prior, reference=clean))[-1].result
     assert result.scores["PSNR"] > metrics.psnr(task.start(y).clamp(0, 1), clean) - 3

@@ -14,6 +14,7 @@ from restoration.degradations.linear import TASKS, is_grey
 from restoration.evaluation import metrics
 from restoration.evaluation.baselines import non_local_means
 from restoration.files.images import quantise
+from restoration.record import Run
 from restoration.run import restore, restore_together
 from restoration.solvers import PRESETS, SOLVERS, resolve, resolve_settings
 from restoration.solvers.inn import LiftingINN, Restorer
@@ -26,7 +27,9 @@ BLIND = [
     LatentINDIGO(scale=1, steps=3),
     LatentINDIGO(scale=2, steps=3, guidance="gradient", refine="gamma", regularise="resample", churn=0.5),
     LatentINDIGO(scale=2, steps=3, domain="pixel", refine="full", regularise="statistics", start="noise"),
-    LatentINDIGO(scale=4, steps=3, domain="pixel", start="enlarged", guidance="gradient", regularise="pull", tile=16),
+    LatentINDIGO(
+        scale=4, steps=3, domain="pixel", start="enlarged", guidance="gradient", regularise="pull", tile=16
+    ),
 ]
 
 
@@ -48,8 +51,8 @@ def networks(monkeypatch) -> None:
     monkeypatch.setattr("restoration.solvers.inn.load_restorer", lambda scale, device: first[scale])
 
 
-def run(prior, y, solver, task, **options):
-    return list(restore(y, solver, prior, task, **options))
+def run(prior, y, solver, task, reference=None, **options):
+    return list(restore(y, Run(solver, task, **options), prior, reference=reference))
 
 
 @pytest.mark.parametrize("solver", FORMS, ids=repr)
@@ -76,7 +79,10 @@ def test_contract_of_blind_solvers(tiny_prior, networks, solver):
     assert all(s.image is None and not s.latent.requires_grad for s in steps[:-1])
     assert steps[-1].result.image.shape[-2:] == (38 * solver.scale, 21 * solver.scale)
     assert steps[-1].result.recipe["task"] == "blind"
-    assert all(v.shape[:2] == (1, 3) and v.min() >= 0 and v.max() <= 1 for s in steps for v in s.views.values()) and steps[-1].views
+    assert (
+        all(v.shape[:2] == (1, 3) and v.min() >= 0 and v.max() <= 1 for s in steps for v in s.views.values())
+        and steps[-1].views
+    )
     assert torch.equal(state, torch.random.get_rng_state()) and torch.is_grad_enabled()
     assert torch.equal(steps[-1].result.image, run(tiny_prior, y, solver, None)[-1].result.image)
     with pytest.raises(ValueError, match="estimates the degradation itself"):
@@ -85,7 +91,9 @@ def test_contract_of_blind_solvers(tiny_prior, networks, solver):
 
 @pytest.mark.parametrize("solver", [*FORMS, *BLIND], ids=repr)
 def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, networks, solver):
-    steps = restore(torch.rand(1, 3, 64, 64), solver, tiny_prior, None if solver.blind else TASKS["deblur"]())
+    steps = restore(
+        torch.rand(1, 3, 64, 64), Run(solver, None if solver.blind else TASKS["deblur"]()), tiny_prior
+    )
     seen = []
     for _ in range(2):
         thread = threading.Thread(target=lambda: seen.append((next(steps), torch.is_grad_enabled())))
@@ -95,7 +103,11 @@ def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, networks, 
     assert [s.index for s, _ in seen] == [1, 2] and all(grad for _, grad in seen) and torch.is_grad_enabled()
 
 
-BATCHES = [(solver, task) for solver in (RELDFast(renoise=0.5, steps=3), *FORMS[1:]) for task in ("denoise", "deblur", "super-resolution", "inpaint")]
+BATCHES = [
+    (solver, task)
+    for solver in (RELDFast(renoise=0.5, steps=3), *FORMS[1:])
+    for task in ("denoise", "deblur", "super-resolution", "inpaint")
+]
 BATCHES += [(dataclasses.replace(solver, refine="none"), "") for solver in BLIND]
 
 
@@ -103,10 +115,14 @@ BATCHES += [(dataclasses.replace(solver, refine="none"), "") for solver in BLIND
 def test_a_row_of_a_batch_is_what_its_picture_becomes_alone(tiny_prior, networks, solver, task):
     assert solver.batches
     degradation = TASKS[task]() if task else None
-    y = torch.rand(3, 3, 26, 27, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 0.5, 0.01]).view(3, 1, 1, 1)
+    y = torch.rand(3, 3, 26, 27, generator=torch.Generator().manual_seed(1)) * torch.tensor(
+        [1.0, 0.5, 0.01]
+    ).view(3, 1, 1, 1)
 
     def last(rows):
-        return list(solver.restore(tiny_prior, y[rows], degradation, generator=torch.Generator().manual_seed(5)))[-1].image
+        return list(
+            solver.restore(tiny_prior, y[rows], degradation, generator=torch.Generator().manual_seed(5))
+        )[-1].image
 
     alone = [last([k]) for k in range(3)]
     for rows in ([0, 1, 2], [2, 0]):
@@ -121,13 +137,17 @@ def test_what_is_fitted_to_one_picture_takes_one(networks):
 def test_pictures_restored_together(tiny_prior):
     ys, task = [torch.rand(1, 3, 22, 27) for _ in range(3)], TASKS["deblur"]()
     options = {"seed": 2, "periodic": False}
-    together = restore_together(ys, RELDFast(renoise=1.0), tiny_prior, task, references=[ys[0], None, ys[2]], **options)
+    together = restore_together(
+        ys, Run(RELDFast(renoise=1.0), task, **options), tiny_prior, references=[ys[0], None, ys[2]]
+    )
     for y, reference, result in zip(ys, [ys[0], None, ys[2]], together, strict=True):
         alone = run(tiny_prior, y, RELDFast(renoise=1.0), task, reference=reference, **options)[-1].result
         assert result.recipe == alone.recipe and result.scores == pytest.approx(alone.scores, rel=1e-3)
         assert (result.image - alone.image).abs().max() <= 1.001 / 255
     with pytest.raises(ValueError, match="must be equal"):
-        restore_together(ys, RELDFast(), tiny_prior, task, references=[None, None, torch.rand(1, 3, 22, 28)])
+        restore_together(
+            ys, Run(RELDFast(), task), tiny_prior, references=[None, None, torch.rand(1, 3, 22, 28)]
+        )
 
 
 def test_presets_construct():
@@ -139,11 +159,24 @@ def test_presets_construct():
 
 
 def test_names_of_before():
-    assert resolve("reld", "fast") == ("reld", "fast") and resolve("reld", "faithful") == ("reld-paper", "faithful")
+    assert resolve("reld", "fast") == ("reld", "fast") and resolve("reld", "faithful") == (
+        "reld-paper",
+        "faithful",
+    )
     old = {"end_level": 3.0, "output": "consistent", "penalty": 0.5, "renoise": 0.0, "splitting": "annealed"}
     old |= {"start_level": 49.0, "steps": 10, "strength": 1.0}
-    faithful = old | {"splitting": "pixel", "steps": 100, "start_level": 12.0, "end_level": 12.0, "penalty": 1.0}
-    for settings, solver in ((old, RELDFast()), (faithful, RELD()), (faithful | {"splitting": "latent"}, RELD(splitting="latent"))):
+    faithful = old | {
+        "splitting": "pixel",
+        "steps": 100,
+        "start_level": 12.0,
+        "end_level": 12.0,
+        "penalty": 1.0,
+    }
+    for settings, solver in (
+        (old, RELDFast()),
+        (faithful, RELD()),
+        (faithful | {"splitting": "latent"}, RELD(splitting="latent")),
+    ):
         name, today = resolve_settings("reld", settings)
         assert SOLVERS[name](**today) == solver
     for name, solver in (("reld", RELDFast(steps=3)), ("reld-paper", RELD(level=5.0))):
@@ -152,10 +185,17 @@ def test_names_of_before():
 
 def test_reference_of_another_size(tiny_prior):
     with pytest.raises(ValueError, match="must be equal"):
-        run(tiny_prior, torch.rand(1, 3, 32, 32), RELDFast(), TASKS["denoise"](), reference=torch.rand(1, 3, 30, 32))
+        run(
+            tiny_prior,
+            torch.rand(1, 3, 32, 32),
+            RELDFast(),
+            TASKS["denoise"](),
+            reference=torch.rand(1, 3, 30, 32),
+        )
 
 
-# gain over the input (or the bicubic enlargement) on one real photograph, with a margin below what was measured
+# gain over the input (or the bicubic enlargement) on one real photograph, with a margin below what was
+# measured
 @pytest.mark.parametrize(("task", "gain"), [("denoise", 6.0), ("deblur", 2.0), ("super-resolution", 0.2)])
 def test_quality(embedded, photo, task, gain):
     degradation = TASKS[task]()
@@ -165,7 +205,8 @@ def test_quality(embedded, photo, task, gain):
 
 
 def test_a_real_border_costs_little(embedded, photo):
-    """What the camera saw of a larger scene: within 1 dB of a circular blur inside, where a linear model of a torus lost 3 dB and more."""
+    """What the camera saw of a larger scene: within 1 dB of a circular blur inside, where a linear model of a
+    torus lost 3 dB and more."""
     degradation = TASKS["motion-deblur"]()
     margin = degradation.margin
     scene = torch.nn.functional.pad(photo, (margin,) * 4, mode="reflect")
@@ -174,7 +215,9 @@ def test_a_real_border_costs_little(embedded, photo):
     real = run(embedded, y, RELDFast(steps=6), degradation, reference=photo)[-1].result
     torus = quantise(degradation.degrade(photo, torch.Generator().manual_seed(0)))
     ideal = run(embedded, torus, RELDFast(steps=6), degradation, reference=photo, periodic=True)[-1].result
-    assert real.scores["PSNR"] > ideal.scores["PSNR"] - 2.5 and real.scores["PSNR"] > metrics.psnr(y, photo) + 4
+    assert (
+        real.scores["PSNR"] > ideal.scores["PSNR"] - 2.5 and real.scores["PSNR"] > metrics.psnr(y, photo) + 4
+    )
     assert not real.warnings and not ideal.warnings
 
 
@@ -196,17 +239,24 @@ def test_a_grey_picture_stays_grey_and_loses_its_noise(embedded, photo):
 
 def test_grey_and_coloured_pictures_restored_together(tiny_prior):
     ys = [torch.rand(1, 3, 22, 27), torch.rand(1, 1, 22, 27).expand(1, 3, -1, -1), torch.rand(1, 3, 22, 27)]
-    together = restore_together(ys, RELDFast(), tiny_prior, TASKS["denoise"](), references=[None] * 3)
+    together = restore_together(ys, Run(RELDFast(), TASKS["denoise"]()), tiny_prior, references=[None] * 3)
     for y, result in zip(ys, together, strict=True):
-        assert (result.image - run(tiny_prior, y, RELDFast(), TASKS["denoise"]())[-1].result.image).abs().max() <= 1.001 / 255
+        assert (
+            result.image - run(tiny_prior, y, RELDFast(), TASKS["denoise"]())[-1].result.image
+        ).abs().max() <= 1.001 / 255
 
 
 def test_holes_count_in_no_score(tiny_prior, tmp_path):
     mask = torch.rand(40, 40) > 0.3
     Image.fromarray((255 * mask.numpy()).astype(np.uint8)).save(tmp_path / "mask.png")
     degradation, x = TASKS["inpaint"](mask=str(tmp_path / "mask.png")), torch.rand(1, 3, 40, 40)
-    steps = [run(tiny_prior, torch.where(mask, x, hole), RELDFast(steps=2), degradation)[-1] for hole in (0.0, 1.0)]
-    assert steps[0].scalars["residual"] == pytest.approx(steps[1].scalars["residual"]) and steps[0].scalars["residual"] < 0.02
+    steps = [
+        run(tiny_prior, torch.where(mask, x, hole), RELDFast(steps=2), degradation)[-1] for hole in (0.0, 1.0)
+    ]
+    assert (
+        steps[0].scalars["residual"] == pytest.approx(steps[1].scalars["residual"])
+        and steps[0].scalars["residual"] < 0.02
+    )
     assert steps[0].result.scores["consistency"] == pytest.approx(steps[1].result.scores["consistency"])
     assert steps[0].result.scores["consistency"] > 40
 
@@ -217,17 +267,23 @@ def test_what_can_hardly_be_is_said_with_the_result(embedded, photo):
     wide = run(embedded, y, RELDFast(steps=4), TASKS["deblur"](std=4.0), periodic=True)[-1].result
     assert "kernel may be too wide" in wide.warnings[-1]
     assert not run(embedded, y, RELDFast(steps=4), right, periodic=True)[-1].result.warnings
-    assert "units of 1/255" in run(embedded, y, RELDFast(steps=1), TASKS["motion-deblur"](noise_std=0.01))[-1].result.warnings[0]
+    assert (
+        "units of 1/255"
+        in run(embedded, y, RELDFast(steps=1), TASKS["motion-deblur"](noise_std=0.01))[-1].result.warnings[0]
+    )
 
 
 def test_a_real_blur_is_judged_where_its_border_does_not_reach(embedded, photo):
-    """The centre of a larger blurred picture: its border shows what lies outside, and only the inside can agree."""
+    """The centre of a larger blurred picture: its border shows what lies outside, and only the inside can
+    agree."""
     degradation = TASKS["deblur"](noise_std=0.0)
     blurred = degradation.forward(photo)[..., 16:-16, 16:-16]
     result = run(embedded, blurred, RELDFast(), degradation)[-1].result
     edge = degradation.margin
     inside = (degradation.forward(result.image) - blurred)[..., edge:-edge, edge:-edge]
-    assert result.scores["consistency"] == pytest.approx(-10 * inside.square().mean().log10().item(), abs=1e-3)
+    assert result.scores["consistency"] == pytest.approx(
+        -10 * inside.square().mean().log10().item(), abs=1e-3
+    )
     assert result.scores["consistency"] > metrics.psnr(degradation.forward(result.image), blurred)
     tiny = run(embedded, blurred[..., :16, :16], RELDFast(steps=1), degradation)[-1].result
     assert ("consistency" in tiny.scores) == (2 * edge < 16)

@@ -17,7 +17,7 @@ def with_example(method: str) -> dict:
 
 @pytest.mark.parametrize("method", SOLVERS)
 def test_a_link_restores_the_page(method):
-    values = with_example(method) | {"seed": 7, "task": state.DAMAGES[method][-1]} | state.preset_values(method, list(PRESETS[method])[-1])
+    values = with_example(method) | {"seed": 7, "task": SOLVERS[method].damages()[-1]} | state.preset_values(method, list(PRESETS[method])[-1])
     number = next(f for f in state.knobs(SOLVERS[method]) if f.metadata["low"] is not None)
     values[method, number.name] = type(number.default)(number.metadata["high"])
     query = state.to_query(method, values)

@@ -11,6 +11,7 @@ from restoration import diffusion
 from restoration.degradations.linear import TASKS
 from restoration.priors import tiling
 from restoration.priors.latent import LatentPrior
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import PRESETS, SOLVERS
 
@@ -81,5 +82,5 @@ def test_a_prior_short_of_memory_does_in_tiles_what_it_would_do_whole(embedded, 
 def test_every_method_runs_in_tiles(embedded, photo, method, task):
     tiles, solver = memory_short(embedded), SOLVERS[method](**next(iter(PRESETS[method].values())) | {"steps": 2})
     y = photo[..., :48, :40] if method == "latent-indigo" else F.interpolate(photo, (160, 144), mode="bicubic").clamp(0, 1)
-    whole, merged = (list(restore(y, solver, p, TASKS[task]() if task else None))[-1].result.image for p in (embedded, tiles))
+    whole, merged = (list(restore(y, Run(solver, TASKS[task]() if task else None), p))[-1].result.image for p in (embedded, tiles))
     assert (whole - merged).abs().mean() < 0.5 / 255

@@ -29,6 +29,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert timings.main([*arguments, "--json", str(tmp_path / "t.json")]) == 0
     figures = json.loads((tmp_path / "t.json").read_text())["figures"]
     assert (figures["calls of decode"], figures["calls of denoise"]) == (2, 2) and figures["peak memory"] is None
+    assert 1e-5 < figures["predicted memory"] < 1e-2
     calls = sum(count for name, count in figures.items() if name.startswith("calls of"))
     assert figures["network calls alone"] == calls and figures["run / network calls"] == 1 / calls
     assert figures["batch of 3 against 3 single ones"] == 3

@@ -31,7 +31,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> dict:
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout.strip().splitlines()[-1])
+    return json.loads(next(line for line in run.stdout.splitlines() if line.startswith("{")))  # spaces and Gradio print too
 
 
 def test_the_space_starts_and_restores(space):

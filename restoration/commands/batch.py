@@ -1,7 +1,9 @@
-"""python -m restoration.batch INPUT OUTPUT --solver SOLVER: restore every picture of a folder, alone or under `accelerate launch`.
+"""python -m restoration.batch INPUT OUTPUT --solver SOLVER: restore every picture of a folder, alone or under
+`accelerate launch`.
 
-The results are the only state. Each appears complete or not at all and carries its recipe and scores, so a run that was killed is
-started again with the same command, makes what is missing, and ends with the files of an undisturbed run.
+The results are the only state. Each appears complete or not at all and carries its recipe and scores, so a
+run that was killed is started again with the same command, makes what is missing, and ends with the files of
+an undisturbed run.
 """
 
 from __future__ import annotations
@@ -24,42 +26,60 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from restoration.commands import cli
+from restoration.commands import cli, settings_help
 from restoration.evaluation import metrics
 from restoration.files import images, recipe, whole
 from restoration.files.errors import DISK_FULL, sentence
+from restoration.priors.checkpoints import fetch
 from restoration.priors.latent import LatentPrior, load_prior
+from restoration.record import Run
 from restoration.run import restore, restore_together
 from restoration.solvers.base import Result
 
 TABLE = "scores.csv"
-PATIENCE = timedelta(days=365)  # the processes wait for the slowest at the end, longer than torch's default of minutes
+PATIENCE = timedelta(
+    days=365
+)  # the processes wait for the slowest at the end, longer than torch's default of minutes
 Names = dict[str, str]  # a picture in INPUT -> its result in OUTPUT, both as relative paths
 
 
 def name_results(pictures: list[str]) -> Names:
-    """Same relative path, suffix .png; pictures that would share a result keep their own suffix before it (a.jpg.png)."""
+    """Same relative path, suffix .png.
+
+    Pictures that would share a result keep their own suffix before it (a.jpg.png).
+    """
     short = {name: str(Path(name).with_suffix(".png")) for name in pictures}
     # upper and lower case are one name on some file systems
     shared = collections.Counter(result.casefold() for result in short.values())
-    names = {name: result if shared[result.casefold()] == 1 else f"{name}.png" for name, result in short.items()}
+    names = {
+        name: result if shared[result.casefold()] == 1 else f"{name}.png" for name, result in short.items()
+    }
     for result, count in collections.Counter(names.values()).items():
         if count > 1:
-            raise ValueError(f"{count} pictures would be written to {result}; rename one of {', '.join(n for n in names if names[n] == result)}.")
+            raise ValueError(
+                f"{count} pictures would be written to {result}; "
+                f"rename one of {', '.join(name for name in names if names[name] == result)}."
+            )
     return names
 
 
-def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]]:
-    """(all pictures with their results, those still to be made) after making OUTPUT ready, where results cut off are removed.
+def prepare(source: Path, output: Path, run: Run) -> tuple[Names, list[str]]:
+    """(all pictures with their results, those still to be made) after making OUTPUT ready, where results cut
+    off are removed.
 
-    Raises ValueError when there is nothing to do, or OUTPUT holds something that this run would not have written.
+    Raises ValueError when there is nothing to do, or OUTPUT holds something that this run would not have
+    written.
     """
     if not source.is_dir():
         raise ValueError(f"{source} is not a folder.")
     here, there = source.resolve(), output.resolve()
     if here.is_relative_to(there) or there.is_relative_to(here):
         raise ValueError(f"INPUT {source} and OUTPUT {output} must lie outside each other.")
-    files = [p.relative_to(source) for p in sorted(source.rglob("*")) if p.suffix.lower() in images.SUFFIXES and p.is_file()]
+    files = [
+        p.relative_to(source)
+        for p in sorted(source.rglob("*"))
+        if p.suffix.lower() in images.SUFFIXES and p.is_file()
+    ]
     names = name_results([str(file) for file in files if not file.name.startswith(".")])
     if not names:
         raise ValueError(f"No pictures in {source}.")
@@ -68,7 +88,7 @@ def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]
         whole.check_folder(folder)
     whole.remove_abandoned(output, deep=True)
     made = [output / result for result in names.values() if (output / result).exists()]
-    settings = job.settings if made else {}
+    settings = run.settings(fetch(run.prior).weights) if made else {}
     for path in made:
         check_result(path, settings)
     for path in made:
@@ -78,32 +98,49 @@ def prepare(source: Path, output: Path, job: cli.Plan) -> tuple[Names, list[str]
 
 
 def check_result(path: Path, settings: Mapping[str, Any]) -> None:
-    """ValueError unless the file is a result with these settings; those of earlier versions do not say their weights."""
+    """ValueError unless the file is a result with these settings.
+
+    Those of earlier versions do not say their weights.
+    """
     try:
         found = recipe.read_png(path)
     except (ValueError, OSError):
         raise ValueError(f"{path} was not written by this command; choose another OUTPUT.") from None
-    other = [key for key, value in settings.items() if found.get(key, value if key == "weights" else None) != value]
+    other = [
+        key for key, value in settings.items() if found.get(key, value if key == "weights" else None) != value
+    ]
     if other:
         way = "" if {"versions", "weights"} & set(other) else f", or go on with --recipe {path}"
         raise ValueError(f"{path} was made with other {', '.join(other)}; choose another OUTPUT{way}.")
 
 
-def restore_share(job: cli.Plan, args: argparse.Namespace, names: Names, todo: list[str], state: PartialState) -> list[tuple[str, str]]:
-    """Restore this process's share of todo; returns (picture, reason) of each that failed. A full disk ends the share."""
+def restore_share(
+    run: Run, args: argparse.Namespace, names: Names, todo: list[str], state: PartialState
+) -> list[tuple[str, str]]:
+    """Restore this process's share of todo; returns (picture, reason) of each that failed.
+
+    A full disk ends the share.
+    """
     failures: list[tuple[str, str]] = []
     with state.local_main_process_first():  # one download a machine
-        prior = load_prior(job.prior, "cpu" if state.device.type == "cpu" else str(state.device))
-    # every n-th, not a block: neighbours in a folder are often of one size, and all processes should end together
+        prior = load_prior(run.prior, "cpu" if state.device.type == "cpu" else str(state.device))
+    # every n-th, not a block: neighbours in a folder are often of one size, and all processes should end
+    # together
     share = todo[state.process_index :: state.num_processes]
     with tqdm(total=len(todo), unit="picture", disable=not state.is_main_process) as bar:
-        for name, made in restored(job, prior, args, share):
+        for name, made in restored(run, prior, args, share):
             try:
                 if isinstance(made, str):
                     failures.append((name, made))
                 else:
                     result, alpha = made
-                    recipe.save_png(result.image, Path(args.output, names[name]), result.recipe, result.scores, alpha=alpha)
+                    recipe.save_png(
+                        result.image,
+                        Path(args.output, names[name]),
+                        result.recipe,
+                        result.scores,
+                        alpha=alpha,
+                    )
             except Exception as error:  # one picture must not cost the others, whatever is wrong with it
                 failures.append((name, reason(error)))
                 if isinstance(error, OSError) and error.errno in DISK_FULL:
@@ -113,7 +150,8 @@ def restore_share(job: cli.Plan, args: argparse.Namespace, names: Names, todo: l
 
 
 class Opened(NamedTuple):
-    """A picture, y (1,3,h,w) in [0,1] or why it cannot be read, the clean one that its result is scored against, the result's alpha."""
+    """A picture, y (1,3,h,w) in [0,1] or why it cannot be read, the clean one that its result is scored
+    against, the result's alpha."""
 
     name: str
     y: Tensor | str
@@ -122,22 +160,27 @@ class Opened(NamedTuple):
 
 
 def restored(
-    job: cli.Plan, prior: LatentPrior, args: argparse.Namespace, share: list[str]
+    run: Run, prior: LatentPrior, args: argparse.Namespace, share: list[str]
 ) -> Iterator[tuple[str, tuple[Result, Image.Image | None] | str]]:
     """Each picture of the share with its result and that's transparency, or why there is none.
 
     Neighbours of equal size are restored together, args.batch at most.
     """
-    opened = (open_picture(args, name, job.factor) for name in share)
-    for size, alike in itertools.groupby(opened, lambda picture: None if isinstance(picture.y, str) else picture.y.shape):
+    opened = (open_picture(args, name, run.factor) for name in share)
+    for size, alike in itertools.groupby(
+        opened, lambda picture: None if isinstance(picture.y, str) else picture.y.shape
+    ):
         while group := list(itertools.islice(alike, args.batch)):
-            made: list[Any] = [picture.y for picture in group] if size is None else restore_group(job, prior, group)
+            made: list[Any] = (
+                [picture.y for picture in group] if size is None else restore_group(run, prior, group)
+            )
             for picture, one in zip(group, made, strict=True):
                 yield picture.name, (one if isinstance(one, str) else (one, picture.alpha))
 
 
 def open_picture(args: argparse.Namespace, name: str, factor: int) -> Opened:
-    """Read one picture, reduced where its result would be too large, and its clean version from args.reference."""
+    """Read one picture, reduced where its result would be too large, and its clean version from
+    args.reference."""
     try:
         photo = images.read_photo(Path(args.input, name), factor)
         if "," in photo.how:  # more than the size is worth a line
@@ -148,14 +191,16 @@ def open_picture(args: argparse.Namespace, name: str, factor: int) -> Opened:
         return Opened(name, reason(error))
 
 
-def restore_group(job: cli.Plan, prior: LatentPrior, group: list[Opened]) -> list[Result | str]:
-    """The result of every picture or why there is none; a group that fails is halved until the reason is one picture's own."""
+def restore_group(run: Run, prior: LatentPrior, group: list[Opened]) -> list[Result | str]:
+    """The result of every picture or why there is none.
+
+    A group that fails is halved until the reason is one picture's own.
+    """
     ys, references = [cast(Tensor, picture.y) for picture in group], [picture.reference for picture in group]
-    options: dict[str, Any] = {"seed": job.seed, "periodic": job.periodic}
     try:
         if len(group) > 1:
-            return [*restore_together(ys, job.solver, prior, job.degradation, references=references, **options)]
-        steps = restore(ys[0], job.solver, prior, job.degradation, reference=references[0], **options)
+            return [*restore_together(ys, run, prior, references=references)]
+        steps = restore(ys[0], run, prior, reference=references[0])
         result = collections.deque(steps, maxlen=1).pop().result
         assert result is not None  # the solver protocol: the last step carries it
         return [result]
@@ -164,7 +209,7 @@ def restore_group(job: cli.Plan, prior: LatentPrior, group: list[Opened]) -> lis
     if len(group) == 1:
         return [why]
     half = len(group) // 2
-    return restore_group(job, prior, group[:half]) + restore_group(job, prior, group[half:])
+    return restore_group(run, prior, group[:half]) + restore_group(run, prior, group[half:])
 
 
 def reason(error: Exception) -> str:
@@ -179,8 +224,17 @@ def write_table(output: Path, names: Names, failures: Mapping[str, str]) -> None
     for name, result in names.items():
         made = (output / result).exists()
         scores = recipe.read_png(output / result, recipe.SCORES) if made else {}
-        rows.append({"picture": name, "result": result if made else "", "error": "" if made else failures.get(name, "not reached")} | scores)
-    columns = dict.fromkeys(["picture", "result", "error", *metrics.METRICS, *(key for row in rows for key in row)])
+        rows.append(
+            {
+                "picture": name,
+                "result": result if made else "",
+                "error": "" if made else failures.get(name, "not reached"),
+            }
+            | scores
+        )
+    columns = dict.fromkeys(
+        ["picture", "result", "error", *metrics.METRICS, *(key for row in rows for key in row)]
+    )
     text = io.StringIO()
     table = csv.DictWriter(text, [c for c in columns if any(c in row for row in rows)])
     table.writeheader()
@@ -189,56 +243,76 @@ def write_table(output: Path, names: Names, failures: Mapping[str, str]) -> None
         file.write(text.getvalue().encode("utf-8", "backslashreplace"))  # file names may be any bytes
 
 
-def run(args: argparse.Namespace, parser: argparse.ArgumentParser, state: PartialState) -> int:
-    """0 when every picture has a result, 1 when some have none. ValueError for bad arguments, in every process alike."""
-    job, output = cli.read_plan(args, parser), Path(args.output)
+def restore_all(args: argparse.Namespace, parser: argparse.ArgumentParser, state: PartialState) -> int:
+    """0 when every picture has a result, 1 when some have none.
+
+    ValueError for bad arguments, in every process alike.
+    """
+    (run, source), output = cli.read_run(args, parser), Path(args.output)
     cli.check_least(args, batch=1)
-    if args.batch > 1 and not job.solver.batches:
-        raise ValueError(f"{job.solver.title} restores one picture at a time with these settings; leave out --batch {args.batch}.")
+    if args.batch > 1 and not run.solver.batches:
+        one = f"{run.solver.title} restores one picture at a time with these settings"
+        raise ValueError(f"{one}; leave out --batch {args.batch}.")
     plan: list[Any] = [None, ""]
     if state.is_main_process:
         try:
-            plan[0] = prepare(Path(args.input), output, job)
-            if job.said and (note := recipe.other_weights(job.said, job.settings["weights"])):
+            plan[0] = prepare(Path(args.input), output, run)
+            if source and (note := recipe.other_weights(source, run.networks(fetch(run.prior).weights))):
                 print(note, file=sys.stderr)
         except (ValueError, OSError) as error:
             plan[1] = sentence(error) or str(error)
-    broadcast_object_list(plan)  # one list for all: the folder is changing by the time the slowest process looks
+    broadcast_object_list(
+        plan
+    )  # one list for all: the folder is changing by the time the slowest process looks
     if plan[1]:
         raise ValueError(plan[1])
     names, todo = plan[0]
-    failures = dict(gather_object(restore_share(job, args, names, todo, state) if todo else []))
+    failures = dict(gather_object(restore_share(run, args, names, todo, state) if todo else []))
     missing = [name for name in todo if not (output / names[name]).exists()]
     if state.is_main_process:
         for name in missing:
             print(f"{cli.shown(name)}: {failures.get(name, 'not reached')}", file=sys.stderr)
         write_table(output, names, failures)
         there = len(names) - len(todo)
-        print(f"{len(names) - len(missing)} of {len(names)} pictures restored, {there} of them before; scores in {cli.shown(output / TABLE)}")
+        print(
+            f"{len(names) - len(missing)} of {len(names)} pictures restored, {there} of them before; "
+            f"scores in {cli.shown(output / TABLE)}"
+        )
     state.wait_for_everyone()  # a launcher ends the others as soon as one process ends with an error
     return 1 if missing else 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """0 when every picture has a result, 1 when some failed (listed with the reason), 2 after one line about bad arguments."""
-    parser = argparse.ArgumentParser(prog="python -m restoration.batch", description="Restore every picture of a folder.")
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.batch") -> int:
+    """0 when every picture has a result, 1 when some failed (listed with the reason), 2 after one line about
+    bad arguments."""
+    example = "photographs restored --solver ld-rps --preset low-light"
+    parser = settings_help.parser(prog, "Restore every picture of a folder.", example)
     parser.add_argument("input", metavar="INPUT", help="folder of pictures, searched to any depth")
     parser.add_argument("output", metavar="OUTPUT", help="folder for the results; all machines must see both")
-    parser.add_argument("--recipe", help="PNG written by this project, or JSON: do exactly this to every picture")
-    parser.add_argument("--reference", help="folder of clean pictures with the same relative paths, for scores")
-    parser.add_argument("--batch", type=int, default=1, help="restore so many neighbours of equal size at once (not LD-RPS): for GPUs")
+    parser.add_argument(
+        "--recipe", help="PNG written by this project, or JSON: do exactly this to every picture"
+    )
+    parser.add_argument(
+        "--reference", help="folder of clean pictures with the same relative paths, for scores"
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=1,
+        help="restore so many neighbours of equal size at once (not LD-RPS): for GPUs",
+    )
     cli.add_options(parser)
     args = parser.parse_args(argv)
     # accelerate has to be told that there is no accelerator, else its processes do not know of each other
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=cpu, timeout=PATIENCE)
     try:
-        return run(args, parser, state)
+        return restore_all(args, parser, state)
     except Exception as error:
-        if (said := sentence(error)) is None:  # a fault of ours, whose trace we want to see
+        if (told := sentence(error)) is None:  # a fault of ours, whose trace we want to see
             raise
         if state.is_main_process:
-            print(f"error: {cli.shown(said)}", file=sys.stderr)
+            print(f"error: {cli.shown(told)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     finally:
         state.destroy_process_group()

@@ -4,34 +4,47 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from restoration.degradations.blind import CORRUPTIONS, Damage, make_damage
 from restoration.degradations.camera import EXPOSURES
 from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
 from restoration.degradations.realistic import CAMERAS
-from restoration.files import knobs, recipe
-from restoration.priors.checkpoints import PRIORS, fetch
+from restoration.files import recipe
+from restoration.priors.checkpoints import PRIORS
+from restoration.record import Run
 from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
 
-BLIND_TASKS = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
 TEXTS = FILES | {"prompt"}  # settings that are text even where they look like a number
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """--solver, --task, --preset, --prior, --seed, --set."""
     blind = ", ".join(name for name, solver in SOLVERS.items() if solver.blind)
-    parser.add_argument("--solver", default="reld", choices=SOLVERS, help=f"the method, reld by default; {blind} are blind: told no task")
-    also = f"{', '.join(BLIND_TASKS)} only to damage pictures for blind solvers, in the benchmark"
-    parser.add_argument("--task", choices=(*TASKS, *BLIND_TASKS), help=f"how the picture was damaged; {also}")
-    parser.add_argument("--preset", help="settings of the solver by name; its first preset where none is given")
-    parser.add_argument("--prior", default="embedded", help=f"{', '.join(PRIORS)}, downloaded at first use, or a local diffusers folder")
+    parser.add_argument(
+        "--solver",
+        default="reld",
+        choices=SOLVERS,
+        help=f"the method, reld by default; {blind} are blind: told no task",
+    )
+    blind_tasks = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
+    also = f"{', '.join(blind_tasks)} only to damage pictures for blind solvers, in the benchmark"
+    told = f"how the picture was damaged: {', '.join(TASKS)}; {also}"
+    parser.add_argument("--task", metavar="TASK", choices=(*TASKS, *blind_tasks), help=told)
+    parser.add_argument(
+        "--preset", help="settings of the solver by name; its first preset where none is given"
+    )
+    parser.add_argument(
+        "--prior",
+        default="embedded",
+        help=f"{', '.join(PRIORS)}, downloaded at first use, or a local diffusers folder",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all that is random, 0 by default")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver"
+    )
 
 
 def shown(path: str | Path) -> str:
@@ -47,7 +60,10 @@ def check_least(args: argparse.Namespace, **least: int) -> None:
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """["a=1", "b=x"] -> {"a": 1, "b": "x"}, those of TEXTS as they are; ValueError for anything that is not KEY=VALUE."""
+    """["a=1", "b=x"] -> {"a": 1, "b": "x"}, those of TEXTS as they are.
+
+    ValueError for anything that is not KEY=VALUE.
+    """
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -77,7 +93,10 @@ def named(solver: Solver, args: argparse.Namespace) -> str:
 
 
 def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
-    """(solver, task) of the parsed options. ValueError names a bad seed, an unknown preset or setting, or a task that the solver cannot do."""
+    """(solver, task) of the parsed options.
+
+    ValueError names a bad seed, an unknown preset or setting, or a task that the solver cannot do.
+    """
     recipe.check_seed(args.seed)
     name, preset = resolve(args.solver, preset_of(args))
     solver_class: Any = SOLVERS[name]
@@ -87,12 +106,16 @@ def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     task_class: Any = TASKS.get(args.task) or EXPOSURES.get(args.task)
     settings = parse_settings(args.set)
     if not solver_class.blind and args.task not in TASKS:
-        raise ValueError(f"{solver_class.title} must be told the degradation: give --task, one of {', '.join(TASKS)}.")
+        raise ValueError(
+            f"{solver_class.title} must be told the degradation: give --task, one of {', '.join(TASKS)}."
+        )
     names = {cls: {f.name for f in dataclasses.fields(cls)} for cls in (solver_class, task_class) if cls}
     known = set().union(*names.values())
     unknown = settings.keys() - known
     if unknown:
-        raise ValueError(f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}.")
+        raise ValueError(
+            f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}."
+        )
     solver = solver_class(**presets[preset] | {k: v for k, v in settings.items() if k in names[solver_class]})
     if not args.task:
         return solver, None
@@ -100,48 +123,27 @@ def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     return solver, make_damage(args.task, own, solver.factor(None) if solver.blind else 1)
 
 
-class Plan(NamedTuple):
-    """What is done to a picture, or to every picture of a folder; said: the recipe that says so, empty where options do."""
+def read_run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[Run, dict[str, Any]]:
+    """(run, recipe that it was read from) of the options, where the recipe is empty, or of --recipe.
 
-    solver: Solver
-    degradation: LinearDegradation | None
-    prior: str
-    seed: int
-    periodic: bool
-    said: Mapping[str, Any]
-
-    @property
-    def factor(self) -> int:
-        """How many times as large a side results are."""
-        return self.solver.factor(self.degradation)
-
-    def notes(self, height: int, width: int) -> list[str]:
-        """How the files of the task are read for a picture of this size, and that they are not the recipe's. ValueError as their readers."""
-        if not self.degradation:
-            return []
-        mask = getattr(self.degradation, "mask", "")
-        read = [f"Mask: {knobs.how_read_mask(mask, height, width)}."] if mask else []
-        return [*read, *recipe.other_files(self.said, self.degradation)]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """As the recipe of each result says it, in JSON's types. ValueError or OSError when the prior cannot be had."""
-        files = fetch(self.prior).weights
-        return json.loads(json.dumps(recipe.settings(self.solver, self.prior, files, self.degradation, self.seed, self.periodic)))
-
-
-def read_plan(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Plan:
-    """The plan of the options or of the file --recipe; ValueError when both speak."""
+    ValueError when both speak.
+    """
     if not args.recipe:
         solver, task = build(args)
         if solver.blind and args.task:
-            raise ValueError(f"{solver.title} estimates the degradation itself; leave out --task {args.task}.")
+            raise ValueError(
+                f"{solver.title} estimates the degradation itself; leave out --task {args.task}."
+            )
         if isinstance(task, Inpaint) and not task.mask:
-            raise ValueError("Inpainting needs to be told which pixels are missing: give --set mask=FILE, a picture that is black there.")
-        return Plan(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed, periodic=False, said={})
-    given = [f"--{name}" for name in ("solver", "task", "preset", "prior", "seed") if getattr(args, name) != parser.get_default(name)]
+            need = "give --set mask=FILE, a picture that is black there"
+            raise ValueError(f"Inpainting needs to be told which pixels are missing: {need}.")
+        return Run(solver, task if isinstance(task, LinearDegradation) else None, args.prior, args.seed), {}
+    names = ("solver", "task", "preset", "prior", "seed")
+    given = [f"--{name}" for name in names if getattr(args, name) != parser.get_default(name)]
     files = parse_settings(args.set)
     if given or files.keys() - FILES:
-        raise ValueError(f"--recipe says all settings; leave out {', '.join([*given, *files.keys() - FILES])}.")
-    said = recipe.read(args.recipe)
-    return Plan(*recipe.parts(said, **files), said["prior"], said["seed"], said["periodic"], said)
+        raise ValueError(
+            f"--recipe says all settings; leave out {', '.join([*given, *files.keys() - FILES])}."
+        )
+    source = recipe.read(args.recipe)
+    return Run.from_recipe(source, **files), source

@@ -53,9 +53,9 @@ def evaluate(folder: str, limit: int, seed: int) -> None:
         print(line, flush=True)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.inspect") -> int:
     """0, or 2 after one line about each file that cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m restoration.inspect", description="What is wrong with a photograph, and how much.")
+    parser = argparse.ArgumentParser(prog=prog, description="What is wrong with a photograph, and how much.")
     parser.add_argument("photos", nargs="*", metavar="PHOTO")
     parser.add_argument("--json", action="store_true", help="print data, one list of all photos, in place of sentences")
     parser.add_argument("--evaluate", metavar="FOLDER", help="of clean photographs: damage them and print how well that is measured")

@@ -8,7 +8,6 @@ the quotient of the two says what the method costs besides.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import json
@@ -24,12 +23,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from restoration.commands import cli
+from restoration.commands import cli, settings_help
 from restoration.degradations.linear import LinearDegradation
 from restoration.files import images, recipe
 from restoration.priors import placement
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.priors.parts import Parts
+from restoration.run import demand
 from restoration.solvers.base import Solver
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -197,6 +197,7 @@ def measure(prior: LatentPrior, solver: Solver, known: LinearDegradation | None,
     alone = {call: isolated(prior, call, repeats) for call in calls}
     network = sum(count * alone[call] for call, count in calls.items())
     figures: dict[str, Any] = {"run": whole, "network calls alone": network, "run / network calls": whole / network, "peak memory": peak}
+    figures["predicted memory"] = prior.predicted(demand(solver, side**2)) / 1e9
     for verb in ("encode", "decode", "denoise"):
         figures[f"calls of {verb}"] = sum(count for call, count in calls.items() if call[0] == verb)
     if batch > 1:
@@ -212,9 +213,9 @@ def machine(device: torch.device) -> str:
     return f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.timings") -> int:
     """0 after printing the table, 2 after one line about bad input."""
-    parser = argparse.ArgumentParser(prog="python -m restoration.timings", description=__doc__)
+    parser = settings_help.parser(prog, __doc__, "--prior sd-2.1-base --task deblur --side 512")
     cli.add_options(parser)
     parser.add_argument("--weights", action="store_true", help="load the prior's real weights; without, those of ARCHITECTURES are random")
     parser.add_argument("--side", type=int, default=512, help="pixels of the restored picture")
@@ -250,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def table(figures: dict[str, Any]) -> str:
     """One Markdown table, a row per figure."""
-    units = {"run": " s", "network calls alone": " s", "peak memory": " GB"}
+    units = {"run": " s", "network calls alone": " s", "peak memory": " GB", "predicted memory": " GB"}
     cells = {name: "–" if value is None else f"{value}" if isinstance(value, int) else f"{value:.3f}" for name, value in figures.items()}
     return "\n".join(
         ["| what | figure |", "|---|---|", *(f"| {name} | {cell}{units.get(name, '') if cell != '–' else ''} |" for name, cell in cells.items())]

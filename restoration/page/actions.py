@@ -33,6 +33,7 @@ from restoration.page.visitors import while_awaited
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS, downloaded
 from restoration.priors.latent import LatentPrior, load_prior
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.base import Step
 
@@ -49,16 +50,7 @@ def steps_of(job: state.Job, prior: LatentPrior, until: float) -> Iterator[Step]
     """The steps of a run while its visitor waits for it; ValueError when it is not over by then."""
     if time.monotonic() > until:
         raise ValueError(f"Not begun: the {device.TIME_LIMIT:.0f} s of one press were over.")
-    steps = restore(
-        job.y,
-        job.solver,
-        prior,
-        job.degradation,
-        reference=job.reference,
-        seed=job.seed,
-        periodic=job.periodic,
-    )
-    for step in while_awaited(steps):
+    for step in while_awaited(restore(job.y, job.run, prior, reference=job.reference)):
         if step.result is None and time.monotonic() > until:
             at = f"at step {step.index} of {step.total}"
             raise ValueError(
@@ -150,12 +142,9 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
     with one_sentence():
         said, y = recipe.read(file), recipe.read_input(file)
-        alpha = recipe.read_result_alpha(file)
-        job = state.Job(y, *recipe.parts(said), None, said["seed"], said["periodic"], alpha)
-        prior = load_prior(state.known_prior(said["prior"]), device.DEVICE)
-        weights = recipe.weights(job.solver, prior.name, prior.weights)
-        notes = recipe.other_weights(said, weights), recipe.other_input(said, y)
-        for note in filter(None, (*notes, recipe.other_machine(said, recipe.machine(prior.device.type)))):
+        job = state.Job(y, Run.from_recipe(said), None, recipe.read_result_alpha(file))
+        prior = load_prior(state.known_prior(job.run.prior), device.DEVICE)
+        for note in job.run.differences(said, y, prior):
             gr.Warning(note)
         yield from show(job, prior, time_limit())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,30 +19,38 @@ from restoration.files import images
 from restoration.pace import estimate_seconds
 from restoration.page.state import Job
 from restoration.priors.latent import LatentPrior
+from restoration.record import Run
 from restoration.run import round_trip, synthesise
 from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver, Step
-from restoration.solvers.latent_indigo import LatentINDIGO
 
 SEPARATOR = " · "  # of method and preset in a choice
-CHOICES = [f"{method}{SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
-DAMAGES = {name: title for name, title in titles().items() if name != "kernel-deblur"}  # which needs a file
 MOST_SEEDS = 8
 
 
-def checked(damage: Any, choices: Any, seeds: Any) -> tuple[list[tuple[str, str]], int]:
+def choices() -> list[str]:
+    """Every method with each of its presets."""
+    return [f"{method}{SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
+
+
+def damages() -> dict[str, str]:
+    """What can be done to the clean picture: the titles of all damages that need no file, by name."""
+    return {name: title for name, title in titles().items() if name != "kernel-deblur"}
+
+
+def checked(damage: Any, chosen: Any, seeds: Any) -> tuple[list[tuple[str, str]], int]:
     """((method, preset) of every choice, each once, and the number of seeds). ValueError for what there is not."""
-    if damage not in list(DAMAGES):
-        raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(DAMAGES)}.")
-    if isinstance(choices, list):  # some presets were another method's
-        choices = [_renamed(choice) for choice in choices]
-    if not isinstance(choices, list) or any(choice not in CHOICES for choice in choices):
-        raise ValueError(f"There is a choice that is none here; there are {', '.join(CHOICES)}.")
+    if damage not in list(damages()):
+        raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(damages())}.")
+    if isinstance(chosen, list):  # some presets were another method's
+        chosen = [_renamed(choice) for choice in chosen]
+    if not isinstance(chosen, list) or any(choice not in choices() for choice in chosen):
+        raise ValueError(f"There is a choice that is none here; there are {', '.join(choices())}.")
     if type(seeds) not in (int, float) or seeds not in range(1, MOST_SEEDS + 1):
         raise ValueError(
             f"There are {seeds!r} seeds asked for; it must be a whole number from 1 to {MOST_SEEDS}."
         )
-    methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in choices)]
+    methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in chosen)]
     return list(dict.fromkeys(methods)), int(seeds)
 
 
@@ -155,11 +162,9 @@ def seconds(clean: Tensor, damage: str, runs: Sequence[tuple[str, str]], seeds: 
 
 def _plan(method: str, preset: str, damage: str) -> tuple[Solver, LinearDegradation | None, int]:
     """(solver, what it is told, how many times smaller the damage makes a side). ValueError where the method cannot be run on that."""
-    solver: Solver = SOLVERS[method](**PRESETS[method][preset])
     known = TASKS[damage]() if damage in TASKS else None
     factor = known.factor if known else 1
-    if isinstance(solver, LatentINDIGO):
-        solver = dataclasses.replace(solver, scale=factor)
+    solver = SOLVERS[method](**PRESETS[method][preset]).enlarging(factor)
     if not solver.blind and known is None:
         raise ValueError(f"{solver.title} must be told the damage, and nobody can write down {damage!r}.")
     degradation = None if solver.blind else known
@@ -176,7 +181,7 @@ def _job(method: str, preset: str, damage: str, clean: Tensor, seed: int) -> Job
     y, reference = synthesise(
         clean, TASKS[damage]() if damage in TASKS else make_damage(damage, {}, factor), factor, 0
     )
-    return Job(y, solver, degradation, reference, seed, True)
+    return Job(y, Run(solver, degradation, seed=seed, periodic=True), reference)
 
 
 def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:

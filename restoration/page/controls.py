@@ -12,7 +12,7 @@ from restoration.degradations.blind import titles
 from restoration.degradations.linear import FILES, TASKS
 from restoration.page import actions, state
 from restoration.page.device import ON_DEVICE, on_gpu
-from restoration.page.state import CLEAN, DAMAGES, DEGRADED, EXAMPLES
+from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS
@@ -99,12 +99,12 @@ def picture_column(method: str) -> Inputs:
     label, told = "Task", "What was, or is first, done to the picture"
     if blind:
         label, told = "Damage", "What the demo does to a clean picture first"
-    damages = [(titles()[name], name) for name in DAMAGES[method]]
-    parts["task"] = gr.Dropdown(damages, value=DAMAGES[method][0], label=label, info=told)
+    damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
+    parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=told)
     groups = {}
-    for name in DAMAGES[method]:
+    for name in SOLVERS[method].damages():
         if name in TASKS:
-            with gr.Group(visible=name == DAMAGES[method][0]) as groups[name]:
+            with gr.Group(visible=name == SOLVERS[method].damages()[0]) as groups[name]:
                 for field in state.knobs(TASKS[name]):
                     parts[name, field.name] = control(field, opening[name, field.name])
     told = "The model that knows what photographs look like"
@@ -115,7 +115,7 @@ def picture_column(method: str) -> Inputs:
         list(PRESETS[method]), label="Preset", info="Fills in the method's settings"
     )
     caption_pair = None
-    if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:  # type: ignore[attr-defined]
+    if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
         parts[method, "prompt"] = control(prompt, "")
         caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     with gr.Accordion("Method settings", open=False):

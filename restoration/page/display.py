@@ -109,7 +109,7 @@ def finished(
         file = shown
         notes.append(f"the download carries no recipe: {sentence(error)}")
     status = (
-        f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.seed}"
+        f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.run.seed}"
     )
     status += "".join(f" · {html.escape(note)}" for note in notes if note)
     return status, table, course(curve), gallery(step, job.reference), file

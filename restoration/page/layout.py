@@ -166,7 +166,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
 def compare_tab() -> None:
     """One picture, several methods, one after the other."""
     first = [f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS if method not in PAPERS]
-    damages = [(title, name) for name, title in compare.DAMAGES.items()]
+    damages = [(title, name) for name, title in compare.damages().items()]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             alt = "The picture to compare methods on"
@@ -176,7 +176,7 @@ def compare_tab() -> None:
             with gr.Row():
                 start, stop = gr.Button("Compare", variant="primary"), gr.Button("Stop")
             damage = gr.Dropdown(damages, value="denoise", label="What is done to it first")
-            methods = gr.CheckboxGroup(compare.CHOICES, value=first, label="Methods and presets")
+            methods = gr.CheckboxGroup(compare.choices(), value=first, label="Methods and presets")
             told = "With several: their mean, and where they differ"
             seeds = gr.Slider(1, compare.MOST_SEEDS, value=1, step=1, label="Seeds", info=told)
         with gr.Column(scale=2, min_width=320):

@@ -16,12 +16,13 @@ from urllib.parse import urlencode
 from PIL import Image
 from torch import Tensor
 
-from restoration.degradations.blind import CAMERAS, CORRUPTIONS, make_damage
+from restoration.degradations.blind import make_damage
 from restoration.degradations.linear import FILES, TASKS, LinearDegradation
 from restoration.files import images
 from restoration.files.recipe import check_seed
 from restoration.page.uploads import checked_photo
 from restoration.priors.checkpoints import PRIORS
+from restoration.record import Run
 from restoration.run import synthesise
 from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
@@ -29,36 +30,23 @@ from restoration.solvers.base import Solver
 PACKAGED = Path(__file__).parents[1] / "examples"  # where `pip install .` puts them
 EXAMPLES = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "examples"
 CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
-# what can be done to a clean picture first, by method: what the method is told, or what it is made for
-DAMAGES: dict[str, tuple[str, ...]] = {
-    "reld": tuple(TASKS),
-    "reld-paper": tuple(TASKS),
-    "latent-indigo": tuple(CAMERAS),
-    "ld-rps": tuple(CORRUPTIONS),
-    "ld-rps-paper": tuple(CORRUPTIONS),
-}
 Values = Mapping[Any, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What `restore` takes: the observation y (1,3,h,w), and the clean picture, where there is one, for scores."""
+    """What `restore` takes: the observation y (1,3,h,w), the run, and the clean picture, where there is one, for scores."""
 
     y: Tensor
-    solver: Solver
-    degradation: LinearDegradation | None
+    run: Run
     reference: Tensor | None
-    seed: int
-    periodic: bool
     alpha: Image.Image | None = (
         None  # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
     )
 
     def before(self) -> Tensor:
         """The input at the result's size, (1,3,H,W) in [0,1], 8 bits."""
-        if self.degradation is not None:
-            return images.quantise(self.degradation.start(self.y))
-        return images.quantise(images.enlarge(self.y, self.solver.factor(None)))
+        return self.run.enlarged(self.y)
 
 
 def knobs(cls: type) -> list[dataclasses.Field[Any]]:
@@ -72,7 +60,7 @@ def checked(method: str, values: Values) -> Values:
     ValueError names one that is not, a seed that is none, or a file too large. Knobs are checked when what they are of is built, and
     files by `uploads.received`, which alone makes paths of what a browser sends.
     """
-    choices = {"mode": (CLEAN, DEGRADED), "task": DAMAGES[method], "preset": PRESETS[method], "prior": PRIORS}
+    choices = {"mode": (CLEAN, DEGRADED), "task": SOLVERS[method].damages(), "preset": PRESETS[method], "prior": PRIORS}
     for name, offered in choices.items():
         if not isinstance(values[name], str) or values[name] not in offered:
             raise ValueError(f"There is no {name} {values[name]!r} here; there are {', '.join(offered)}.")
@@ -92,14 +80,14 @@ def opening_values(method: str) -> dict[Any, Any]:
     values: dict[Any, Any] = {
         "photo": None,
         "mode": CLEAN,
-        "task": DAMAGES[method][0],
+        "task": SOLVERS[method].damages()[0],
         "reference": None,
         "seed": 0,
         "prior": "embedded",
     }
     values |= {
         (t, f.name): None if f.name in FILES else f.default
-        for t in DAMAGES[method]
+        for t in SOLVERS[method].damages()
         if t in TASKS
         for f in knobs(TASKS[t])
     }
@@ -132,7 +120,7 @@ def job(method: str, values: Values) -> Job:
     elif values["reference"]:
         reference = images.read_image(values["reference"], 1)
     alpha = images.enlarged_alpha(alpha, enlarged)
-    return Job(y, solver, degradation, reference, seed, synthetic, alpha)
+    return Job(y, Run(solver, degradation, values["prior"], seed, synthetic), reference, alpha)
 
 
 def whole_seed(value: Any) -> int:
@@ -216,8 +204,8 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
             f"The link names the method {method!r} and the picture {example!r}, which are not both known here."
         )
     method, preset = resolve(method, query.get("preset", next(iter(PRESETS[method]))))
-    task = query.get("task", DAMAGES[method][0])
-    if task not in DAMAGES[method] or preset not in PRESETS[method]:
+    task = query.get("task", SOLVERS[method].damages()[0])
+    if task not in SOLVERS[method].damages() or preset not in PRESETS[method]:
         raise ValueError(
             f"The link names the task {task!r} and the preset {preset!r}, which are not both known to {method}."
         )

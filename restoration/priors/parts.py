@@ -15,6 +15,9 @@ from restoration.priors import placement
 if TYPE_CHECKING:
     from restoration.priors.checkpoints import Checkpoint
 
+# the guidance that a latent consistency model takes as an input: the least that it was trained with (arXiv 2310.04378, §5)
+LCM_GUIDANCE = 2.0
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -45,6 +48,8 @@ class Parts:
 class Denoiser:
     """The network of Stable Diffusion 1 and 2, and of anything else that takes one text or none."""
 
+    side = 64  # latent pixels that it was trained on, where its configuration does not say
+
     def __init__(self, parts: Parts):
         self.parts = parts
 
@@ -65,10 +70,9 @@ class Denoiser:
 
     def _unet(self, z_t: Tensor, t: float, **more: Any) -> Tensor:
         if (width := self.parts.unet.config.get("time_cond_proj_dim")) is not None:
-            # of guidance, which a latent consistency model (arXiv 2310.04378) takes as an input: none
             from diffusers import LatentConsistencyModelPipeline as Pipeline
 
-            scale = torch.zeros(len(z_t))
+            scale = torch.full((len(z_t),), LCM_GUIDANCE)
             more["timestep_cond"] = Pipeline.get_guidance_scale_embedding(None, scale, embedding_dim=width).to(z_t)
         return self.parts.unet(z_t, t, **more).sample.float()
 
@@ -137,6 +141,8 @@ class SD3Denoiser(Denoiser):
 
 class ZImageDenoiser(Denoiser):
     """Z-Image (arXiv 2511.22699): the hidden states of a chat model; text and latent are one sequence, of any length."""
+
+    side = 128
 
     @torch.no_grad()
     def read(self, texts: list[str], device: torch.device) -> Tensor:

@@ -138,8 +138,9 @@ def move(parts: Parts, before: Placement | None, after: Placement) -> None:
         for network in parts.networks:
             remove_hook_from_module(network)
     if not after.offload:
+        form = {} if after.device == "cpu" else {"memory_format": torch.channels_last}  # on a CPU it would change roundings
         for network in (parts.unet, codec):
-            network.to(after.device)
+            network.to(after.device, **form)
     elif before is None or not before.offload:
         _take_turns(parts.networks, torch.device(after.device))
     if before is not None:

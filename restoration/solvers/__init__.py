@@ -5,35 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from restoration.solvers import latent_indigo, ld_rps, ld_rps_fast, reld, reld_fast
 from restoration.solvers.base import Solver
-from restoration.solvers.latent_indigo import PRESETS as LATENT_INDIGO_PRESETS
-from restoration.solvers.latent_indigo import LatentINDIGO
-from restoration.solvers.ld_rps import LDRPS
-from restoration.solvers.ld_rps import PRESETS as LDRPS_PRESETS
-from restoration.solvers.ld_rps_fast import PRESETS as LDRPS_FAST_PRESETS
-from restoration.solvers.ld_rps_fast import LDRPSFast
-from restoration.solvers.reld import PRESETS as RELD_PRESETS
-from restoration.solvers.reld import RELD
-from restoration.solvers.reld_fast import PRESETS as RELD_FAST_PRESETS
-from restoration.solvers.reld_fast import RELDFast
 
-SOLVERS: dict[str, type[Solver]] = {
-    "reld": RELDFast,
-    "latent-indigo": LatentINDIGO,
-    "ld-rps": LDRPSFast,
-    "reld-paper": RELD,
-    "ld-rps-paper": LDRPS,
-}
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "reld": RELD_FAST_PRESETS,
-    "latent-indigo": LATENT_INDIGO_PRESETS,
-    "ld-rps": LDRPS_FAST_PRESETS,
-    "reld-paper": RELD_PRESETS,
-    "ld-rps-paper": LDRPS_PRESETS,
-}
-PAPERS = {"reld-paper", "ld-rps-paper"}  # the papers' own algorithms, which take minutes where ours take seconds
+SOLVERS: dict[str, type[Solver]] = {}
+PRESETS: dict[
+    str, dict[str, dict[str, Any]]
+] = {}  # by solver and preset its settings; the first is the default
+
+
+def register(name: str, solver: type[Solver], presets: dict[str, dict[str, Any]]) -> None:
+    """Offer a solver on the page, in the endpoints, the commands, the benchmark and recipes.
+
+    Presets: one at least.
+    """
+    SOLVERS[name], PRESETS[name] = solver, presets
+
+
+register("reld", reld_fast.RELDFast, reld_fast.PRESETS)
+register("latent-indigo", latent_indigo.LatentINDIGO, latent_indigo.PRESETS)
+register("ld-rps", ld_rps_fast.LDRPSFast, ld_rps_fast.PRESETS)
+register("reld-paper", reld.RELD, reld.PRESETS)
+register("ld-rps-paper", ld_rps.LDRPS, ld_rps.PRESETS)
+PAPERS = {
+    "reld-paper",
+    "ld-rps-paper",
+}  # the papers' own algorithms, which take minutes where ours take seconds
 # solver and preset of links, calls and command lines of before -> those of today
-RENAMED = {("ld-rps", preset): ("ld-rps-paper", preset) for preset in LDRPS_PRESETS} | {
+RENAMED = {("ld-rps", preset): ("ld-rps-paper", preset) for preset in ld_rps.PRESETS} | {
     ("ld-rps", "low-light+denoise"): ("ld-rps", "low-light"),
     ("reld", "faithful"): ("reld-paper", "faithful"),
 }
@@ -65,15 +64,18 @@ def resolve_settings(solver: str, settings: Mapping[str, Any]) -> tuple[str, dic
     name, fixed = ("ld-rps-paper", FIXED_PAPER) if paper else ("ld-rps", FIXED_FAST)
     if changed := [key for key, values in fixed.items() if key in settings and settings[key] not in values]:
         raise ValueError(f"The recipe sets {', '.join(changed)}, which LD-RPS no longer offers.")
-    known = SOLVERS[name].__dataclass_fields__  # type: ignore[attr-defined]
+    known = SOLVERS[name].__dataclass_fields__
     return name, {key: value for key, value in settings.items() if key in known} | (
         {"estimate": "proper"} if paper else {"act": "always"}
     )
 
 
 def _reld_settings(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Of RELD when both forms were one class: its paper's form had one level, the last one, and drew no noise."""
+    """Of RELD when both forms were one class: its paper's form had one level, the last one, and drew no
+    noise."""
     if settings["splitting"] == "annealed":
         return "reld", {key: value for key, value in settings.items() if key not in {"splitting", "strength"}}
-    values = {key: value for key, value in settings.items() if key not in {"start_level", "end_level", "renoise"}}
+    values = {
+        key: value for key, value in settings.items() if key not in {"start_level", "end_level", "renoise"}
+    }
     return "reld-paper", values | {"level": settings.get("end_level", 3.0)}

@@ -1,21 +1,25 @@
-"""What every solver shares: the step it yields and the protocol it follows."""
+"""What every solver shares: the step it yields and the class it extends."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import LinearDegradation
+from restoration.degradations.blind import CORRUPTIONS
+from restoration.degradations.linear import TASKS, Checked, LinearDegradation
 from restoration.priors.latent import LatentPrior
 
 
 @dataclass(frozen=True)
 class Result:
-    """The answer: image (1,3,H,W) in [0,1] already rounded to 8 bits, scores, seconds, and the recipe that repeats it.
+    """The answer: image (1,3,H,W) in [0,1] already rounded to 8 bits, scores, seconds, and the recipe that
+    repeats it.
 
     warnings: sentences for the user, of what was told about the damage and can hardly be.
     """
@@ -29,7 +33,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Step:
-    """One iteration, detached. index runs from 1 to total; image only on the last one; result is added by run.restore.
+    """One iteration, detached. index runs from 1 to total; image only on the last one; result is added by
+    run.restore.
 
     views: further pictures (1,3,·,·) in [0,1] by title, for the eye: what a method shows beside its estimate.
     """
@@ -44,35 +49,75 @@ class Step:
     result: Result | None = None
 
 
-class Solver(Protocol):
-    """A dataclass of hyperparameters with one generator. The last step carries the image.
+@dataclass(frozen=True)
+class Solver(Checked, ABC):
+    """A frozen dataclass of hyperparameters with one generator. The last step carries the image.
 
-    blind: the method takes no degradation (None); what it needs to know, such as its output scale, are fields of its own.
+    What a subclass may set beside `title`, the name of the method on the page:
+    paper: where it was published. purpose: what it is for, in one sentence without its full stop.
+    blind: it takes no degradation (None); what it needs to know, such as its output scale, are fields of its
+    own.
     colours: it may add colour to a black-and-white picture, which otherwise stays one.
     """
 
     title: ClassVar[str]
-    paper: ClassVar[str]
-    blind: ClassVar[bool]
-    colours: ClassVar[bool]
+    paper: ClassVar[str] = ""
+    purpose: ClassVar[str] = "Restore a damaged photograph"
+    blind: ClassVar[bool] = False
+    colours: ClassVar[bool] = False
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether `restore` takes the decoder's gradient, which is most of the memory that a large prior
+        needs."""
+        return True
+
+    @property
+    def own_bytes(self) -> float:
+        """Bytes per pixel of the result that the method holds beside the decoder's graph."""
+        return 0.0
 
     @property
     def batches(self) -> bool:
         """Whether `restore` takes several pictures of one size at once, with these settings."""
-        ...
+        return False
+
+    @classmethod
+    def damages(cls) -> tuple[str, ...]:
+        """The names of the damages that the method is told, or is made for; `make_damage` takes each."""
+        return tuple(CORRUPTIONS if cls.blind else TASKS)
 
     def factor(self, degradation: LinearDegradation | None) -> int:
         """Output side over input side."""
-        ...
+        return degradation.factor if degradation else 1
 
+    def enlarging(self, factor: int) -> Solver:
+        """The same method with this factor, where a setting of its own decides that.
+
+        Else the method as it is.
+        """
+        return self
+
+    def networks(self, prior: str) -> list[Path]:
+        """The folders of the networks that a run loads beside those of the prior of this name."""
+        return []
+
+    @abstractmethod
     def iterations(self, degradation: LinearDegradation | None) -> int:
         """About how many steps a run takes, for estimates of its time."""
-        ...
 
-    def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
-        """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit it.
+    @abstractmethod
+    def restore(
+        self,
+        prior: LatentPrior,
+        y: Tensor,
+        degradation: LinearDegradation | None,
+        *,
+        generator: torch.Generator,
+    ) -> Iterator[Step]:
+        """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit
+        it.
 
-        A solver that `batches` also takes y (B,3,h,w): each row becomes what it would become alone with the same generator, so all get
-        the same noise; a step's scalars are then of all rows together.
+        A solver that `batches` also takes y (B,3,h,w): each row becomes what it would become alone with the
+        same generator, so all get the same noise; a step's scalars are then of all rows together.
         """
-        ...

@@ -22,19 +22,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from restoration.degradations import realistic
-from restoration.degradations.linear import Checked, LinearDegradation, knob
+from restoration.degradations.linear import LinearDegradation, knob
 from restoration.diffusion import add_noise, geometric_levels, randn
 from restoration.files.images import enlarge
 from restoration.priors import tiling
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Step
+from restoration.solvers.base import Solver, Step
 
 DOMAINS = ("latent", "pixel")
 REFINE_RATES = {"gamma": 1e-3, "full": 5e-5}  # γ's is ours; Θ's is INDIGO+'s for real photographs
@@ -44,13 +45,15 @@ RESIDUAL_CONTRAST = 4  # of the residual's picture
 
 
 @dataclass(frozen=True)
-class LatentINDIGO(Checked):
+class LatentINDIGO(Solver):
     """Blind restoration: the invertible network estimates the degradation itself. The fields' help texts say what they do."""
 
     title: ClassVar[str] = "LatentINDIGO"
     paper: ClassVar[str] = "arXiv 2505.12935"
+    purpose: ClassVar[str] = (
+        "Restore and enlarge a photograph with a camera's blur, noise and compression, which nobody can write down"
+    )
     blind: ClassVar[bool] = True
-    colours: ClassVar[bool] = False
 
     domain: str = knob("latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS)
     scale: int = knob(4, "How many times larger the result is", choices=(1, 2, 4))
@@ -67,11 +70,27 @@ class LatentINDIGO(Checked):
     tile: int = knob(64, "Side of the denoiser's tiles, in latent pixels", low=16, high=512)
 
     @property
+    def differentiates(self) -> bool:
+        return self.domain == "pixel" and self.guidance == "gradient"
+
+    @property
     def batches(self) -> bool:
         return self.refine == "none"  # a refined network is one picture's own
 
     def factor(self, degradation: LinearDegradation | None) -> int:
         return self.scale
+
+    def enlarging(self, factor: int) -> Solver:
+        return replace(self, scale=factor)
+
+    @classmethod
+    def damages(cls) -> tuple[str, ...]:
+        return tuple(realistic.CAMERAS)
+
+    def networks(self, prior: str) -> list[Path]:
+        from restoration.solvers.inn import INNS, folder_name  # loads diffusers
+
+        return [INNS / folder_name(self.domain, self.scale, prior), INNS / folder_name("first", self.scale, "")]
 
     def size(self, y: Tensor) -> tuple[int, int]:
         """(H,W) of the result for y (B,3,h,w)."""

@@ -47,19 +47,22 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Checked, LinearDegradation, knob
+from restoration.degradations.linear import LinearDegradation, knob
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, falling, randn
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Step
+from restoration.solvers.base import Solver, Step
 from restoration.solvers.fpam import Alignment, Weights, edges, vgg_features
 
 
 @dataclass(frozen=True)
-class LDRPS(Checked):
+class LDRPS(Solver):
     """Posterior sampling with a learned damage network and recurrence. The defaults are the paper's low-light setting."""
 
     title: ClassVar[str] = "LD-RPS as published"
     paper: ClassVar[str] = "arXiv 2507.00790"
+    purpose: ClassVar[str] = (
+        "Restore a photograph that is too dark, hazy, noisy or without colour, by the algorithm as published"
+    )
     blind: ClassVar[bool] = True
     colours: ClassVar[bool] = True
 
@@ -103,11 +106,17 @@ class LDRPS(Checked):
     quality_below: int = knob(100, "Brightness and grey-world act below this timestep", low=0, high=1000)
 
     @property
+    def own_bytes(self) -> float:
+        """Per pixel, of ψ, the critics and VGG at their peak, while the decoder's graph is alive: counted at width 64."""
+        return 10_900 * self.width / 64
+
+    @property
+    def differentiates(self) -> bool:
+        return True
+
+    @property
     def batches(self) -> bool:
         return False  # it fits networks to each picture
-
-    def factor(self, degradation: LinearDegradation | None) -> int:
-        return 1
 
     def iterations(self, degradation: LinearDegradation | None) -> int:
         return sum(map(len, self.passes()))

@@ -34,10 +34,10 @@ from torch import Tensor
 
 from restoration.degradations.blind import to_grey
 from restoration.degradations.estimate import GUESSES, Guess, first_guess, is_grey
-from restoration.degradations.linear import Checked, LinearDegradation, knob
+from restoration.degradations.linear import LinearDegradation, knob
 from restoration.diffusion import ddim_step, falling
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Step
+from restoration.solvers.base import Solver, Step
 
 COLOURLESS = 10.0  # the level at which a latent no longer says that its picture is grey
 CODEC_ERROR = 2 / 255  # what the embedded codec's round trip loses, as a standard deviation
@@ -47,11 +47,12 @@ PIXELS = 3 * 512**2  # values of a picture at the size for which the paper's sca
 
 
 @dataclass(frozen=True)
-class LDRPSFast(Checked):
+class LDRPSFast(Solver):
     """LD-RPS in a few steps from a first guess of the damage."""
 
     title: ClassVar[str] = "LD-RPS"
     paper: ClassVar[str] = "arXiv 2507.00790"
+    purpose: ClassVar[str] = "Restore a photograph that is too dark, hazy, noisy or without colour"
     blind: ClassVar[bool] = True
     colours: ClassVar[bool] = True
 
@@ -74,11 +75,12 @@ class LDRPSFast(Checked):
     )
 
     @property
+    def differentiates(self) -> bool:
+        return True
+
+    @property
     def batches(self) -> bool:
         return False  # the noise level, and so the timesteps, are each picture's own
-
-    def factor(self, degradation: LinearDegradation | None) -> int:
-        return 1
 
     def iterations(self, degradation: LinearDegradation | None) -> int:
         return self.steps

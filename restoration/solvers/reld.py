@@ -21,22 +21,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Checked, Denoise, LinearDegradation, knob
+from restoration.degradations.linear import Denoise, LinearDegradation, knob
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Step
+from restoration.solvers.base import Solver, Step
 
 OUTPUTS = ("consistent", "decoded")
 OUTPUT_HELP = "consistent: agrees with the measurement · decoded: as the prior draws it"
 
 
 @dataclass(frozen=True)
-class RELD(Checked):
+class RELD(Solver):
     """Half-quadratic splitting with a latent denoiser. Fields are the paper's hyperparameters."""
 
     title: ClassVar[str] = "RELD, paper's form"
     paper: ClassVar[str] = "arXiv 2503.22563"
-    blind: ClassVar[bool] = False
-    colours: ClassVar[bool] = False
+    purpose: ClassVar[str] = (
+        "Restore a photograph when it is known how it was damaged, by the algorithm as published"
+    )
 
     splitting: str = knob("pixel", "The paper's two readings: t = D(v), or t = v", choices=("pixel", "latent"))
     steps: int = knob(100, "Iterations", low=1, high=200)
@@ -46,12 +47,12 @@ class RELD(Checked):
     output: str = knob("consistent", OUTPUT_HELP, choices=OUTPUTS)
 
     @property
-    def batches(self) -> bool:
+    def differentiates(self) -> bool:
         return True
 
-    def factor(self, degradation: LinearDegradation | None) -> int:
-        assert degradation is not None
-        return degradation.factor
+    @property
+    def batches(self) -> bool:
+        return True
 
     def iterations(self, degradation: LinearDegradation | None) -> int:
         return self.steps

@@ -16,21 +16,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Checked, Denoise, LinearDegradation, knob
+from restoration.degradations.linear import Denoise, LinearDegradation, knob
 from restoration.diffusion import geometric_levels, randn
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Step
+from restoration.solvers.base import Solver, Step
 from restoration.solvers.reld import OUTPUT_HELP, OUTPUTS
 
 
 @dataclass(frozen=True)
-class RELDFast(Checked):
+class RELDFast(Solver):
     """Half-quadratic splitting with falling noise levels and an encoder."""
 
     title: ClassVar[str] = "RELD"
     paper: ClassVar[str] = "arXiv 2503.22563"
-    blind: ClassVar[bool] = False
-    colours: ClassVar[bool] = False
+    purpose: ClassVar[str] = "Restore a photograph when it is known how it was damaged"
 
     steps: int = knob(10, "Iterations; one is enough where there is only noise", low=1, high=200)
     start_level: float = knob(49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0)
@@ -40,12 +39,12 @@ class RELDFast(Checked):
     output: str = knob("consistent", OUTPUT_HELP, choices=OUTPUTS)
 
     @property
+    def differentiates(self) -> bool:
+        return False
+
+    @property
     def batches(self) -> bool:
         return True
-
-    def factor(self, degradation: LinearDegradation | None) -> int:
-        assert degradation is not None
-        return degradation.factor
 
     def iterations(self, degradation: LinearDegradation | None) -> int:
         return 1 if isinstance(degradation, Denoise) else self.steps
@@ -56,7 +55,7 @@ class RELDFast(Checked):
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
         white, sigma = isinstance(degradation, Denoise), degradation.brightness_noise(y)
-        levels = self._levels(white, sigma)
+        levels = self._levels(prior, white, sigma)
         t = degradation.start(y)
         if not white:
             t = degradation.prox(t, y, self.penalty * sigma**2 / levels[0] ** 2)
@@ -76,12 +75,13 @@ class RELDFast(Checked):
             if not last:
                 z = prior.pull(v, w, t)  # (17): E(t), or v + E(t) - E(D(v))
 
-    def _levels(self, white: bool, sigma: float) -> list[float]:
+    def _levels(self, prior: LatentPrior, white: bool, sigma: float) -> list[float]:
         """The levels s in [0,1] units; that of the noise where there is nothing else."""
-        end = self.end_level / 255
+        end = max(self.end_level / 255, prior.lowest)  # below that the denoiser would do the same again
         if white:
             return [max(end, sigma)]
-        return geometric_levels(self.start_level / 255, min(end, self.start_level / 255), self.steps)
+        start = max(self.start_level / 255, prior.lowest)
+        return geometric_levels(start, min(end, start), self.steps)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
