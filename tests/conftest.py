@@ -6,6 +6,7 @@ import os
 for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_ENDPOINT"):
     os.environ.pop(name, None)
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,8 @@ from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.priors.parts import Parts
 from restoration.priors.placement import Placement
 from restoration.training.denoiser import geometric_betas
+
+PATIENCE = 180_000  # milliseconds: a busy machine draws slowly
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +98,25 @@ def address() -> Iterator[str]:
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)
     yield url
     page.close()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real browser; its tests are skipped where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+def visit(browser, address, width=1280, **options):
+    """A page of a visitor of its own."""
+    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    return page

@@ -65,7 +65,7 @@ def one_run(client: httpx.Client, event: dict[str, Any], values: dict[int, Any],
 
 def grey_of(client: httpx.Client, message: dict[str, Any]) -> int | None:
     """Of the result in the answer; None where it holds none yet."""
-    paths = [part["path"] for part in files_in(message["output"]["data"]) if part["path"].endswith("image.png")]
+    paths = [part["path"] for part in files_in(message["output"]["data"]) if part["path"].endswith("restored.png")]
     if not paths:
         return None
     with Image.open(io.BytesIO(client.get(f"file={paths[-1]}").content)) as picture:

@@ -10,7 +10,10 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from restoration.degradations.blind import titles
 from restoration.page.state import EXAMPLES
+from restoration.priors.caption import CAPTIONERS
+from restoration.solvers import PRESETS, SOLVERS
 
 ENDPOINTS = {"/restore_reld", "/restore_latentindigo", "/restore_ldrps", "/degrade", "/caption", "/metrics"}
 PHOTO = str(EXAMPLES / "chelsea.png")
@@ -34,6 +37,27 @@ def test_every_endpoint_explains_itself(address):
     tools = httpx.get(f"{address}gradio_api/mcp/schema").json()
     assert {tool["name"].rpartition("_mcp_")[2] for tool in tools} >= {"restore_reld", "degrade"}
     assert all(len(tool["description"]) > 60 for tool in tools)
+    for tool in tools:
+        assert all(entry.get("description") for entry in tool["inputSchema"]["properties"].values()), tool["name"]
+
+
+def test_choices_are_those_that_there_are(client):
+    """As enums, the older names that still mean something among them."""
+    schema = client.view_api(return_format="dict")["named_endpoints"]
+    choices = {(name, p["parameter_name"]): p["type"].get("enum") for name, end in schema.items() for p in end["parameters"]}
+    assert choices["/restore_reld", "task"] == list(SOLVERS["reld"].damages())
+    assert set(choices["/restore_reld", "preset"]) >= {*PRESETS["reld"], "faithful"}
+    assert set(choices["/restore_latentindigo", "preset"]) == set(PRESETS["latent-indigo"])
+    assert set(choices["/restore_ldrps", "preset"]) >= {*PRESETS["ld-rps"], "low-light+denoise"}
+    assert choices["/caption", "captioner"] == list(CAPTIONERS)
+    assert set(choices["/degrade", "damage"]) == titles().keys() - {"kernel-deblur"}
+
+
+def test_the_settings_are_described_with_their_bounds():
+    from restoration.degradations.linear import TASKS
+    from restoration.page.endpoints import told
+
+    assert "for denoise noise_std (" in told(TASKS) and "mask" not in told(TASKS)
 
 
 def test_the_snippet_of_the_readme_runs(address, monkeypatch, capsys):
@@ -69,3 +93,4 @@ def test_a_missing_photo_is_one_sentence(client):
 def test_scores_without_a_reference(client):
     scores = json.loads(client.predict(photo=handle_file(PHOTO), reference=None, api_name="/metrics"))
     assert scores.keys() == {"NIQE (own fit)"}
+    assert json.loads(client.predict(photo=handle_file(PHOTO), api_name="/metrics")) == scores

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import time
@@ -9,11 +10,12 @@ import gradio as gr
 import pytest
 import torch
 from PIL import Image
+from skimage.data import astronaut
 
 from restoration.degradations.linear import FILES
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
-from restoration.page import actions, device, display, endpoints, history, state
+from restoration.page import actions, compare_tab, device, display, endpoints, history, inspection, state
 from restoration.page import layout as app
 from restoration.page.state import CLEAN, DEGRADED
 from restoration.priors.latent import load_prior
@@ -83,9 +85,9 @@ def test_one_press_has_one_limit(picture, monkeypatch):
     """Several runs of one press share it, and what cannot be over by then does not begin."""
     with pytest.raises(gr.Error, match="fewer seeds"):
         monkeypatch.setattr(device, "TIME_LIMIT", 0.001)
-        list(actions.compare_all(picture, "denoise", ["reld · fast"], 8))
-    monkeypatch.setattr(actions.compare, "seconds", lambda *_: 0.0)
-    *_, (said, *_) = actions.compare_all(picture, "denoise", ["reld · fast", "reld · few-step"], 2)
+        list(compare_tab.compared(picture, "denoise", ["reld · fast"], 8))
+    monkeypatch.setattr(compare_tab.compare, "seconds", lambda *_: 0.0)
+    *_, (said, *_) = compare_tab.compared(picture, "denoise", ["reld · fast", "reld · few-step"], 2)
     assert said.count("Not begun") == 2
 
 
@@ -96,12 +98,14 @@ def test_an_already_degraded_picture_has_no_reference(picture):
 
 def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
     monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 3000)
-    monkeypatch.setattr(actions, "seconds_needed", lambda *_: 1.0)
+    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 1.0)
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
-        assert actions.forecast("reld", values).startswith(f"96×96 pixels, reduced to {side}×{side}. About 1 s")
+        assert actions.forecast("reld", values).startswith(
+            f"96×96 pixels, reduced to {side}×{side}. Result: {side * factor}×{side * factor} pixels, in about 1 s"
+        )
         assert Image.open(press(values)[-1][0][1]).size == (side * factor, side * factor)
-    *_, (said, _, _, _) = actions.compare_all(picture, "denoise", ["reld · fast"], 1)
+    *_, (said, *_) = compare_tab.compared(picture, "denoise", ["reld · fast"], 1)
     assert said.startswith("Done. ") and said.endswith(" dB. The picture: 96×96 pixels, reduced to 54×54.")
 
 
@@ -115,12 +119,12 @@ def test_where_a_photograph_was_taken_stays_with_its_owner(tmp_path, photo):
 
 def test_what_a_run_costs_is_said_before_it(picture, monkeypatch):
     values = filled(picture, "super-resolution")
-    monkeypatch.setattr(actions, "seconds_needed", lambda *_: 700.0)
-    assert actions.forecast("reld", values).endswith("About 700 s once the model is loaded, but a run is stopped after 600 s: "
+    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 700.0)
+    assert actions.forecast("reld", values).endswith("about 700 s once the model is loaded, but a run is stopped after 600 s: "
                                                       "use fewer steps or a smaller picture.")  # fmt: skip
-    monkeypatch.setattr(actions, "seconds_needed", lambda *_: 14.0)
+    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 14.0)
     monkeypatch.setattr(device, "ZERO_GPU", True)
-    assert actions.forecast("reld", values).endswith("About 14 s once the model is loaded, 31 s of your GPU quota.")
+    assert actions.forecast("reld", values).endswith("about 14 s once the model is loaded, 31 s of your GPU quota.")
 
 
 def test_a_run_without_guidance_has_no_curve(picture):
@@ -213,10 +217,38 @@ def test_repeating_with_other_weights_warns_and_goes_on(picture, monkeypatch):
 
 
 def test_the_progress_line_counts_down(monkeypatch):
-    step = Step(index=2, total=8, latent=torch.zeros(1), note="a < b", scalars={})
+    step = Step(index=2, total=8, latent=torch.zeros(1), note="found: a < b, pass 0, timestep 59", scalars={})
     monkeypatch.setattr(time, "monotonic", lambda: 11.0)
-    line = display.progress(step, 10.0)
-    assert "Step 2 of 8 · a &lt; b · 3 s left" in line
+    assert display.progress(step, 10.0).endswith(">Step 2 of 8 · found: a &lt; b · 3 s left")
+    for note in ("pass 3, timestep 9", "noise level 12.5/255"):
+        assert display.progress(dataclasses.replace(step, note=note), 10.0).endswith(">Step 2 of 8 · 3 s left")
+
+
+def test_a_result_that_is_clearly_worse_is_said_to_be():
+    for before, after, worse in (
+        ({"PSNR": 25.0, "NIQE (own fit)": 5.0}, {"PSNR": 24.0, "NIQE (own fit)": 4.0}, True),
+        ({"PSNR": 25.0, "NIQE (own fit)": 5.0}, {"PSNR": 24.8, "NIQE (own fit)": 9.0}, False),
+        ({"NIQE (own fit)": 4.5}, {"NIQE (own fit)": 27.6}, True),
+        ({"NIQE (own fit)": 4.5}, {"NIQE (own fit)": 5.0}, False),
+        ({"NIQE (own fit)": 4.5}, {}, False),
+    ):
+        assert bool(display.doubt({"input": before, "result": after})) == worse
+
+
+def test_an_error_takes_the_place_of_the_status(picture):
+    """Of "Getting ready…", and what was there before the press goes."""
+    for values in (filled(picture, "kernel-deblur"), filled(None)):
+        runs = actions.with_last_words(actions.run("reld", values), 6, 1, 5)
+        with pytest.raises(gr.Error) as raised:
+            for shown in runs:
+                last = shown
+        assert last[1] == last[6] == raised.value.message and not last[5]
+
+
+def test_what_was_told_wrong_is_said_beside_the_result(picture):
+    """Noise of far too little told: the run's warnings are on the page."""
+    values = filled(picture, mode=DEGRADED) | {("denoise", "noise_std"): 0.1}
+    assert "noise_std is 0.1" in press(values)[-1][1]
 
 
 def test_what_is_refused_is_said_before_the_run(picture, tmp_path):
@@ -231,3 +263,35 @@ def test_a_seed_that_is_none_is_refused(picture, seed):
         with pytest.raises(gr.Error, match="must be a whole number"):
             answer()
     assert all(press(filled(picture, seed=none))[-1][1].split("seed ")[1].startswith("0") for none in (None, 0.0))
+
+
+def test_an_uploaded_photograph_is_looked_at(tmp_path):
+    """What is seen fills in every method; nothing is done to the picture first, and it stands as it came."""
+    x = images.to_tensor(astronaut()[:192, 140:332])
+    recipe.save_png(x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)), tmp_path / "n.png", {})
+    seen = inspection.inspect(str(tmp_path / "n.png"))
+    assert "It is noisy" in seen.sentences and seen.method == "reld" and seen.values.keys() == SOLVERS.keys()
+    assert Image.open(seen.before).size == (192, 192)
+    for method, values in seen.values.items():
+        values = state.opening_values(method) | values
+        assert values["mode"] == DEGRADED and values["photo"] == str(tmp_path / "n.png")
+        state.asked_for(method, state.checked(method, values))
+    assert seen.values["reld"]["task"] == "denoise" and seen.values["latent-indigo"]["latent-indigo", "scale"] == 4
+    assert all(abs(seen.values["reld"][task, "noise_std"] - 30) < 8 for task in ("denoise", "inpaint"))
+    (tmp_path / "garbage.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match="is not a picture"):
+        inspection.inspect(str(tmp_path / "garbage.png"))
+
+
+def test_nothing_of_a_picture_is_thrown_away_to_enlarge_it():
+    for width, height, scale in ((500, 500, 4), (501, 500, 2), (1000, 1000, 2), (1001, 1000, 1), (2000, 2000, 1), (4000, 3000, 1)):
+        assert inspection.enlargement(width * height) == scale
+        if scale > 1:
+            assert images.fitted(width, height, scale) == (width, height)
+
+
+def test_without_a_mask_nothing_is_inpainted(picture):
+    values = filled(picture, "inpaint", mode=DEGRADED)
+    with pytest.raises(gr.Error, match="Which parts are missing"):
+        press(values)
+    assert "Which parts are missing" in actions.forecast("reld", values)

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import threading
-from pathlib import Path
+import time
 
+import httpx
 import pytest
 import torch
-from gradio.utils import get_upload_folder
+from conftest import PATIENCE, visit
 from PIL import Image
+from skimage.data import astronaut
 
 from restoration.files import images, recipe
 from restoration.page import actions
+from restoration.page.controls import TITLES
 from restoration.page.state import EXAMPLES
 from restoration.run import restore
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-PATIENCE = 180_000  # milliseconds: a busy machine draws slowly
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
-
-
-def visit(browser, address, width=1280, **options):
-    """A page of a visitor of its own."""
-    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(address)
-    return page
 
 
 @pytest.fixture
@@ -74,7 +54,10 @@ def test_garbage_is_answered_with_one_sentence(tab, tmp_path):
     tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
     tab.locator("input[type=file]").first.set_input_files(tmp_path / "garbage.png")
     tab.get_by_role("button", name="Restore").click()
-    tab.get_by_text("is not a picture that can be read here").first.wait_for()
+    tab.locator("#status-reld:has-text('is not a picture that can be read here')").wait_for()
+    tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
+    tab.locator("input[type=file]").first.set_input_files(EXAMPLES / "chelsea.png")  # another one is looked at all the same
+    tab.locator("#seen-reld:has-text('is not a picture')").wait_for(state="detached")
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -82,7 +65,7 @@ def test_garbage_is_answered_with_one_sentence(tab, tmp_path):
 def test_every_tab_fits_the_window(browser, address, width, theme, tmp_path):
     page = visit(browser, f"{address}?__theme={theme}", width)
     page.get_by_text("computed beforehand").first.wait_for()
-    for name in ("RELD", "LatentINDIGO", "LD-RPS", "Compare", "Repeat", "About"):
+    for name in (*(title for title, _ in TITLES.values()), "Compare", "Repeat", "About"):
         tab = page.get_by_role("tab", name=name, exact=True)
         if not tab.is_visible():  # on a phone it is behind the three dots
             page.get_by_label("More tabs").click()
@@ -174,7 +157,8 @@ def test_before_and_after_without_the_slider(tab):
 
 
 def test_a_caption_for_a_prior_that_reads_none_is_answered(tab):
-    tab.get_by_role("tab", name="LD-RPS").click()
+    tab.get_by_role("tab", name=TITLES["ld-rps"][0]).click()
+    tab.locator('[role="tabpanel"]:visible').get_by_text("Caption: guides").click()
     tab.get_by_role("button", name="Restore without and with this caption").click()
     tab.get_by_text("The prior embedded reads no text").wait_for()
 
@@ -236,6 +220,27 @@ def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, mon
     tab.get_by_text("Stopped").wait_for()
 
 
+def test_a_run_ends_with_the_page_that_started_it(browser, address, monkeypatch):
+    ended = threading.Event()
+
+    def endless(*args, **options):
+        first = next(restore(*args, **options))
+        try:
+            while True:
+                yield first
+                time.sleep(0.05)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(actions, "restore", endless)
+    page = visit(browser, address)
+    page.get_by_text("computed beforehand").first.wait_for()
+    restore_in_steps(page, 200)
+    page.get_by_text("Step 1 of 200").wait_for()
+    page.context.close()
+    assert ended.wait(PATIENCE / 1000)
+
+
 def test_a_wrong_link_says_so_and_shows_an_example(browser, address):
     for query in ("method=foo&image=chelsea.png", "method=reld&image=chelsea.png&noise_std=nan", "method=reld&image=chelsea.png&noise_std=1e9"):
         page = visit(browser, f"{address}?{query}")
@@ -267,28 +272,103 @@ def test_compare_runs_every_method(tab):
     assert tab.locator(".zoom").evaluate("e => e.style.getPropertyValue('--zoom')") == "1.25"
 
 
-def test_a_link_carries_an_own_picture(browser, address, tmp_path):
-    recipe.save_png(torch.rand(1, 3, 64, 64), tmp_path / "own.png", {})
-    page = visit(browser, address, permissions=["clipboard-read", "clipboard-write"])
-    denoise_own(page, tmp_path / "own.png")
-    visible(page, "button:has-text('Restore')").click()
-    page.get_by_text("64×64 pixels in").wait_for()
-    result = shown_result(page)
-    page.get_by_role("button", name="Link to this page").click()
-    page.get_by_text("Link Copied").wait_for()
-    for _ in range(PATIENCE // 200):  # the words come before the link
-        link = page.evaluate("navigator.clipboard.readText()")
-        if "deep_link=" in link:
-            break
-        page.wait_for_timeout(200)
-    assert "deep_link=" in link
-    state = Path(get_upload_folder()) / "deep_links" / link.partition("deep_link=")[2] / "state.json"
-    assert "own.png" in state.read_text() and ";base64," not in state.read_text()  # nothing of the history
-    other = visit(browser, link)
-    other.get_by_text("press Restore to see the result").first.wait_for()
-    assert other.evaluate("localStorage.getItem('runs')") is None
-    visible(other, "button:has-text('Restore')").click()
-    other.get_by_text("64×64 pixels in").wait_for()
-    assert torch.equal(shown_result(other), result)
-    other.context.close()
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_both_halves_of_the_slider_have_one_box(browser, address, width):
+    """And all of the picture is within it, whatever its ratio."""
+    page = visit(browser, address, width)
+    page.get_by_text("computed beforehand").first.wait_for()
+    page.locator(".slider-wrap img:visible").nth(1).wait_for()
+    for size in ((400, 400), (800, 600), (600, 800), (960, 540), (900, 400)):
+        boxes = page.evaluate(
+            """async ([width, height]) => {
+                const picture = Object.assign(document.createElement('canvas'), {width, height}).toDataURL();
+                const frame = [...document.querySelectorAll('.slider-wrap')].find(e => e.offsetParent);
+                for (const image of frame.querySelectorAll('img')) { image.src = picture; await image.decode(); }
+                const block = frame.closest('.block').getBoundingClientRect(), boxes = [];
+                for (const image of frame.querySelectorAll('img')) {
+                    const {x, y, width, height, bottom, right} = image.getBoundingClientRect();
+                    boxes.push([x, y, width, height, bottom <= block.bottom && right <= block.right && y >= block.top]);
+                }
+                return boxes;
+            }""",
+            size,
+        )
+        assert len(boxes) == 2 and boxes[0] == boxes[1] and boxes[0][4] and boxes[0][3] > 100
+    page.context.close()
+
+
+def test_a_press_is_answered_where_it_can_be_seen(browser, address):
+    """On a phone the progress comes into view; the button says that a run goes on; an error replaces all that."""
+    page = visit(browser, address, 390)
+    page.get_by_text("computed beforehand").first.wait_for()
+    restore_in_steps(page, 200)
+    page.get_by_text("of 200").wait_for()
+    button, status = page.locator("#start-reld"), page.locator("#status-reld")
+    assert button.inner_text() == "Restoring…" and button.is_disabled()
+    box = status.bounding_box()
+    assert 0 <= box["y"] < box["y"] + box["height"] <= 900
+    page.get_by_role("button", name="Stop").first.click()
+    page.get_by_text("Stopped").wait_for()
+    page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    button.click()
+    status.get_by_text("Choose a picture first").wait_for()
+    page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
+    assert page.locator(".slider-wrap:visible").count() == 0
+    page.context.close()
+
+
+def test_an_uploaded_photograph_is_restored_and_not_damaged(browser, address, tmp_path):
+    """Two actions: drop, Restore. The old result goes, the photograph stands as Before, settings follow from what is seen."""
+    page = visit(browser, address)
+    page.get_by_text("computed beforehand").first.wait_for()
+    x = images.to_tensor(astronaut()[:192, 140:332])
+    x = images.quantise(x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
+    recipe.save_png(x, tmp_path / "own.png", {})
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "own.png")
+    visible(page, "[id^=seen-]:has-text('It is noisy')").wait_for()
+    assert page.get_by_text("PSNR ↑").count() == 0 and torch.equal(shown_result(page), x)
+    page.locator("#start-reld:has-text('Restore'):enabled").click()
+    page.get_by_text("192×192 pixels in").wait_for()
+    before = page.locator('[role="tabpanel"]:visible .slider-wrap img').first.get_attribute("src")
+    assert torch.equal(images.read_image(Image.open(io.BytesIO(page.request.get(before).body()))), x)
+    assert page.get_by_text("scores worse").count() == 0
+    page.get_by_role("tab", name=TITLES["ld-rps"][0]).click()  # the photograph is there too
+    visible(page, "[id=seen-ld-rps]:has-text('It is noisy')").wait_for()
+    page.context.close()
+
+
+MARKUP = "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>${document.title='ran'}"
+
+
+def test_no_script_of_a_stranger_runs(browser, address, tmp_path):
+    """Markup posted to every event of a session, in a link to it, a file's name, the history and a recipe."""
+    with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
+        events = [e for e in client.get(f"{address}config").json()["dependencies"] if e["inputs"] and not e["queue"]]
+        for event in events:
+            for value in (MARKUP, [MARKUP], [{"url": f'x"{MARKUP}'}] * 2):
+                body = {"data": [value] * len(event["inputs"]), "fn_index": event["id"], "session_hash": "stranger"}
+                client.post("run/predict", json=body)
+        link = client.get("deep_link", params={"session_hash": "stranger"}).json()
+    page = visit(browser, f"{address}?deep_link={link}")
+    page.get_by_role("button", name="Restore").first.wait_for()
+    run = {"method": "reld", "title": MARKUP, "pictures": ["", f'x"{MARKUP}'], "status": MARKUP, "link": ""}
+    page.evaluate("run => localStorage.setItem('runs', JSON.stringify([run]))", run)
+    page.goto(address)
+    page.locator(".past button").wait_for()
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    (tmp_path / "<img src=x onerror=document.title=1>.png").write_bytes(b"not a picture")
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "<img src=x onerror=document.title=1>.png")
+    page.get_by_text("is not a picture that can be read here").first.wait_for()
+    page.get_by_role("tab", name="Repeat").click()
+    recipe.save_png(torch.rand(1, 3, 32, 32), tmp_path / "r.png", {"solver": MARKUP, "task": MARKUP, "prior": MARKUP})
+    page.locator('[role="tabpanel"]:visible input[type=file]').first.set_input_files(tmp_path / "r.png")
+    page.get_by_role("button", name="Repeat", exact=True).click()
+    page.get_by_text("holds no recipe").first.wait_for()
+    assert page.title() == "Latent restoration" and page.locator("img[src=x]").count() == 0
+    # and were there markup after all, the page's policy lets no script of it run
+    page.evaluate("text => document.body.insertAdjacentHTML('beforeend', text)", MARKUP)
+    page.wait_for_timeout(1000)
+    assert page.title() == "Latent restoration"
     page.context.close()

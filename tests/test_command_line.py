@@ -181,3 +181,15 @@ def test_the_word_restore_may_be_left_out(tmp_path, photo):
             == 0
         )
     assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+
+
+def test_a_jpeg_is_a_jpeg_and_settings_leave_the_photo(tmp_path, photo, capsys):
+    recipe.save_png(photo[..., :64, :64], tmp_path / "in.png", {})
+    arguments = ["--task", "denoise", "--set", "noise_std=10", str(tmp_path / "in.png")]
+    assert main(["-o", str(tmp_path / "a.jpg"), *arguments]) == 0
+    with Image.open(tmp_path / "a.jpg") as picture:
+        assert picture.format == "JPEG" and picture.size == (64, 64)
+    said = capsys.readouterr()
+    assert "Read: 64×64 pixels" in said.err and "noise level" in said.out
+    assert main(["-o", str(tmp_path / "a.webp"), *arguments]) == 2
+    assert "results are PNG or JPEG" in capsys.readouterr().err and not (tmp_path / "a.webp").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 from restoration.files.errors import sentence
@@ -29,6 +30,7 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
 
     from restoration.commands import cli, settings_help
     from restoration.files import images, knobs, recipe
+    from restoration.files.whole import whole_file
     from restoration.priors.latent import load_prior
     from restoration.run import restore
 
@@ -41,21 +43,26 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     )
     parser.add_argument("--recipe", help="a PNG of this project or a JSON file: repeat that run")
     parser.add_argument(
-        "-o", "--output", required=True, help="PNG to write; it carries the recipe of the run"
+        "-o",
+        "--output",
+        required=True,
+        help="PNG to write, which carries the recipe of the run, or a smaller JPEG, which carries none",
     )
     parser.add_argument("--reference", help="the clean picture, for scores")
     cli.add_options(parser)
     args = parser.parse_args(argv)
+    give_back_photo(args)
     if not args.photo and not args.recipe:
         raise ValueError("Give a photo, or --recipe with a PNG of this project.")
     recipe.check_target(args.output)
+    jpeg = is_jpeg(args.output)
     run, source = cli.read_run(args, parser)
     photo = opened(args, run.factor)
     height, width = photo.x.shape[-2:]
     prior = load_prior(run.prior)
     mask = getattr(run.degradation, "mask", "")
     notes = [
-        photo.how if "," in photo.how else "",  # more than the size is worth a line
+        f"Read: {photo.how}." if photo.how else "",
         f"Mask: {knobs.how_read_mask(mask, height, width)}." if mask else "",
         *run.differences(source, photo.x, prior),
     ]
@@ -67,17 +74,43 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
         for step in restore(photo.x, run, prior, reference=reference):
             bar.total = step.total
             bar.update()
-            result = step.result
+            result, found = step.result, step.note
     assert result is not None  # the solver protocol: the last step carries it
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    recipe.save_png(result.image, args.output, result.recipe, result.scores, y=photo.x, alpha=photo.alpha)
+    if jpeg:
+        with whole_file(args.output) as file:
+            images.to_pil(result.image).save(file, format="JPEG", quality=95, subsampling=0)
+    else:
+        recipe.save_png(
+            result.image, args.output, result.recipe, result.scores, y=photo.x, alpha=photo.alpha
+        )
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
     scores += "".join(f"; no {name}: {why}" for name, why in getattr(result.scores, "missing", {}).items())
     print(
         f"{cli.shown(args.output)}: {result.image.shape[-1]}×{result.image.shape[-2]} "
-        f"in {result.seconds:.1f} s; {scores}"
+        f"in {result.seconds:.1f} s{f', {found}' if found else ''}; {scores}"
     )
+
+
+def give_back_photo(args: argparse.Namespace) -> None:
+    """The photo after `--set KEY=VALUE …`, which takes all that follows, as the photo: it is no KEY=VALUE."""
+    loose = [pair for pair in args.set if "=" not in pair]
+    if not args.photo and len(loose) == 1:
+        args.photo = loose[0]
+        args.set.remove(args.photo)
+
+
+def is_jpeg(path: str) -> bool:
+    """Whether a JPEG is to be written, by the name's ending. ValueError where it is another format's than PNG's."""
+    suffix = Path(path).suffix.lower()
+    if suffix in {".jpg", ".jpeg", ".jpe", ".jfif"}:
+        return True
+    from restoration.files import images
+
+    if suffix in images.SUFFIXES - {".png"}:
+        raise ValueError(f"{path} cannot be written: results are PNG or JPEG; end the name in .png or .jpg.")
+    return False
 
 
 def opened(args: argparse.Namespace, factor: int) -> Any:

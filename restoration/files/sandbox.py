@@ -28,12 +28,13 @@ from restoration.files import sizes
 SECONDS = 2  # of processor time
 WALL = 10.0  # seconds, for machines that are busy with other things
 MEMORY = 300_000_000  # bytes beside the libraries
+ALONE = 5.0  # seconds after which the process has seen that the one that started it is gone
 READY = 60.0  # seconds in which the process starts
 AT_ONCE = 3  # children; further requests wait
 ANSWER = 64_000_000  # bytes of the longest answer: a photograph with transparency has 16 million
 REQUEST = 65_536  # bytes of the longest request
 TYPES = {"|u1": np.uint8, "|b1": np.bool_, "<f4": np.float32}  # of arrays that come back
-SERVER = "from restoration.files import sandbox; sandbox.serve(int(__import__('sys').argv[1]))"
+SERVER = "import sys; from restoration.files import sandbox; sandbox.serve(*map(int, sys.argv[1:]))"
 
 AVAILABLE = sys.platform == "linux"
 _enabled = False
@@ -111,7 +112,7 @@ def _started() -> socket.socket:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             # none of this process's secrets; threads of numpy's would only reserve memory
             environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-            command = [sys.executable, "-c", SERVER, str(theirs.fileno())]
+            command = [sys.executable, "-c", SERVER, str(theirs.fileno()), str(os.getpid())]
             with theirs:
                 quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
                 process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, **quiet)  # type: ignore[call-overload]
@@ -135,8 +136,11 @@ def _stop() -> None:
 # ---- in the server and its children
 
 
-def serve(descriptor: int) -> None:
-    """Make a child for each request that comes over a socket, until it is closed at the other end."""
+def serve(descriptor: int, parent: int) -> None:
+    """Make a child for each request that comes over a socket, until it is closed at the other end or the process `parent` has ended.
+
+    A fork of `parent` may hold that end open for longer than it lives.
+    """
     from restoration.files import decode
 
     decode.warm()
@@ -145,6 +149,9 @@ def serve(descriptor: int) -> None:
     connection = socket.socket(fileno=descriptor)
     connection.send(b"\1")
     while True:
+        while not select.select([connection], [], [], ALONE)[0]:
+            if os.getppid() != parent:
+                return
         request, descriptors, _, _ = socket.recv_fds(connection, REQUEST, 2)
         if not request:
             return

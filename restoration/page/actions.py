@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 import html
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
-import pandas as pd
 from torch import Tensor
 
 from restoration.files import images, recipe
 from restoration.pace import estimate_seconds
-from restoration.page import compare, device, state
+from restoration.page import device, state
 from restoration.page.display import (
     as_file,
-    bar,
     course,
     finished,
     gallery,
-    grid,
     one_sentence,
     progress,
     sentence,
 )
 from restoration.page.state import Values
-from restoration.page.uploads import checked_photo, new_file
+from restoration.page.uploads import checked_photo
 from restoration.page.visitors import while_awaited
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS, downloaded
@@ -38,6 +34,7 @@ from restoration.run import restore
 from restoration.solvers.base import Step
 
 PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration
+READY = "Getting ready…"
 NO_PICTURE = "Choose a picture first: upload one, paste one, or click an example."
 
 
@@ -63,6 +60,7 @@ def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any
     """Run a job; yield (comparison, status, scores, curve, views, file)."""
     before = job.before()
     left, began, shown, curve = as_file(before), time.monotonic(), 0.0, []
+    yield (left, left), READY, None, None, None, None
     for step in steps_of(job, prior, until):
         if "residual" in step.scalars:  # a step without guidance measures nothing
             curve.append({"step": step.index, "residual": step.scalars["residual"]})
@@ -88,18 +86,30 @@ def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
     """Restore the uploaded picture; yield (comparison, status, scores, curve, views, file)."""
     if not values["photo"]:
         raise gr.Error(NO_PICTURE, print_exception=False)
-    yield gr.skip(), "Getting ready…", None, None, None, None
+    yield None, READY, None, None, None, None
     with one_sentence():
         job = state.job(method, state.checked(method, values))
         yield from show(job, load_prior(values["prior"], device.DEVICE), time_limit())
 
 
-def with_last_words(runs: Iterator[tuple[Any, ...]], status: int, file: int) -> Iterator[tuple[Any, ...]]:
-    """What a run yields, and what to say should this be the end of it; status, file: their places in it."""
-    for shown in runs:
-        halfway = "<progress" in shown[status]
-        words = "Stopped: this is how far it got." if halfway else "Stopped."
-        yield *shown, "" if shown[file] else words
+def with_last_words(
+    runs: Iterator[tuple[Any, ...]], count: int, status: int, file: int
+) -> Iterator[tuple[Any, ...]]:
+    """What a run yields, `count` values, and what to say should this be the end of it; status, file: their places in it.
+
+    An error takes the place of the status, and is raised then.
+    """
+    shown: tuple[Any, ...] | None = None
+    try:
+        for shown in runs:
+            halfway = "<progress" in shown[status]
+            words = "Stopped: this is how far it got." if halfway else "Stopped."
+            yield *shown, "" if shown[file] else words
+    except gr.Error as error:
+        told: list[Any] = [None if shown is None else gr.skip()] * count
+        told[status], told[file] = error.message, None
+        yield *told, error.message
+        raise
 
 
 def caption_pair(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
@@ -118,7 +128,7 @@ def caption_pair(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
             raise ValueError("Write a caption first, or have the picture described.")
     if not values["photo"]:
         raise gr.Error(NO_PICTURE, print_exception=False)
-    yield gr.skip(), "Getting ready…", None, None, None, None
+    yield None, READY, None, None, None, None
     shown: list[tuple[str, str]] = []
     columns: dict[str, Any] = {}
     with one_sentence():
@@ -149,59 +159,40 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         yield from show(job, prior, time_limit())
 
 
-def compare_all(
-    photo: str | None, damage: str, choices: list[str], seeds: float
-) -> Iterator[tuple[Any, ...]]:
-    """Degrade the clean picture once, restore it with every choice and seed; yield (status, grid, table, file)."""
-    if not photo or not choices:
-        raise gr.Error("Choose a picture and at least one method.", print_exception=False)
-    with one_sentence():
-        checked_photo(photo)
-        runs, count = compare.checked(damage, choices, seeds)
-        read = html.escape(images.how_read(photo))
-        yield f"{read}. Getting ready…" if read else "Getting ready…", None, None, None
-        clean = images.read_image(photo, 1)
-        if (needed := compare.seconds(clean, damage, runs, count)) > device.TIME_LIMIT:
-            limit = f"{device.TIME_LIMIT:.0f} s is the limit: fewer methods, fewer seeds, a smaller picture"
-            raise ValueError(f"This would take about {needed:.0f} s, and {limit}.")
-        prior, began = load_prior("embedded", device.DEVICE), time.monotonic()
-        restore_until = functools.partial(steps_of, until=time_limit())
-        for now in compare.compare(clean, damage, runs, count, prior, restore_until):
-            left = (time.monotonic() - began) / max(now.share, 1e-3) * (1 - now.share)
-            status = bar(int(1000 * now.share), 1000, f"{now.note} · {left:.0f} s left")
-            pictures = grid(now.cells) if now.new else gr.skip()
-            yield (
-                status,
-                pictures,
-                pd.DataFrame(compare.score_table(now.cells)) if now.new else gr.skip(),
-                None,
-            )
-        if not now.cells:
-            raise ValueError(now.note)
-        file = new_file("comparison.png")
-        images.sheet([(cell.title, images.to_pil(cell.image)) for cell in now.cells], columns=4).save(file)
-        note = html.escape(now.note) + (f" The picture: {read}." if read else "")
-        yield note, gr.skip(), gr.skip(), file
+class Plan(NamedTuple):
+    """What a run will do: how its picture is read, the result's size in pixels, and about how many seconds it takes."""
+
+    read: str
+    width: int
+    height: int
+    seconds: float
+
+
+def plan(method: str, values: Values) -> Plan:
+    """The run that the values of a tab describe. ValueError where they describe none."""
+    solver, degradation, enlarged = state.asked_for(method, values)
+    (width, height), read = images.describe(values["photo"], enlarged)
+    factor = solver.factor(degradation)
+    width, height = (side // (factor // enlarged) for side in (width, height))
+    seconds = estimate_seconds(solver, degradation, height, width, values["prior"])
+    return Plan(read, width * factor, height * factor, seconds)
 
 
 def seconds_needed(method: str, values: Values) -> float:
     """The estimate for the values of a tab. ValueError where they describe no run."""
-    solver, degradation, enlarged = state.asked_for(method, values)
-    width, height = images.size_read(values["photo"], enlarged)
-    shrink = solver.factor(degradation) // enlarged
-    return estimate_seconds(solver, degradation, height // shrink, width // shrink, values["prior"])
+    return plan(method, values).seconds
 
 
 def forecast(method: str, values: Values) -> str:
-    """What the page says before a run, as HTML: how the picture is read and how long it takes, or why it is refused."""
+    """What the page says before a run, as HTML: how the picture is read, the result's size, how long it takes; or why not."""
     if not values["photo"]:
         return "&nbsp;"
     try:
         state.checked(method, values)
-        read, seconds = how_read(method, values), max(1, seconds_needed(method, values))
+        read, width, height, seconds = plan(method, values)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
-    words = f"About {seconds:.0f} s once the model is loaded"
+    words = f"Result: {width}×{height} pixels, in about {max(1, seconds):.0f} s once the model is loaded"
     words += f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
     if seconds > device.TIME_LIMIT:
         words += (

@@ -16,13 +16,32 @@ from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
 PRIVATE: Any = {"api_visibility": "private"}
 # small things do not wait for a place in the queue, which runs may have filled; but only from the queue does gr.Error
 # reach the visitor
 AT_ONCE: Any = {"queue": False, "show_progress": "hidden"} | PRIVATE
+# the tabs: what a method is for before its name, and when it is the one
+TITLES = {
+    "reld": ("Known damage · RELD", "For noise, blur, a small size or missing parts, when you can say which."),
+    "latent-indigo": (
+        "Unknown camera · LatentINDIGO",
+        "For what nobody can write down: the mixed blur, noise and compression of a camera; it also enlarges.",
+    ),
+    "ld-rps": (
+        "Dark, hazy, noisy, grey · LD-RPS",
+        "For too little light, haze, lost colour or noise of unknown strength; it finds out itself which.",
+    ),
+} | {method: (SOLVERS[method].title, "The paper's own algorithm, for comparison: takes minutes.") for method in sorted(PAPERS)}
+EXPLAINED = """*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. *prior's round
+trip*: what the model alone can draw of the clean picture, a ceiling."""
+READY, RUNNING = "Restore", "Restoring…"
 STATIC = "new URL('restoration/page.js', document.baseURI)"  # page/static/page.js
+# of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs, Gradio builds
+# another from its class; and not of subclasses, beside whose module it writes a stub file
+for kind in (gr.Image, gr.File):
+    kind.preprocess = staticmethod(received)  # type: ignore[method-assign,assignment]
 Parts = dict[Any, gr.components.Component]
 
 
@@ -33,18 +52,12 @@ def browser(call: str, *arguments: str) -> str:
 
 def picture(**options: Any) -> gr.Image:
     """A box to upload or paste a picture into; it hands over the path of the untouched file."""
-    box = gr.Image(sources=["upload", "clipboard"], format="png", type="filepath", image_mode=None, **options)
-    # of this box, not of a class: Gradio writes a stub file beside the module of every subclass. Hide a box by hiding
-    # what it stands in: an update of the box itself would make Gradio build another
-    box.preprocess = received  # type: ignore[method-assign]
-    return box
+    return gr.Image(sources=["upload", "clipboard"], format="png", type="filepath", image_mode=None, **options)
 
 
 def upload(**options: Any) -> gr.File:
     """A box to upload a file into; it hands over its path."""
-    box = gr.File(type="filepath", **options)
-    box.preprocess = received  # type: ignore[method-assign,assignment]
-    return box
+    return gr.File(type="filepath", **options)
 
 
 def control(field: dataclasses.Field[Any], value: Any) -> gr.components.Component:
@@ -62,17 +75,34 @@ def control(field: dataclasses.Field[Any], value: Any) -> gr.components.Componen
     return gr.Slider(meta["low"], meta["high"], value=value, step=step, label=label, info=meta["help"])
 
 
+def begin(place: str) -> str:
+    """The `js` of a press: brings the status line into view and tells it that the run waits.
+
+    Returns what becomes of (button, comparison, status, file): until the run ends the button says that it is going on.
+    """
+    see = f"document.getElementById('status-{place}').scrollIntoView({{block: 'center', behavior: 'smooth'}})"
+    button = f"{{__type__: 'update', value: '{RUNNING}', interactive: false}}"
+    return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
+
+
+# the `js` after a run or a look, for the button; and that of an upload, for (mode, button): a press before the photograph
+# has been looked at would damage it first
+AGAIN = f"() => ({{__type__: 'update', value: '{READY}', interactive: true}})"
+UPLOADED = f"() => ['{DEGRADED}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
+
+
 class Inputs(NamedTuple):
     """The left side of a tab: its controls by the names of state.Values, the groups of a task's knobs, and what is pressed or only shown."""
 
     parts: Parts
     groups: dict[str, gr.Group]
+    seen: gr.HTML
     budget: gr.HTML
     start: gr.Button
     stop: gr.Button
     caption_pair: gr.Button | None
     examples: gr.Dataset
-    reference: gr.Group
+    reference: gr.Accordion
 
 
 def picture_column(method: str) -> Inputs:
@@ -80,8 +110,9 @@ def picture_column(method: str) -> Inputs:
     blind, opening = SOLVERS[method].blind, state.opening_values(method)
     parts: Parts = {}
     parts["photo"] = picture(label="Your picture", height=240, alt_text="The picture to restore")
+    seen = gr.HTML(elem_id=f"seen-{method}")
     with gr.Row():
-        start, stop = gr.Button("Restore", variant="primary", elem_id=f"start-{method}"), gr.Button("Stop")
+        start, stop = gr.Button(READY, variant="primary", elem_id=f"start-{method}"), gr.Button("Stop")
     budget = gr.HTML("&nbsp;")
     rows = state.stored_examples(method)
     examples = gr.Dataset(
@@ -92,13 +123,13 @@ def picture_column(method: str) -> Inputs:
         label="Examples",
         visible=bool(rows),
     )
-    parts["mode"] = gr.Radio([CLEAN, DEGRADED], value=CLEAN, label="My picture is")
-    with gr.Group(visible=False) as reference:
-        title = "Clean reference (optional, for scores)"
-        parts["reference"] = picture(label=title, height=160, alt_text="The clean reference")
-    label, told = "Task", "What was, or is first, done to the picture"
+    modes = [("Restore my photograph", DEGRADED), ("Test: damage a clean picture first", CLEAN)]
+    parts["mode"] = gr.Radio(modes, value=CLEAN, label="What is to be done")
+    with gr.Accordion("I have a clean reference, for scores", open=False, visible=False) as reference:
+        parts["reference"] = picture(show_label=False, height=160, alt_text="The clean reference")
+    label, told = "Damage", "What happened to the picture, or is done to it first in a test"
     if blind:
-        label, told = "Damage", "What the demo does to a clean picture first"
+        told = "What a test does to a clean picture first; your photograph's is found out"
     damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
     parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=told)
     groups = {}
@@ -116,8 +147,10 @@ def picture_column(method: str) -> Inputs:
     )
     caption_pair = None
     if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
-        parts[method, "prompt"] = control(prompt, "")
-        caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
+        readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
+        with gr.Accordion(f"Caption: guides the priors that read text ({readers})", open=False):
+            parts[method, "prompt"] = control(prompt, "")
+            caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     with gr.Accordion("Method settings", open=False):
         parts["seed"] = gr.Number(
             0, label="Seed", precision=0, info="The same seed gives the same result", minimum=0
@@ -125,36 +158,38 @@ def picture_column(method: str) -> Inputs:
         for field in state.knobs(SOLVERS[method]):
             if field.name != "prompt":
                 parts[method, field.name] = control(field, opening[method, field.name])
-    return Inputs(parts, groups, budget, start, stop, caption_pair, examples, reference)
+    return Inputs(parts, groups, seen, budget, start, stop, caption_pair, examples, reference)
 
 
-def result_column(method: str) -> list[gr.components.Component]:
-    """What comes out: (comparison, status, scores, curve, views, file)."""
-    comparison = gr.ImageSlider(
-        label="Before and after", format="png", interactive=False, type="filepath", height=460
+def result_column(place: str, inside: bool) -> list[gr.components.Component]:
+    """What comes out: (comparison, status, scores, curve, views, file); inside: whether the method shows views."""
+    status = gr.HTML(
+        "Choose a picture and press Restore.", elem_id=f"status-{place}", elem_classes="status"
     )
+    # without a height: a block of another height than its pictures cuts them, and tears the two apart
+    comparison = gr.ImageSlider(label="Before and after", format="png", interactive=False, type="filepath")
     with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):
         sides = gr.HTML()
     drawn = browser("sideBySide(pair)", "pair")
     comparison.change(None, comparison, sides, js=drawn, show_progress="hidden", **PRIVATE)
-    status = gr.HTML("Choose a picture and press Restore.")
     title = "Scores: ↑ higher is better, ↓ lower is better"
     scores = gr.Dataframe(headers=["metric", "input", "result"], label=title, interactive=False)
-    views = gr.Gallery(
-        label="Inside the method",
-        format="png",
-        columns=3,
-        fit_columns=False,
-        height=260,
-        object_fit="contain",
-        visible=SOLVERS[method].blind,
-        interactive=False,
-    )
+    gr.Markdown(EXPLAINED, elem_classes="small")
     file = gr.File(
         label="Download: the PNG carries the recipe of its run and repeats it", height=80, interactive=False
     )
     with gr.Accordion("Course of the run", open=False):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)
+    with gr.Accordion("Inside the method", open=False, visible=inside):
+        views = gr.Gallery(
+            show_label=False,
+            format="png",
+            columns=3,
+            fit_columns=False,
+            height=260,
+            object_fit="contain",
+            interactive=False,
+        )
     return [comparison, status, scores, curve, views, file]
 
 

@@ -6,10 +6,9 @@ import base64
 import contextlib
 import errno
 import html
-import io
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gradio as gr
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
-from restoration.page import compare, state
+from restoration.page import state
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import new_file
 from restoration.priors.latent import LatentPrior
@@ -27,6 +26,10 @@ from restoration.run import score_rows
 from restoration.solvers.base import Result, Step
 
 FULL = {errno.ENOSPC, errno.EDQUOT}  # of a disk, or of what one may have of it
+# where an iteration is, in the papers' terms
+JARGON = re.compile(r"(?:^|, | · )(?:pass \d+, timestep \d+|noise level [\d.]+/255)")
+# a result is clearly worse than its input where NIQE is so many times and so much higher, or PSNR so much lower
+WORSE_NIQE, WORSE_NIQE_BY, WORSE_PSNR_BY = 1.5, 1.0, 0.5
 FOLDERS = re.compile(r"(?<![\w/:])/(?:[^/\s'\"]+/)+")  # of a path that begins at the root: nobody's business
 
 
@@ -68,7 +71,26 @@ def score_table(rows: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
 def progress(step: Step, began: float) -> str:
     """A progress bar with the step and the seconds left."""
     left = (time.monotonic() - began) / step.index * (step.total - step.index)
-    return bar(step.index, step.total, f"Step {step.index} of {step.total} · {step.note} · {left:.0f} s left")
+    parts = [f"Step {step.index} of {step.total}", plain(step.note), f"{left:.0f} s left"]
+    return bar(step.index, step.total, " · ".join(filter(None, parts)))
+
+
+def plain(note: str) -> str:
+    """A step's note without JARGON."""
+    return JARGON.sub("", note).strip(" ·,")
+
+
+def doubt(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """A sentence where the scores of a result are clearly worse than its input's, else ""; rows: those of `score_rows`."""
+    before, after = rows["input"], rows["result"]
+    niqe = "NIQE (own fit)"
+    if "PSNR" in before and "PSNR" in after:
+        worse = after["PSNR"] < before["PSNR"] - WORSE_PSNR_BY
+    elif niqe in before and niqe in after:
+        worse = after[niqe] > max(WORSE_NIQE * before[niqe], before[niqe] + WORSE_NIQE_BY)
+    else:
+        return ""
+    return "The result scores worse than your picture: try another task, method or preset." if worse else ""
 
 
 def bar(done: int, total: int, words: str) -> str:
@@ -101,8 +123,10 @@ def finished(
     """
     result = step.result
     assert result is not None
-    notes = [step.note, prior.placement.note, "transparent again in the download" if job.alpha else ""]
-    table = score_table(score_rows(before, result, prior, job.reference))
+    rows = score_rows(before, result, prior, job.reference)
+    notes = [plain(step.note), doubt(rows), *result.warnings]
+    notes.append("transparent again in the download" if job.alpha else "")
+    table = score_table(rows)
     try:
         file = stored_file(result, job)
     except Exception as error:
@@ -131,22 +155,6 @@ def as_file(x: Tensor) -> str:
     file = new_file("image.png")
     images.to_pil(x).save(file)
     return file
-
-
-def grid(cells: Sequence[compare.Cell]) -> str:
-    """The pictures of a comparison side by side; they zoom together."""
-
-    def png(x: Tensor) -> bytes:
-        buffer = io.BytesIO()
-        images.to_pil(x).save(buffer, format="PNG")
-        return buffer.getvalue()
-
-    figures = "".join(
-        f"<figure><figcaption>{title}</figcaption>"
-        f'<div><img alt="{title}" src="{data_uri(png(cell.image))}"></div></figure>'
-        for title, cell in ((html.escape(cell.title), cell) for cell in cells)
-    )
-    return f'<div class="zoom" tabindex="0" aria-label="Results side by side; plus and minus zoom">{figures}</div>'
 
 
 def data_uri(png: bytes) -> str:

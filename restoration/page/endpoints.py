@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import gradio as gr
 
-from restoration.degradations.blind import make_damage
+from restoration.degradations.blind import make_damage, titles
+from restoration.degradations.camera import EXPOSURES
+from restoration.degradations.linear import FILES, TASKS
 from restoration.evaluation import metrics
 from restoration.files import images
 from restoration.page import state
@@ -20,7 +24,7 @@ from restoration.page.uploads import checked_photo
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.latent import load_prior
 from restoration.run import synthesise
-from restoration.solvers import PAPERS, PRESETS, SOLVERS, resolve
+from restoration.solvers import PAPERS, PRESETS, RENAMED, SOLVERS, resolve
 
 
 def given(photo: str | None) -> str:
@@ -54,7 +58,7 @@ def restored(
 
 def endpoint(method: str) -> Callable[..., tuple[str, str]]:
     """The named endpoint of one solver; a blind one takes no task."""
-    solver, presets = SOLVERS[method], ", ".join(PRESETS[method])
+    solver = SOLVERS[method]
 
     def restore_blind(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
         return restored(method, photo, solver.damages()[0], preset, settings, seed)
@@ -63,16 +67,8 @@ def endpoint(method: str) -> Callable[..., tuple[str, str]]:
         return restored(method, photo, task, preset, settings, seed)
 
     function: Callable[..., tuple[str, str]] = restore_blind if solver.blind else restore_told
-    knobs = [field.name for field in state.knobs(solver)]
-    task = "" if solver.blind else f"task: {', '.join(solver.damages())}. "
     function.__name__ = endpoint_name(method)
-    function.__doc__ = f"""{solver.purpose} ({solver.title}).
-
-    photo: the damaged picture. {task}preset: {presets}.
-    settings: JSON object of the task's and the method's numbers; the method has {", ".join(knobs)}.
-    seed: a whole number.
-    Returns the restored picture as PNG and JSON with scores, seconds, the recipe and how the photo was read.
-    """
+    function.__doc__ = f"{solver.purpose} ({solver.title})."
     return function
 
 
@@ -82,13 +78,7 @@ def endpoint_name(method: str) -> str:
 
 
 def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
-    """Damage a clean photograph, reproducibly: to test a restoration.
-
-    photo: the clean picture. damage: denoise (adds noise), deblur (blurs), motion-deblur, super-resolution
-    (reduces), inpaint, camera-light, camera-strong, low-light, haze, noise, grey and others. settings: JSON
-    object of the damage's numbers.
-    seed: a whole number. Returns a PNG.
-    """
+    """Damage a clean photograph, reproducibly: to test a restoration."""
     with one_sentence():
         made = make_damage(damage, state.parse_settings(settings), 1)
         factor = getattr(made, "factor", 1)
@@ -97,8 +87,7 @@ def degrade(photo: str, damage: str, settings: str, seed: float) -> str:
 
 
 def caption(photo: str, captioner: str) -> str:
-    """Describe in at most 20 words what a damaged photograph would show in good condition. photo: the
-    picture. captioner: a model's name."""
+    """Describe in at most 20 words what a damaged photograph would show in good condition."""
     with one_sentence():
         if captioner not in CAPTIONERS:
             raise ValueError(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
@@ -106,14 +95,47 @@ def caption(photo: str, captioner: str) -> str:
         return words.text or words.note
 
 
-def measure(photo: str, reference: str | None) -> str:
-    """Quality of a photograph as JSON:
-
-    PSNR, SSIM and others against the clean reference where one is given, NIQE always.
-    """
+def measure(photo: str, reference: str | None = None) -> str:
+    """Measure the quality of a photograph: PSNR, SSIM and others against the clean reference where one is given, NIQE always."""
     with one_sentence():
         clean = images.read_image(given(reference)) if reference else None
         return json.dumps(metrics.score(images.read_image(given(photo)), clean))
+
+
+def presets(method: str) -> list[str]:
+    """The presets of a method, and the names of before that still mean one."""
+    return list(dict.fromkeys([*PRESETS[method], *(old for solver, old in RENAMED if solver == method)]))
+
+
+def told(named: Mapping[str, Any]) -> str:
+    """What a `settings` parameter may hold: the knobs of solvers or damages, by name, with their bounds."""
+    parts = []
+    for name, cls in named.items():
+        fields = [field for field in dataclasses.fields(cls) if field.metadata and field.name not in FILES]
+        if fields:
+            parts.append(f"for {name} {', '.join(map(bounds, fields))}")
+    return 'A JSON object such as {"NAME": 1}, or {} for the usual; names: ' + "; ".join(parts)
+
+
+def bounds(field: dataclasses.Field[Any]) -> str:
+    """A knob's name and what it may be."""
+    meta = field.metadata
+    if meta["choices"]:
+        return f"{field.name} ({' or '.join(map(str, meta['choices']))})"
+    return field.name + (" (text)" if isinstance(field.default, str) else f" ({meta['low']:g} to {meta['high']:g})")
+
+
+def add(fn: Callable[..., Any], inputs: dict[str, gr.components.Component], meanings: Mapping[str, str], outputs: Any,
+        returns: str, **options: Any) -> None:
+    """Add a named endpoint; gradio_client and MCP read from its docstring what the parameters mean.
+
+    By components, not by gr.api: that hands over what was sent before anything is checked, files too.
+    """  # fmt: skip
+    usual = {"photo": "the picture: an uploaded file or its address", "seed": "a whole number; the same gives the same result"}
+    lines = [f"    {name}: {(usual | dict(meanings))[name]}" for name in inputs]
+    fn.__doc__ = "\n".join([fn.__doc__ or "", "", "Args:", *lines, "", "Returns:", f"    {returns}"])
+    name = "metrics" if fn is measure else fn.__name__
+    gr.Button().click(on_gpu(fn) if options else fn, list(inputs.values()), outputs, api_name=name, **options)
 
 
 def offered() -> list[str]:
@@ -125,19 +147,34 @@ def offered() -> list[str]:
 
 
 def register() -> None:
-    """Add the named endpoints to the page; their boxes are never shown."""
+    """Add the named endpoints to the page; their boxes are never shown. The choices come from the registries."""
+
+    def choice(names: Collection[str], first: str, label: str) -> gr.Dropdown:
+        # custom values reach the function, which knows older names and refuses others in a sentence
+        return gr.Dropdown(list(names), value=first, label=label, allow_custom_value=True)
+
     with gr.Row(visible=False):
         photo, reference = picture(label="photo"), picture(label="reference")
         out = gr.Image(label="restored", format="png", type="filepath")
-        task, damage = gr.Textbox("denoise", label="task"), gr.Textbox("denoise", label="damage")
-        presets = {method: gr.Textbox(next(iter(PRESETS[method])), label="preset") for method in offered()}
         settings, seed = gr.Textbox("{}", label="settings"), gr.Number(0, label="seed", precision=0)
-        facts, describer = gr.Textbox(label="JSON"), gr.Textbox(list(CAPTIONERS)[1], label="captioner")
-        button = gr.Button()
-    for method, preset in presets.items():
-        inputs = [photo, *([] if SOLVERS[method].blind else [task]), preset, settings, seed]
-        name = endpoint_name(method)
-        button.click(on_gpu(endpoint(method)), inputs, [out, facts], api_name=name, **ON_DEVICE)
-    button.click(degrade, [photo, damage, settings, seed], out, api_name="degrade")
-    button.click(on_gpu(caption), [photo, describer], facts, api_name="caption", **ON_DEVICE)
-    button.click(measure, [photo, reference], facts, api_name="metrics")
+        facts = gr.Textbox(label="JSON")
+        made = "The restored picture as PNG, and JSON with scores, seconds, the recipe and how the photo was read."
+        for method in offered():
+            solver = SOLVERS[method]
+            inputs: dict[str, gr.components.Component] = {"photo": photo}
+            inputs |= {} if solver.blind else {"task": choice(solver.damages(), solver.damages()[0], "task")}
+            inputs["preset"] = choice(presets(method), next(iter(PRESETS[method])), "preset")
+            inputs |= {"settings": settings, "seed": seed}
+            meanings = {"task": "how the picture was damaged", "preset": "the method's settings by name"}
+            meanings["settings"] = told({"the method": solver} | ({} if solver.blind else TASKS))
+            add(endpoint(method), inputs, meanings, [out, facts], made, **ON_DEVICE)
+        damage = choice([name for name in titles() if name != "kernel-deblur"], "denoise", "damage")
+        inputs = {"photo": photo, "damage": damage, "settings": settings, "seed": seed}
+        listed = "; ".join(f"{name}: {title}" for name, title in titles().items() if name != title)
+        meanings = {"damage": f"what is done to it ({listed})", "settings": told(TASKS | EXPOSURES)}
+        add(degrade, inputs, meanings, out, "The damaged picture as PNG.")
+        captioner = choice(list(CAPTIONERS), list(CAPTIONERS)[1], "captioner")
+        meanings = {"captioner": "the model that describes it"}
+        add(caption, {"photo": photo, "captioner": captioner}, meanings, facts, "The words, or why there are none.", **ON_DEVICE)
+        meanings = {"reference": "the clean picture of the same size, if there is one"}
+        add(measure, {"photo": photo, "reference": reference}, meanings, facts, "JSON: the name of each metric and its value.")

@@ -1,11 +1,15 @@
-"""The history, which a browser keeps: a finished run as JSON on its way there, and on its way back, where nothing of it is trusted."""
+"""A finished run as JSON, without a name of a file of the server: for the browser's history, and for a share.
+
+What comes back from a browser is not trusted in anything.
+"""
 
 from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 import pandas as pd
@@ -14,7 +18,7 @@ from torch import Tensor
 
 from restoration.degradations.linear import FILES
 from restoration.files import images
-from restoration.page import state
+from restoration.page import shares, state
 from restoration.page.display import as_file, data_uri
 from restoration.page.state import Values
 from restoration.page.uploads import new_file
@@ -36,7 +40,7 @@ class Chosen(BaseModel):
 
 
 class Entry(BaseModel):
-    """A finished run in a browser's history. It holds pictures, numbers and text, and no name of a file of the server."""
+    """A finished run. It holds numbers and text, in a browser's history pictures too, and no name of a file of the server."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -51,17 +55,8 @@ class Entry(BaseModel):
     photo: list[str] | None = Field(min_length=2, max_length=2)  # its name and, in base64, its content
 
 
-def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
-    """A finished run as JSON for the browser's history and for its settings link; "" before the run's end.
-
-    Without pictures, which the browser then does not keep, where they are large: its space is 5 MB for everything.
-    """
-    pair, status, scores, _, _, file = shown
-    if not file:
-        return ""
-    pictures = [data_uri(Path(side).read_bytes()) for side in pair]
-    space, photo = RUN_BYTES - sum(map(len, pictures)), Path(values["photo"])
-    fits = photo.stat().st_size * 4 / 3 < space
+def described(method: str, values: Values, shown: tuple[Any, ...]) -> Entry:
+    """A finished run without its pictures."""
     knobs = {
         f"{key[0]}.{key[1]}": value
         for key, value in values.items()
@@ -79,26 +74,91 @@ def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
             prior=values["prior"],
             preset=values["preset"],
         ),
-        status=status,
-        scores=scores.to_dict("list"),
-        pictures=pictures if space > 0 else [],
-        photo=[photo.name, base64.b64encode(photo.read_bytes()).decode()] if fits else None,
-    ).model_dump_json()
+        status=shown[1],
+        scores=shown[2].to_dict("list"),
+        pictures=[],
+        photo=None,
+    )
+
+
+def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
+    """A finished run as JSON for the browser's history and for its settings link; "" before the run's end.
+
+    Without pictures, which the browser then does not keep, where they are large: its space is 5 MB for everything.
+    """
+    if not shown[5]:
+        return ""
+    finished = described(method, values, shown)
+    pictures = [data_uri(Path(side).read_bytes()) for side in shown[0]]
+    space, photo = RUN_BYTES - sum(map(len, pictures)), Path(values["photo"])
+    if space > 0:
+        finished.pictures = pictures
+    if photo.stat().st_size * 4 / 3 < space:
+        finished.photo = [photo.name, base64.b64encode(photo.read_bytes()).decode()]
+    return finished.model_dump_json()
 
 
 def recall(method: str, text: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
     """(values, outputs) of a run of the history, the picture that went in among them. gr.Error for anything else."""
     try:
         past = Entry.model_validate_json(text)
-        if past.method != method:
-            raise ValueError
         before, after = (as_file(from_uri(picture)) for picture in past.pictures)
-        values = _values(past)
-        status = html.escape(html.unescape(past.status)) + ("" if past.photo else GONE)
-        scores = pd.DataFrame(past.scores)
+        values, shown = _shown(method, past, before, after)
+        values["photo"] = _photo(*past.photo) if past.photo else None
     except (ValueError, TypeError, OSError):
         raise gr.Error("This entry of the history cannot be read.", print_exception=False) from None
-    return values, ((before, after), status, scores, None, None, None)
+    return values, (*shown[:1], shown[1] + ("" if past.photo else GONE), *shown[2:])
+
+
+class Finished(NamedTuple):
+    """A run as a page shows it, for its Share button: an Entry as JSON, and files of the server; download: None where it is gone."""
+
+    manifest: str
+    before: str
+    after: str
+    photo: str | None
+    enlarged: int  # as `images.read_photo` takes it
+    download: str | None
+
+
+def finished(method: str, values: Values, shown: tuple[Any, ...]) -> Finished:
+    """What is shown of a run once it is over."""
+    manifest = described(method, values, shown).model_dump_json()
+    before, after = map(str, shown[0])
+    return Finished(manifest, before, after, values["photo"], state.asked_for(method, values)[2], shown[5])
+
+
+def share(run: Finished, address: str) -> tuple[str, str]:
+    """Keep a finished run for whoever has the link; `shares.save`'s token and secret. ValueError where it cannot be kept.
+
+    The photograph is kept as it was read, at the size that was restored: a phone's file would tell where it was taken.
+    """
+    pictures = {"before.png": Path(run.before), "after.png": Path(run.after)}
+    pictures |= {"download.png": Path(run.download)} if run.download else {}
+    if not all(path.is_file() for path in pictures.values()):
+        raise ValueError("This result is not on the server any more: restore it once more, then share it.")
+    if run.photo and Path(run.photo).is_file():
+        photo = images.read_photo(run.photo, run.enlarged)
+        picture, file = images.to_pil(photo.x), Path(new_file("photo.png"))
+        (images.see_through(picture, photo.alpha) if photo.alpha else picture).save(file)
+        pictures["photo.png"] = file
+    return shares.save(run.manifest, pictures, address)
+
+
+def shared(method: str, token: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
+    """(values, outputs) of a share. ValueError for one that there is not, or that this version cannot read."""
+    manifest, pictures = shares.load(token)
+    files: Mapping[str, str] = {name: str(path) for name, path in pictures.items()}
+    values, shown = _shown(method, Entry.model_validate_json(manifest), files["before.png"], files["after.png"])
+    return values | {"photo": files.get("photo.png")}, (*shown[:5], files.get("download.png"))
+
+
+def _shown(method: str, past: Entry, before: str, after: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
+    """(values without files, outputs) of a run of the past. ValueError for what there is not here."""
+    if past.method != method:
+        raise ValueError("This run is another method's.")
+    status = html.escape(html.unescape(past.status))
+    return _values(past), ((before, after), status, pd.DataFrame(past.scores), None, None, None)
 
 
 def _values(past: Entry) -> dict[Any, Any]:
@@ -110,7 +170,7 @@ def _values(past: Entry) -> dict[Any, Any]:
             raise ValueError(f"There is no {name} here.")
         values[key] = value
     state.asked_for(past.method, state.checked(past.method, values))
-    return values | {"photo": _photo(*past.photo) if past.photo else None}
+    return values
 
 
 def _photo(name: str, content: str) -> str:

@@ -3,46 +3,66 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import html
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from restoration.files import sandbox
 from restoration.page import (
     actions,
-    compare,
+    compare_tab,
     device,
     display,
     endpoints,
     guard,
     history,
+    inspection,
+    share_row,
+    shares,
     state,
     uploads,
     visitors,
 )
 from restoration.page.controls import (
+    AGAIN,
     AT_ONCE,
     PRIVATE,
+    TITLES,
+    UPLOADED,
+    Parts,
+    begin,
     browser,
-    picture,
     picture_column,
     result_column,
     upload,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
-from restoration.page.state import DEGRADED, EXAMPLES
+from restoration.page.state import DEGRADED
 from restoration.priors.checkpoints import PRIORS
 from restoration.priors.latent import load_prior
-from restoration.solvers import PAPERS, PRESETS, SOLVERS, resolve
+from restoration.solvers import SOLVERS, resolve
 
 INTRO = """# Latent restoration
 Restore a photograph with a latent diffusion model as the prior. Details are estimated, not recovered: do not use results
 to identify anybody."""
 # each costs half a megabyte; one that is forgotten loses the picture in its link, and nothing else
 SESSIONS = 64
+# readable for everybody: text on its ground has a contrast of 4.5 and more
+THEME = gr.themes.Default().set(
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_hover_dark="*primary_800",
+)
 LAUNCH: dict[str, Any] = {
+    "theme": THEME,
     "max_file_size": f"{uploads.LARGEST}mb", "mcp_server": True, "enable_monitoring": False, "show_error": False,
     "run_history": False, "footer_links": ["api", "settings"], "css_paths": [guard.STATIC / "page.css"],
     "state_session_capacity": SESSIONS, "ssr_mode": False,
@@ -50,15 +70,27 @@ LAUNCH: dict[str, Any] = {
 }  # fmt: skip
 
 
-def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
+class MethodTab(NamedTuple):
+    """What an upload fills in: the controls by the names of `state.Values`, the result's places, the line about the photograph."""
+
+    parts: Parts
+    outputs: list[gr.components.Component]
+    seen: gr.HTML
+    address: gr.Textbox
+    start: gr.Button
+
+
+def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     """Controls on the left, result on the right, filled with the first stored example, or what the link says, as it opens."""
+    gr.Markdown(TITLES[method][1])
     linked = gr.Checkbox(visible=False)  # whether a link has filled in the controls
     entry = gr.Textbox(visible=False)  # a run on its way to or from the history
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            parts, groups, budget, start, stop, caption_pair, examples, reference = picture_column(method)
+            parts, groups, seen, budget, start, stop, caption_pair, examples, reference = picture_column(method)
         with gr.Column(scale=3, min_width=320):
-            outputs = result_column(method)
+            sharing = share_row.share_row(method)
+            outputs = result_column(method, SOLVERS[method].blind)
             title = "Settings link: repeats this run anywhere, for ever"
             address = gr.Textbox(label=title, interactive=False, buttons=["copy"])
             with gr.Accordion("History (kept in your browser alone)"):
@@ -68,8 +100,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     knobs = {key: part for key, part in parts.items() if isinstance(key, tuple)}
     own_knobs = {key: part for key, part in knobs.items() if key[0] == method and key[1] != "prompt"}
     # what the line before a run depends on
-    decisive: list[Any] = [parts[name] for name in ("photo", "mode", "task", "preset")]
-    decisive += [part for key, part in knobs.items() if key[1] in {"scale", "steps"}]
+    decisive: list[Any] = [part for key, part in parts.items() if key[-1] != "prompt" and key != "reference"]
 
     def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
         return {name: values[part] for name, part in parts.items()}
@@ -82,30 +113,33 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
             return actions.seconds_needed(method, named(values))
         return UNKNOWN_SECONDS
 
+    def finished(values: dict[gr.components.Component, Any], shown: tuple[Any, ...]) -> tuple[Any, Any]:
+        run = history.finished(method, named(values), shown) if shown[5] else None
+        return history.entry(method, named(values), shown[:6]), run and (run, None)
+
     def restored(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        for shown in actions.with_last_words(actions.run(method, named(values)), 1, 5):
-            yield *shown, history.entry(method, named(values), shown[:6])
+        for shown in actions.with_last_words(actions.run(method, named(values)), 6, 1, 5):
+            yield *shown, *finished(values, shown)
 
     def restored_twice(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        for shown in actions.with_last_words(actions.caption_pair(method, named(values)), 1, 5):
-            yield *shown, history.entry(method, named(values), shown[:6])
+        for shown in actions.with_last_words(actions.caption_pair(method, named(values)), 6, 1, 5):
+            yield *shown, *finished(values, shown)
 
-    def open_page(request: gr.Request) -> dict[gr.components.Component, Any]:
+    def open_page(request: gr.Request) -> dict[Any, Any]:
         query = dict(request.query_params)
-        if (
-            "deep_link" in query
-        ):  # Gradio has filled in all controls; its links do not carry what a generator showed
-            words = "Somebody sent you a picture and settings: press Restore to see the result."
-            return {linked: False, outputs[1]: words}
         asked = resolve(query.get("method", ""), query.get("preset", ""))[0]
         first = method == next(iter(SOLVERS))
-        if asked == method or (
-            asked and asked not in SOLVERS and first
-        ):  # the first tab answers for what there is not
+        # the first tab answers for what there is not
+        if asked == method or ((asked or "share" in query) and asked not in SOLVERS and first):
             try:
+                if "share" in query:
+                    opened = show_run(*history.shared(method, query["share"]))
+                    return opened | sharing.opened(opened, query) | {tabs: gr.update(selected=method)}
                 values = state.from_query(query)[1]
                 filled: dict[Any, Any] = {parts[name]: value for name, value in values.items()}
                 return filled | {tabs: gr.update(selected=method), linked: True}
+            except shares.Gone as error:
+                return {sharing.note: str(error), outputs[1]: "", tabs: gr.update(selected=method)}
             except ValueError as error:
                 instead = " Here is an example instead." if state.stored_examples(method) else ""
                 return first_example() | {outputs[1]: html.escape(f"{error}{instead}")}
@@ -118,37 +152,45 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
         rows = state.stored_examples(method)
         if type(index) is not int or not 0 <= index < len(rows):
             raise gr.Error("There is no such example.", print_exception=False)
-        filled = {parts[name]: value for name, value in state.example_values(rows[index]).items()} | {
-            address: ""
-        }
-        return filled | dict(zip(outputs, display.example_outputs(rows[index]), strict=True))
+        values, shown = state.example_values(rows[index]), display.example_outputs(rows[index])
+        return show_run(values, shown)
+
+    def show_run(values: Any, shown: tuple[Any, ...]) -> dict[Any, Any]:
+        run = history.finished(method, values, shown)
+        filled = {parts[name]: value for name, value in values.items()}
+        filled |= {address: "", seen: "", sharing.note: "", sharing.shown: (run, None)}
+        return filled | dict(zip(outputs, shown, strict=True))
 
     def apply_preset(name: str) -> dict[gr.components.Component, Any]:
         return {part: state.preset_values(method, name)[key] for key, part in own_knobs.items()}
 
     def bring_back(text: str) -> dict[gr.components.Component, Any]:
         values, shown = history.recall(method, text)
-        filled = {parts[name]: value for name, value in values.items()} | {address: ""}
-        return filled | dict(zip(outputs, shown, strict=True))
+        return show_run(values, shown)
 
     def foresee(values: dict[gr.components.Component, Any]) -> str:
         return actions.forecast(method, named(values))
 
-    everything, last_words = [*parts.values(), *outputs, address], gr.State("")
+    everything = [*parts.values(), *outputs, address, seen, sharing.shown, sharing.note]
     inputs: set[gr.blocks.Block] = set(parts.values())
+    last_words = gr.State("")
     # the place in the queue is shown over the status line
-    running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1], "scroll_to_output": True}
-    running |= {"outputs": [*outputs, last_words, entry]} | ON_DEVICE | PRIVATE
+    running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1]}
+    running |= {"outputs": [*outputs, last_words, entry, sharing.shown]} | ON_DEVICE | PRIVATE
+    presses = [button for button in (start, caption_pair) if button]
+    seen_first = [start, outputs[0], outputs[1], outputs[5]]
+    for button in presses:
+        button.click(None, None, seen_first, js=begin(method), **PRIVATE)
     runs = [start.click(on_gpu(restored, needed, chosen_prior), inputs, **running)]
     if caption_pair:
         runs.append(
             caption_pair.click(on_gpu(restored_twice, lambda values: 2 * needed(values), chosen_prior), inputs, **running)
         )
-    opened = page.load(open_page, None, [*everything, linked, tabs], **AT_ONCE)
+    opened = page.load(open_page, None, [*everything, linked, tabs, sharing.erase], **AT_ONCE)
     opened.then(None, linked, None, js=browser(f"pressIf(linked, 'start-{method}')", "linked"), **PRIVATE)
     kept = browser("keepRun(text)", "text")
     travelled = [event.success(None, entry, [address, past], js=kept, **PRIVATE) for event in runs]
-    stoppable(stop, runs, outputs[1], last_words)
+    stoppable(stop, runs, outputs[1], last_words, start)
     page.load(None, None, past, js=browser(f"showRuns('{method}')"), **PRIVATE)
     picked = browser("pickedRun()")
     travelled.append(bring.click(bring_back, entry, everything, js=picked, show_progress="hidden", **PRIVATE))
@@ -160,49 +202,35 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> None:
     mode.change(lambda chosen: gr.update(visible=chosen == DEGRADED), mode, reference, **AT_ONCE)  # type: ignore[attr-defined]
     shown_groups = lambda chosen: [gr.update(visible=name == chosen) for name in groups]  # noqa: E731
     task.change(shown_groups, task, list(groups.values()), **AT_ONCE)  # type: ignore[attr-defined]
-    gr.on([part.change for part in decisive], foresee, inputs, budget, **AT_ONCE)
+    gr.on([part.change for part in decisive], foresee, inputs, budget, trigger_mode="always_last", **AT_ONCE)
+    return MethodTab(parts, outputs, seen, address, start)
 
 
-def compare_tab() -> None:
-    """One picture, several methods, one after the other."""
-    first = [f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS if method not in PAPERS]
-    damages = [(title, name) for name, title in compare.damages().items()]
-    with gr.Row():
-        with gr.Column(scale=1, min_width=300):
-            alt = "The picture to compare methods on"
-            photo = picture(
-                value=str(EXAMPLES / "chelsea.png"), label="A clean picture", height=240, alt_text=alt
-            )
-            with gr.Row():
-                start, stop = gr.Button("Compare", variant="primary"), gr.Button("Stop")
-            damage = gr.Dropdown(damages, value="denoise", label="What is done to it first")
-            methods = gr.CheckboxGroup(compare.choices(), value=first, label="Methods and presets")
-            told = "With several: their mean, and where they differ"
-            seeds = gr.Slider(1, compare.MOST_SEEDS, value=1, step=1, label="Seeds", info=told)
-        with gr.Column(scale=2, min_width=320):
-            status = gr.HTML(
-                "Every method gets the same damaged picture. One that cannot treat the damage says so."
-            )
-            pictures = gr.HTML(label="Results side by side: the wheel zooms all of them")
-            title = "Scores: ★ is the best of its column"
-            scores = gr.Dataframe(headers=["picture"], label=title, interactive=False)
-            file = gr.File(label="Contact sheet", height=80, interactive=False)
-    last_words = gr.State("")
+def share_upload(methods: dict[str, MethodTab], tabs: gr.Tabs) -> None:
+    """A photograph that is uploaded into one tab is there in all of them, with the settings that suit it."""
+    filled_in = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in methods.values()]
+    everything = [tabs, *(part for parts in filled_in for part in parts)]
 
-    def compared(*values: Any) -> Iterator[tuple[Any, ...]]:
-        yield from actions.with_last_words(actions.compare_all(*values), 0, 3)
+    def look(method: str, photo: str | None) -> dict[Any, Any]:
+        try:
+            found = inspection.inspect(photo or "")
+        except (ValueError, OSError, MemoryError) as error:
+            return {methods[method].seen: html.escape(display.sentence(error))}
+        filled: dict[Any, Any] = {}
+        for name, tab in methods.items():
+            values = found.values[name].items()
+            filled |= {tab.parts[key]: value for key, value in values if (name, key) != (method, "photo")}
+            shown = (found.before, found.before), "Press Restore.", None, None, None, None
+            filled |= dict(zip(tab.outputs, shown, strict=True))
+            filled |= {tab.address: "", tab.seen: html.escape(found.sentences)}
+        # who went to another tab than the first has chosen it
+        chosen = found.method if found.method and method == next(iter(methods)) else method
+        return filled | {tabs: gr.update(selected=chosen)}
 
-    event = start.click(
-        on_gpu(compared, lambda photo, damage, choices, seeds: UNKNOWN_SECONDS * len(choices) * seeds),
-        [photo, damage, methods, seeds],
-        [status, pictures, scores, file, last_words],
-        show_progress="minimal",
-        show_progress_on=status,
-        scroll_to_output=True,
-        **ON_DEVICE,
-        **PRIVATE,
-    )
-    stoppable(stop, [event], status, last_words)
+    for method, tab in methods.items():
+        photo: Any = tab.parts["photo"]
+        photo.upload(None, None, [tab.parts["mode"], tab.start], js=UPLOADED, **PRIVATE)
+        press_again(photo.upload(functools.partial(look, method), photo, everything, **AT_ONCE), tab.start)
 
 
 def repeat_tab() -> None:
@@ -215,12 +243,12 @@ def repeat_tab() -> None:
                 start, stop = gr.Button("Repeat", variant="primary"), gr.Button("Stop")
             text = gr.Code(label="Its recipe", language="json", interactive=False)
         with gr.Column(scale=3, min_width=320):
-            outputs = result_column("ld-rps")
+            outputs = result_column("repeat", True)
             outputs[1].value = "Drop a picture that carries its recipe and press Repeat."  # type: ignore[attr-defined]
     last_words = gr.State("")
 
     def repeated(path: str | None) -> Iterator[tuple[Any, ...]]:
-        yield from actions.with_last_words(actions.repeat(path), 1, 5)
+        yield from actions.with_last_words(actions.repeat(path), 6, 1, 5)
 
     file.change(actions.read_recipe, file, text, show_progress="hidden", **PRIVATE)
     event = start.click(
@@ -236,9 +264,13 @@ def repeat_tab() -> None:
 
 
 def stoppable(
-    stop: gr.Button, runs: list[Any], status: gr.components.Component, last_words: gr.State
+    stop: gr.Button,
+    runs: list[Any],
+    status: gr.components.Component,
+    last_words: gr.State,
+    start: gr.Button | None = None,
 ) -> None:
-    """Let the button end the runs, and the status line say so once they have ended: until then Gradio ignores Restore.
+    """Let a button end the runs; once they have ended the status line says so, and `start` can be pressed again.
 
     The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is drawn raw
     for whoever opens a link to that session.
@@ -246,6 +278,14 @@ def stoppable(
     stop.click(None, cancels=runs, **PRIVATE)
     for event in runs:
         event.then(lambda words: words or gr.skip(), last_words, status, **AT_ONCE)
+        if start:
+            press_again(event, start)
+
+
+def press_again(event: Any, start: gr.Button) -> None:
+    """Let the button be pressed once the event has ended, however it did."""
+    for ended in (event.then, event.failure):
+        ended(None, None, start, js=AGAIN, **PRIVATE)
 
 
 def about() -> str:
@@ -255,6 +295,7 @@ def about() -> str:
         .read_text()
         .format(
             age=uploads.kept_for(),
+            shares=shares.kept_for(),
             megabytes=uploads.LARGEST_PHOTO,
             limit=device.TIME_LIMIT,
             places=visitors.PLACES,
@@ -266,22 +307,23 @@ def about() -> str:
 def build() -> gr.Blocks:
     """The page, not yet served."""
     uploads.claim_folder()
+    uploads.refuse_addresses()
     sandbox.enable()
     age = int(max(1, uploads.AGE))
     with gr.Blocks(title="Latent restoration", delete_cache=(age, age), analytics_enabled=False) as page:
         gr.Markdown(INTRO)
         with gr.Tabs() as tabs:
-            for method, solver in SOLVERS.items():
-                with gr.Tab(solver.title, id=method):
-                    method_tab(method, page, tabs)
+            methods = {}
+            for method in SOLVERS:
+                with gr.Tab(TITLES[method][0], id=method):
+                    methods[method] = method_tab(method, page, tabs)
             with gr.Tab("Compare", id="compare"):
-                compare_tab()
+                compare_tab.compare_tab()
             with gr.Tab("Repeat", id="repeat"):
                 repeat_tab()
             with gr.Tab("About", id="about"):
                 gr.Markdown(about())
-        lasting = f"Link to this page with your picture and settings, for at most {uploads.kept_for()}"
-        gr.DeepLinkButton(lasting, size="sm")
+        share_upload(methods, tabs)
         endpoints.register()
     page.queue(max_size=visitors.QUEUE, api_open=False)  # nobody gets past the queue
     visitors.limit_places(page._queue)

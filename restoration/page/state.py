@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from restoration.degradations.blind import make_damage
-from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
 from restoration.files import images
 from restoration.files.recipe import check_seed
 from restoration.page.uploads import checked_photo
@@ -30,6 +30,7 @@ from restoration.solvers.base import Solver
 PACKAGED = Path(__file__).parents[1] / "examples"  # where `pip install .` puts them
 EXAMPLES = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "examples"
 CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
+NO_MASK = "Which parts are missing? Upload a mask that is black there and white elsewhere."
 Values = Mapping[Any, Any]
 
 
@@ -104,6 +105,8 @@ def asked_for(method: str, values: Values) -> tuple[Solver, LinearDegradation | 
     """(solver, what it is told, how many times as large a side the result is as the uploaded picture). ValueError names a knob out of bounds."""
     solver: Solver = build_from(SOLVERS[method], method, values)
     degradation = None if solver.blind else build_from(TASKS[values["task"]], values["task"], values)
+    if isinstance(degradation, Inpaint) and values["mode"] == DEGRADED and not degradation.mask:
+        raise ValueError(NO_MASK)
     return solver, degradation, 1 if values["mode"] == CLEAN else solver.factor(degradation)
 
 

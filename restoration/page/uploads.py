@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio import processing_utils
 from gradio.utils import get_upload_folder
+
+from restoration.page import shares
 
 AGE = float(os.environ.get("RESTORATION_FILE_AGE", 86_400))  # seconds for which a visitor's file is kept
 LARGEST = 40  # megabytes of an upload: a PNG that carries its 4-megapixel input, to repeat its run
@@ -36,6 +39,15 @@ def claim_folder() -> None:
     os.environ["GRADIO_TEMP_DIR"] = (
         str(folder.resolve()) if ours else tempfile.mkdtemp(prefix="latent-restoration-")
     )
+
+
+def refuse_addresses() -> None:
+    """Let Gradio fetch nothing from the web for whoever posts an address instead of a file: its size has no bound."""
+
+    async def refused(url: str, cache_dir: str) -> str:
+        raise gr.Error("Upload the picture itself: nothing is fetched from an address.", print_exception=False)
+
+    processing_utils.async_ssrf_protected_download = refused
 
 
 def kept_for() -> str:
@@ -97,6 +109,7 @@ async def sweeping(app: Any) -> AsyncIterator[None]:
                 for path in getattr(block, "keep_in_cache", ())
             }
             await asyncio.to_thread(sweep, AGE, keep)
+            await asyncio.to_thread(shares.sweep)
             await asyncio.sleep(min(3600.0, max(1.0, AGE / 4)))
 
     task = asyncio.create_task(sweep_for_ever())

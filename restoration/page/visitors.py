@@ -49,13 +49,16 @@ def while_awaited(steps: Iterator[T]) -> Iterator[T]:
     event, request = LocalContext.event_id.get(None), LocalContext.request.get(None)
     keys = {event, getattr(request, "session_hash", None)} - {None}
     began, heard = time.monotonic(), event is None
-    for step in steps:
-        if event is not None:
-            listens = any(_listeners[key] for key in keys)  # type: ignore[index]
-            if not listens and (heard or time.monotonic() - began > PATIENCE):
-                raise gr.Error("Nobody waits for this run any more.", print_exception=False)
-            heard = heard or listens
-        yield step
+    try:
+        for step in steps:
+            if event is not None:
+                listens = any(_listeners[key] for key in keys)  # type: ignore[index]
+                if not listens and (heard or time.monotonic() - began > PATIENCE):
+                    raise gr.Error("Nobody waits for this run any more.", print_exception=False)
+                heard = heard or listens
+            yield step
+    finally:  # now, and not when nobody remembers the error: a run holds memory
+        getattr(steps, "close", lambda: None)()
 
 
 def limit_places(queue: Any) -> None:

@@ -4,7 +4,7 @@
 
 const HISTORY = 12; // runs that are kept; a browser gives a site about 5 MB
 const NO_LINK = 'Only a clean example picture, degraded here, fits into a settings link; ' +
-  'share your own picture with the link at the foot of the page.';
+  '"Share this result" keeps any other.';
 let picked = ''; // the run of the history that was clicked, as JSON
 
 function escaped(text) {
@@ -36,6 +36,22 @@ export function keepRun(text) {
   return [entry.link ? location.origin + location.pathname + entry.link : NO_LINK, showRuns(entry.method)];
 }
 
+/** Queries of a share's two links -> [link, delete link, what is said]; the link goes to the clipboard. */
+export async function copyLink(query, remover) {
+  const base = location.origin + location.pathname, address = base + query.slice(query.indexOf('?'));
+  let copied = true;
+  try { await navigator.clipboard.writeText(address); } catch { copied = copyOld(address); } // http has no clipboard
+  return [address, base + remover.slice(remover.indexOf('?')), copied ? '<b>Copied.</b> Whoever opens the link sees ' +
+    'this result and your photograph at once.' : 'Copy the link below: this browser does not let the page do it.'];
+}
+
+function copyOld(text) {
+  const box = document.body.appendChild(document.createElement('textarea'));
+  box.value = text;
+  box.select();
+  try { return document.execCommand('copy'); } finally { box.remove(); }
+}
+
 export function pickedRun() {
   return picked;
 }
@@ -44,10 +60,23 @@ export function pickedRun() {
 export function sideBySide(pair) {
   if (!pair || !pair[1]) return '';
   const figures = ['Before', 'After'].map((title, k) =>
-    `<figure><figcaption>${title}</figcaption><div><img alt="${title}" src="${escaped(pair[k].url)}"></div></figure>`);
+    `<figure><figcaption>${title}</figcaption><div><img alt="${title}" src="${escaped(pair[k].url)}" draggable="false"` +
+    `${k ? '' : ' data-input'}></div></figure>`);
   return '<div class="zoom" tabindex="0" role="group" aria-label="Before and after; plus and minus zoom">' +
     `${figures.join('')}</div>`;
 }
+
+/* What Gradio's components leave out for screen readers: the lines that tell how a run goes are read out, what is empty is
+   a picture of that, and an icon beside its own name has none. */
+const MENDED = { '[id^="status-"]': ['role', 'status'], '.notice': ['role', 'status'],
+  '[aria-label="Empty value"]': ['role', 'img'], 'footer img': ['alt', ''] };
+new MutationObserver(() => {
+  for (const [selector, [name, value]] of Object.entries(MENDED)) {
+    for (const element of document.querySelectorAll(selector)) {
+      if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+    }
+  }
+}).observe(document.body, { childList: true, subtree: true });
 
 /** Press a button; a tab's parts are there only some time after it is chosen. */
 function press(id, tries = 100) {
@@ -59,29 +88,120 @@ export function pressIf(wanted, id) {
   if (wanted) press(id);
 }
 
-function zoom(grid, factor) {
-  const now = parseFloat(grid.style.getPropertyValue('--zoom') || 1);
-  grid.style.setProperty('--zoom', Math.min(16, Math.max(1, now * factor)));
+/* Pictures side by side. A grid's view is { zoom, x, y }: a point at the fraction u of a picture is drawn at x + u·zoom of
+   its frame, so that frames of any size show the same part. */
+
+const views = new WeakMap();
+const fingers = new Map(); // pointers that are down on a grid, by id
+const MOST = 32;
+
+const gridOf = target => target.closest && target.closest('.zoom');
+const framesOf = grid => [...grid.querySelectorAll('figure > div')];
+const viewOf = grid => views.get(grid) || { zoom: 1, x: 0, y: 0 };
+const within = (place, zoom) => zoom < 1 ? (1 - zoom) / 2 : Math.min(0, Math.max(1 - zoom, place));
+
+function show(grid, zoom, x, y) {
+  const view = { zoom, x: within(x, zoom), y: within(y, zoom) };
+  views.set(grid, view);
+  for (const [name, value] of [['--zoom', zoom], ['--x', 100 * view.x + '%'], ['--y', 100 * view.y + '%']]) {
+    grid.style.setProperty(name, value);
+  }
+  grid.classList.toggle('moved', zoom > 1);
+  grid.classList.toggle('pixels', zoom > 2 * trueSize(grid));
 }
 
-const hovered = event => event.target.tagName === 'IMG' && event.target.closest('.zoom');
+/** Zoom by a factor, with the point at the fractions (u, v) of a frame kept in its place. */
+function zoomAt(grid, factor, u = 0.5, v = 0.5) {
+  const { zoom, x, y } = viewOf(grid);
+  const next = Math.min(MOST, Math.max(Math.min(1, trueSize(grid)), zoom * factor));
+  show(grid, next, u - (u - x) / zoom * next, v - (v - y) / zoom * next);
+}
+
+/** The zoom at which a pixel of a picture is a pixel of the screen. */
+function trueSize(grid) {
+  const image = grid.querySelector('img');
+  return image && image.naturalWidth ? image.naturalWidth / (image.parentElement.clientWidth * devicePixelRatio) : 1;
+}
+
+function showInput(grid, wanted) {
+  const input = grid.querySelector('img[data-input]');
+  if (!input) return;
+  for (const image of grid.querySelectorAll('img:not([data-input])')) {
+    if (wanted) image.dataset.own ||= image.src;
+    if (image.dataset.own) image.src = wanted ? input.src : image.dataset.own;
+    if (!wanted) delete image.dataset.own;
+  }
+}
+
+/** [u, v] of an event in the frame under it. */
+function place(event, grid) {
+  const box = (event.target.closest('figure > div') || framesOf(grid)[0]).getBoundingClientRect();
+  return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+}
 
 document.addEventListener('wheel', event => {
-  const grid = hovered(event);
-  if (grid) { event.preventDefault(); zoom(grid, event.deltaY < 0 ? 1.25 : 0.8); }
+  const grid = event.target.tagName === 'IMG' && gridOf(event.target);
+  if (grid) { event.preventDefault(); zoomAt(grid, event.deltaY < 0 ? 1.25 : 0.8, ...place(event, grid)); }
 }, { passive: false });
 
-document.addEventListener('mousemove', event => {
-  const grid = hovered(event);
-  if (!grid) return;
-  const box = event.target.parentElement.getBoundingClientRect();
-  grid.style.setProperty('--x', 100 * (event.clientX - box.left) / box.width + '%');
-  grid.style.setProperty('--y', 100 * (event.clientY - box.top) / box.height + '%');
+document.addEventListener('pointerdown', event => {
+  const tool = event.target.closest('.tools button'), grid = gridOf(event.target);
+  if (tool && tool.dataset.tool === 'input') showInput(tool.parentElement.nextElementSibling, true);
+  if (grid && event.target.tagName === 'IMG') {
+    fingers.set(event.pointerId, { grid, at: place(event, grid), client: [event.clientX, event.clientY] });
+  }
 });
 
+document.addEventListener('pointermove', event => {
+  const finger = fingers.get(event.pointerId);
+  if (!finger) return;
+  const { grid, at, client } = finger, box = framesOf(grid)[0].getBoundingClientRect();
+  // a frame's own fractions change as the pointer leaves it: what counts is the way
+  const now = [at[0] + (event.clientX - client[0]) / box.width, at[1] + (event.clientY - client[1]) / box.height];
+  const other = [...fingers.values()].find(one => one !== finger && one.grid === grid);
+  if (other) {
+    const way = point => Math.hypot(point[0] - other.at[0], point[1] - other.at[1]) || 1e-3;
+    zoomAt(grid, way(now) / way(at), (now[0] + other.at[0]) / 2, (now[1] + other.at[1]) / 2);
+  } else {
+    const { zoom, x, y } = viewOf(grid);
+    show(grid, zoom, x + now[0] - at[0], y + now[1] - at[1]);
+  }
+  Object.assign(finger, { at: now, client: [event.clientX, event.clientY] });
+});
+
+for (const name of ['pointerup', 'pointercancel']) {
+  document.addEventListener(name, event => {
+    fingers.delete(event.pointerId);
+    document.querySelectorAll('.zoom').forEach(grid => showInput(grid, false));
+  });
+}
+
+const ACTIONS = {
+  in: grid => zoomAt(grid, 1.25), out: grid => zoomAt(grid, 0.8), fit: grid => show(grid, 1, 0, 0),
+  pixels: grid => zoomAt(grid, trueSize(grid) / viewOf(grid).zoom), input: grid => showInput(grid, true),
+};
+const STEP = 0.1; // of a frame, for an arrow
+const pan = (dx, dy) => grid => { const { zoom, x, y } = viewOf(grid); show(grid, zoom, x + dx, y + dy); };
+const KEYS = {
+  '+': ACTIONS.in, '=': ACTIONS.in, '-': ACTIONS.out, 0: ACTIONS.fit, 1: ACTIONS.pixels, i: ACTIONS.input,
+  ArrowLeft: pan(STEP, 0), ArrowRight: pan(-STEP, 0), ArrowUp: pan(0, STEP), ArrowDown: pan(0, -STEP),
+};
+
 document.addEventListener('keydown', event => {
-  const grid = document.activeElement && document.activeElement.closest('.zoom');
-  if (grid && (event.key === '+' || event.key === '-')) zoom(grid, event.key === '+' ? 1.25 : 0.8);
+  const grid = gridOf(document.activeElement), action = KEYS[event.key];
+  if (!grid || !action || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  action(grid);
+});
+
+document.addEventListener('keyup', event => {
+  const grid = event.key === 'i' && gridOf(document.activeElement);
+  if (grid) showInput(grid, false);
+});
+
+document.addEventListener('click', event => {
+  const tool = event.target.closest('.tools button');
+  if (tool && tool.dataset.tool !== 'input') ACTIONS[tool.dataset.tool](tool.parentElement.nextElementSibling);
 });
 
 document.addEventListener('click', event => {

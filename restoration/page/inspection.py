@@ -1,0 +1,83 @@
+"""What the page sees in a photograph that was uploaded, and the settings of every method that follow from it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from restoration.degradations.advice import FLOOR, Suggestion, suggest
+from restoration.degradations.features import file_quality
+from restoration.degradations.linear import TASKS
+from restoration.degradations.meter import Damage, measure_damage
+from restoration.files import images
+from restoration.page import state
+from restoration.page.display import as_file
+from restoration.page.state import DEGRADED
+from restoration.page.uploads import checked_photo
+from restoration.solvers import PRESETS, SOLVERS
+
+HEADER = 65_536  # bytes of a file in which a JPEG's tables are looked for
+SHOWN = 1_000_000  # pixels of the picture that stands as Before until the run
+# LatentINDIGO enlarges so many times a picture of up to so many pixels: no result is larger than what is accepted
+SCALES = {4: images.MAX_PIXELS // 16, 2: images.MAX_PIXELS // 4, 1: images.MAX_PIXELS}
+_places = threading.BoundedSemaphore(2)  # photographs that are looked at at a time, each some hundred megabytes
+
+
+class Inspection(NamedTuple):
+    """sentences: what is wrong with the photograph, in plain text; method: the one of SOLVERS for that, "" where nothing is.
+
+    before: a file with the picture, for the eye; values: by method what its controls are set to, as in `state.Values`.
+    """
+
+    sentences: str
+    method: str
+    before: str
+    values: dict[str, dict[Any, Any]]
+
+
+def inspect(photo: str) -> Inspection:
+    """Look at an uploaded file. ValueError, one sentence, where it is no photograph that can be restored."""
+    checked_photo(photo)
+    with _places:
+        x = images.read_photo(photo, 1).x
+        with open(photo, "rb") as file:
+            quality = file_quality(file.read(HEADER))
+        damage = measure_damage(x, quality)
+        before = as_file(_reduced(x))
+    suggestions, pixels = suggest(damage), x.shape[-1] * x.shape[-2]
+    values = {method: {"photo": photo} | _settings(method, damage, suggestions, pixels) for method in SOLVERS}
+    sentences = " ".join(damage.describe()) or "Nothing seems wrong with it."
+    return Inspection(sentences, suggestions[0].solver if suggestions else "", before, values)
+
+
+def enlargement(pixels: int) -> int:
+    """How many times LatentINDIGO enlarges a picture of so many pixels, so that nothing of it is thrown away."""
+    return next((scale for scale, most in SCALES.items() if pixels <= most), 1)
+
+
+def _reduced(x: Tensor) -> Tensor:
+    """x (1,3,H,W) at no more than about SHOWN pixels."""
+    height, width = x.shape[-2:]
+    shrink = math.sqrt(SHOWN / (height * width))
+    return x if shrink >= 1 else images.lanczos(x, round(height * shrink), round(width * shrink))
+
+
+def _settings(
+    method: str, damage: Damage, suggestions: Sequence[Suggestion], pixels: int
+) -> dict[Any, Any]:
+    """What is said of a photograph with this damage to one method, beside the photograph."""
+    mine = next((one for one in suggestions if one.solver == method), None)
+    preset = mine.preset if mine else next(iter(PRESETS[method]))
+    values = state.opening_values(method) | state.preset_values(method, preset) | {"mode": DEGRADED}
+    level = round(min(255 * damage.noise.value, 100.0), 1) if damage.noise.present else FLOOR
+    values |= {(task, "noise_std"): level for task in TASKS if (task, "noise_std") in values}
+    if mine and mine.task:
+        values |= {"task": mine.task} | {(mine.task, name): value for name, value in mine.settings.items()}
+    if (method, "scale") in values:
+        values[method, "scale"] = enlargement(pixels)
+    del values["photo"], values["prior"]  # which a visitor has chosen
+    return values

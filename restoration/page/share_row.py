@@ -1,0 +1,84 @@
+"""The Share button beside a result: a link that opens it at once, in any browser, until it expires or is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import gradio as gr
+
+from restoration.page import history, shares
+from restoration.page.controls import AT_ONCE, PRIVATE, browser
+from restoration.page.display import one_sentence
+from restoration.page.visitors import address
+
+DELETED = "Deleted: its link does not open any more."
+Ticket = tuple[str, str]  # token and secret of a share, for whoever made it
+
+
+class ShareRow(NamedTuple):
+    """shown: a State, (history.Finished of the result that is shown, Ticket of its share if it is this visitor's) or None."""
+
+    shown: gr.State
+    erase: gr.Button
+    note: gr.HTML
+
+    def opened(self, filled: Mapping[Any, Any], query: Mapping[str, str]) -> dict[Any, Any]:
+        """What to show beside the run that a link has filled in; a delete link carries the secret too."""
+        if "delete" not in query:
+            said = "Somebody shared this result with you. Press Restore to repeat it, or change anything."
+            return {self.note: said}
+        run, _ = filled[self.shown]
+        said = "This is the result that you shared. Once it is deleted, its link does not open any more."
+        mine = (run, (query["share"], query["delete"]))
+        return {self.note: said, self.shown: mine, self.erase: gr.update(visible=True)}
+
+
+def share_row(method: str) -> ShareRow:
+    """The button, the links that it makes and the button that deletes what they open."""
+    shown = gr.State()
+    with gr.Row():
+        button = gr.Button("Share this result", size="sm", elem_id=f"share-{method}")
+        erase = gr.Button("Delete the shared result", size="sm", variant="stop", visible=False)
+    note = gr.HTML(elem_classes="notice")
+    with gr.Group(visible=False) as links:
+        title = f"Link to this result, for whoever has it: kept for {shares.kept_for()}"
+        link = gr.Textbox(label=title, interactive=False, buttons=["copy"])
+        remover = gr.Textbox(
+            label="Delete link: keep it for yourself", interactive=False, buttons=["copy"], max_lines=1
+        )
+
+    def share(now: Any, request: gr.Request) -> dict[Any, Any]:
+        run, ticket = now or (None, None)
+        with one_sentence():
+            if run is None:
+                raise ValueError("There is no finished result yet: press Restore first.")
+            token, secret = ticket or history.share(run, address(request))
+        named = {"method": method, "share": token}
+        return {
+            shown: (run, (token, secret)),
+            links: gr.update(visible=True),
+            link: "?" + urlencode(named),
+            remover: "?" + urlencode(named | {"delete": secret}),
+            erase: gr.update(visible=True),
+        }
+
+    def delete(now: Any) -> dict[Any, Any]:
+        run, ticket = now or (None, None)
+        with one_sentence():
+            if ticket is None:
+                raise ValueError("Whoever shared this result can delete it, and nobody else.")
+            shares.delete(*ticket)
+        return {shown: (run, None), note: DELETED}
+
+    def another(now: Any) -> list[Any]:
+        """Another result is not the one that the links open."""
+        return [gr.skip() if now and now[1] else gr.update(visible=False)] * 2
+
+    event = button.click(share, shown, [shown, links, link, remover, erase], show_progress="minimal", **PRIVATE)
+    copied = browser("copyLink(link, remover)", "link", "remover")
+    event.success(None, [link, remover], [link, remover, note], js=copied, **PRIVATE)
+    erase.click(delete, shown, [shown, note], show_progress="minimal", **PRIVATE)
+    shown.change(another, shown, [links, erase], **AT_ONCE)
+    return ShareRow(shown, erase, note)
