@@ -29,17 +29,17 @@ DARK_WHITE = {"auto": 0.45, "exposure": 0.6}  # too dark is a picture whose whit
 HAZY_VEIL, COLOURFUL = {"auto": 0.25, "veil": 0.15}, 0.25
 SHADOW_QUANTILE, HAZY_SHADOW = 0.01, 0.06
 NOISE_FACTOR, TEXTURE = 1.4, 4 / 255  # of before: what correlation hides of noise; what clean photographs have of it
-# the meter's confidence from which a picture is noisy; where it is small, and so all detail; and where it is grey
+# the meter's confidence from which a picture is noisy; a small one, which is all detail; and a grey one
 NOISY, NOISY_SMALL, NOISY_GREY, SMALL = 0.5, 0.9, 0.1, 128
 FAINT = 2 / 255  # noise that nobody sees, and that rounding and flat areas look like to the meter
-DRAWN, UNCLIPPED = 0.5, 0.2  # share of pixels that equal their neighbours in a drawing; of pixels that must be there to tell
+DRAWN, UNCLIPPED = 0.5, 0.2  # share of pixels that equal their neighbours in a drawing; of pixels needed to tell
 GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
-TONED_SPREAD = 4 / 255  # of white: as much colour may be left beside one tone that follows brightness, as sepia's does
-# a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour; nor does one
-# without an edge, which bends by less than EDGELESS of its white from area to area: gradients 0.03, hazy photographs 0.2
+TONED_SPREAD = 4 / 255  # of white: the colour that may be left beside one tone that follows brightness, as in sepia
+# a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour; nor does
+# one without an edge, whose slope changes by less of its white: at most 0.03 in gradients, 0.16 to 0.6 in hazy photos
 FLAT, FLAT_SIDE = 2 / 255, 16
 EDGELESS, BENT_QUANTILE, BENT_SIDE = 0.06, 0.99, 64
-VEIL_SIDE = 512  # pixels of the short side from which on the veil, which is smooth, is computed on a reduced picture
+VEIL_SIDE = 512  # pixels of the short side above which the veil, which is smooth, is computed on a reduced picture
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _is_flat(y: Tensor) -> bool:
 
 def _is_edgeless(y: Tensor, white: float) -> bool:
     """Whether y is but a gradient: light that nowhere bends from one area to the next."""
-    small = F.adaptive_avg_pool2d(y, [min(side, BENT_SIDE) for side in y.shape[-2:]])
+    small = F.adaptive_avg_pool2d(y, (min(y.shape[-2], BENT_SIDE), min(y.shape[-1], BENT_SIDE)))
     bent = torch.cat([small.diff(n=2, dim=axis).abs().amax(1).flatten() for axis in (-1, -2)])
     return bool(bent.quantile(BENT_QUANTILE) < EDGELESS * white)
 
@@ -193,8 +193,9 @@ def _veil(y: Tensor, air: float) -> Tensor:
 
     channels = y.amin(1, keepdim=True)
     if min(y.shape[-2:]) > VEIL_SIDE:
-        reduced = [round(side * VEIL_SIDE / min(y.shape[-2:])) for side in y.shape[-2:]]
-        return F.interpolate(_veil(F.adaptive_avg_pool2d(channels, reduced), air), y.shape[-2:], mode="bilinear")
+        scale = VEIL_SIDE / min(y.shape[-2:])
+        reduced = F.adaptive_avg_pool2d(channels, (round(y.shape[-2] * scale), round(y.shape[-1] * scale)))
+        return F.interpolate(_veil(reduced, air), y.shape[-2:], mode="bilinear")
     dark = (channels[0, 0] / air).clamp(0, 1).cpu().numpy()
     side = min(dark.shape)
     smooth = gaussian_filter(minimum_filter(dark, max(3, round(VEIL_WINDOW * side))), VEIL_WIDTH * side, mode="nearest")
