@@ -17,8 +17,8 @@ from restoration.solvers import SOLVERS, ld_rps_fast, resolve, resolve_settings
 from restoration.solvers.ld_rps_fast import PRESETS, LDRPSFast
 
 
-def run(prior, y, solver, **options):
-    return list(restore(y, Run(solver, **options), prior))
+def run(prior, y, solver, **scored):
+    return list(restore(y, Run(solver), prior, **scored))
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
