@@ -384,7 +384,7 @@ def test_committed_networks(folder, photo, embedded):
         assert load_restorer(int(scale[1:]))(torch.rand(1, 3, 16, 16)).shape[-1] == 16 * int(scale[1:])
         return
     inn = load_inn(domain, int(scale[1:]), embedded)
-    x = torch.rand(1, len(inn.config.spread), 64, 64) if domain == "pixel" else torch.randn(1, 16, 32, 32) * inn.unit
+    x = torch.rand(1, len(inn.config.spread), 64, 64) if domain == "pixel" else torch.randn(1, embedded.channels, 32, 32) * inn.unit
     gamma = inn.embed(photo)
     assert (inn.inverse(*inn(x, gamma), gamma) - x).abs().max() < 1e-4
 

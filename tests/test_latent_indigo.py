@@ -208,7 +208,7 @@ def cost_of_a_gradient(prior, domain: str, z: torch.Tensor) -> tuple[float, int]
 
 
 def test_the_latent_gradient_takes_a_quarter_of_the_time_and_half_the_memory(embedded):
-    z = torch.randn(1, 16, 128, 128)
+    z = torch.randn(1, embedded.channels, 128, 128)
     (latent_time, latent_bytes), (pixel_time, pixel_bytes) = (cost_of_a_gradient(embedded, domain, z) for domain in ("latent", "pixel"))
     denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
     print(f"latent {latent_time:.2f} s {latent_bytes / 1e6:.0f} MB, pixel {pixel_time:.2f} s {pixel_bytes / 1e6:.0f} MB")
@@ -225,7 +225,7 @@ def processor_time(function) -> tuple[float, object]:
 
 def test_what_the_direct_form_adds_to_an_unguided_run(embedded):
     """At 512×512, ×4: a few hundredths of the denoiser's time per step, and what is done once."""
-    y, z = torch.rand(1, 3, 128, 128), torch.randn(1, 16, 128, 128)
+    y, z = torch.rand(1, 3, 128, 128), torch.randn(1, embedded.channels, 128, 128)
     camera_of(embedded, y)  # loads the networks
     once, camera = processor_time(lambda: camera_of(embedded, y))
     restorer, _ = processor_time(lambda: load_restorer(4)(y))

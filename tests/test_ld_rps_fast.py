@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from restoration.degradations.blind import CORRUPTIONS, to_grey
-from restoration.degradations.estimate import first_guess
+from restoration.degradations.estimate import _veil, first_guess
 from restoration.evaluation import metrics
 from restoration.files.images import quantise
 from restoration.record import Run
@@ -17,8 +17,8 @@ from restoration.solvers import SOLVERS, ld_rps_fast, resolve, resolve_settings
 from restoration.solvers.ld_rps_fast import PRESETS, LDRPSFast
 
 
-def run(prior, y, solver, **options):
-    return list(restore(y, Run(solver, **options), prior))
+def run(prior, y, solver, **scored):
+    return list(restore(y, Run(solver), prior, **scored))
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
@@ -112,15 +112,17 @@ def clean_pictures(side: int) -> dict[str, Tensor]:
     """(1,3,side,side) pictures without a photograph's texture, in which nothing is wrong."""
     ramp = torch.linspace(0, 1, side).expand(1, 3, side, side)
     colours = torch.stack([ramp[0, 0], ramp[0, 0].T, torch.full((side, side), 0.5)])[None]
+    tone = torch.tensor([0.6, 0.4, 0.2])[:, None, None] * ramp + torch.tensor([0.2, 0.3, 0.5])[:, None, None]
+    sky = 0.5 + 0.2 * torch.sin(4 * ramp + 2 * ramp.mT) * torch.tensor([0.2, 0.5, 1.0])[:, None, None]
+    tiles = (torch.arange(side)[:, None] // 8 + torch.arange(side) // 8).remainder(2).float().expand(1, 3, side, side)
+    drawn = {"checks": tiles, "poster": 0.2 + 0.5 * tiles * torch.tensor([1.0, 0.6, 0.2])[:, None, None]}
     flat = {name: torch.full((1, 3, side, side), value) for name, value in (("black", 0.0), ("grey", 0.5), ("white", 1.0))}
-    return {name: quantise(x) for name, x in (flat | {"ramp": ramp, "colours": colours}).items()}
+    return {name: quantise(x) for name, x in (flat | drawn | {"ramp": ramp, "colours": colours, "tone": tone, "sky": sky}).items()}
 
 
 @pytest.mark.parametrize("preset", ["auto", "low-light", "dehaze", "denoise", "colorize", "colorize+denoise"])
 def test_a_picture_in_which_nothing_is_wrong_comes_back_unchanged(embedded, photo, preset):
     pictures = clean_pictures(96) | {"photo": photo}
-    if preset == "auto" or preset.startswith("colorize"):
-        del pictures["ramp"]  # it is grey, so they colour it
     for name, y in pictures.items():
         *_, last = LDRPSFast(**PRESETS[preset]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
         assert (quantise(last.image) - y).abs().max() <= 1.01 / 255, name
@@ -134,6 +136,15 @@ def test_the_last_step_is_the_same_at_every_size(embedded, name):
     assert (quantise(last.image) - y).abs().max() <= 1.01 / 255
 
 
+@pytest.mark.parametrize("level", [5, 25])
+def test_noise_is_found_in_colour_grey_and_the_dark(photo, level):
+    grey, generator = to_grey(photo), torch.Generator().manual_seed(0)
+    for clean, channels in ((photo, 3), (grey, 1), (photo / 4, 3)):
+        y = quantise(clean + level / 255 * torch.randn(1, channels, 96, 96, generator=generator))
+        found = first_guess(y, "none").noise * 255 / (3**0.5 if channels == 1 else 1)
+        assert level / 2 < found < 2 * level
+
+
 def test_grey_noise_is_taken_out_and_no_colour_put_in(embedded, photo):
     """Noise equal in three channels has √3 the amplitude along brightness of independent noise."""
     clean = to_grey(photo)
@@ -143,10 +154,20 @@ def test_grey_noise_is_taken_out_and_no_colour_put_in(embedded, photo):
     assert (last.image.amax(1) - last.image.amin(1)).max() < 1e-5
 
 
+def test_the_veil_of_a_large_picture_is_that_of_a_reduced_one():
+    small = torch.rand(1, 3, 12, 9, generator=torch.Generator().manual_seed(0))
+    large = torch.nn.functional.interpolate(small, (684, 513), mode="bilinear")
+    reduced = torch.nn.functional.adaptive_avg_pool2d(large, (342, 256))
+    veil = _veil(large, 0.9)
+    assert veil.shape == (1, 1, 684, 513)
+    assert (torch.nn.functional.adaptive_avg_pool2d(veil, (342, 256)) - _veil(reduced, 0.9)).abs().max() < 0.01
+
+
 def test_one_tone_is_no_colour(photo):
     sepia = quantise(to_grey(photo) ** torch.tensor([0.7, 1.0, 1.4])[:, None, None])
     assert first_guess(sepia, "grey").grey and not first_guess(sepia, "auto").grey
-    assert not first_guess(photo, "grey").grey
+    dark = quantise(photo / 12)  # little colour in numbers, as much of its white
+    assert not first_guess(photo, "grey").grey and not first_guess(dark, "grey").grey
 
 
 @pytest.mark.parametrize("n", [10, 1_000_000])

@@ -45,7 +45,7 @@ def test_any_size(embedded, size):
 
 @pytest.mark.parametrize("t", [0, 300, 999])
 def test_the_identity_of_estimate_and_noise(embedded, t):
-    z_t = torch.randn(1, 16, 12, 12)
+    z_t = torch.randn(1, embedded.channels, 12, 12)
     out = embedded.denoise(z_t, t)
     again = diffusion.add_noise(out.z0, out.eps, embedded.alpha_bar[t])
     assert (again - z_t).abs().max() < 1e-4

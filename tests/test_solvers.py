@@ -173,7 +173,7 @@ def test_names_of_before():
         "penalty": 1.0,
     }
     for settings, solver in (
-        (old, RELDFast()),
+        (old, RELDFast(steps=10)),
         (faithful, RELD()),
         (faithful | {"splitting": "latent"}, RELD(splitting="latent")),
     ):
@@ -205,8 +205,7 @@ def test_quality(embedded, photo, task, gain):
 
 
 def test_a_real_border_costs_little(embedded, photo):
-    """What the camera saw of a larger scene: within 1 dB of a circular blur inside, where a linear model of a
-    torus lost 3 dB and more."""
+    """What the camera saw of a larger scene: near a circular blur's result, and far better than the model of a torus makes it."""
     degradation = TASKS["motion-deblur"]()
     margin = degradation.margin
     scene = torch.nn.functional.pad(photo, (margin,) * 4, mode="reflect")
@@ -215,9 +214,9 @@ def test_a_real_border_costs_little(embedded, photo):
     real = run(embedded, y, RELDFast(steps=6), degradation, reference=photo)[-1].result
     torus = quantise(degradation.degrade(photo, torch.Generator().manual_seed(0)))
     ideal = run(embedded, torus, RELDFast(steps=6), degradation, reference=photo, periodic=True)[-1].result
-    assert (
-        real.scores["PSNR"] > ideal.scores["PSNR"] - 2.5 and real.scores["PSNR"] > metrics.psnr(y, photo) + 4
-    )
+    wrong = run(embedded, y, RELDFast(steps=6), degradation, reference=photo, periodic=True)[-1].result
+    assert real.scores["PSNR"] > ideal.scores["PSNR"] - 3 and real.scores["PSNR"] > metrics.psnr(y, photo) + 8
+    assert real.scores["PSNR"] > wrong.scores["PSNR"] + 3
     assert not real.warnings and not ideal.warnings
 
 

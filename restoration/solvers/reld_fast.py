@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Denoise, LinearDegradation, knob
+from restoration.degradations.linear import Denoise, LinearDegradation, is_grey, knob
 from restoration.diffusion import geometric_levels, randn
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Solver, Step
@@ -31,7 +31,7 @@ class RELDFast(Solver):
     paper: ClassVar[str] = "arXiv 2503.22563"
     purpose: ClassVar[str] = "Restore a photograph when it is known how it was damaged"
 
-    steps: int = knob(10, "Iterations; one is enough where there is only noise", low=1, high=200)
+    steps: int = knob(8, "Iterations; one is enough where there is only noise", low=1, high=200)
     start_level: float = knob(49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0)
     end_level: float = knob(3.0, "Noise level of the denoiser at the last iteration, in 1/255", low=1.0, high=255.0)
     penalty: float = knob(0.5, "Weight of the prior against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0)
@@ -56,6 +56,7 @@ class RELDFast(Solver):
         assert degradation is not None
         white, sigma = isinstance(degradation, Denoise), degradation.brightness_noise(y)
         levels = self._levels(prior, white, sigma)
+        grey = prior.isometric and is_grey(y)  # elsewhere a latent's noise has no colour of its own
         t = degradation.start(y)
         if not white:
             t = degradation.prox(t, y, self.penalty * sigma**2 / levels[0] ** 2)
@@ -65,6 +66,8 @@ class RELDFast(Solver):
             fresh = 0.0 if white else self.renoise * s * prior.gain
             # one draw for all rows: a picture's noise does not depend on how many are restored with it
             n = randn((1, *z.shape[1:]), generator, z.device)
+            if grey:
+                z = z + _colour_noise(prior, t, s, generator)
             v = prior.denoise_at(z + fresh * n, s)  # (13), (14): v = f_s(E(t) + n)
             w = prior.decode(v, (t.shape[-2], t.shape[-1]))  # D(v)
             t = w if white else degradation.prox(w, y, rho)  # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
@@ -82,6 +85,15 @@ class RELDFast(Solver):
             return [max(end, sigma)]
         start = max(self.start_level / 255, prior.lowest)
         return geometric_levels(start, min(end, start), self.steps)
+
+
+def _colour_noise(prior: LatentPrior, t: Tensor, s: float, generator: torch.Generator) -> Tensor:
+    """Noise of level s in the colours of t alone, as the latent has it.
+
+    With the brightness noise of a grey picture it is white, which a denoiser of colour pictures was trained on.
+    """
+    noise = randn((1, *t.shape[1:]), generator, t.device)
+    return prior.encode(t + s * (noise - noise.mean(1, keepdim=True))) - prior.encode(t)
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -16,12 +16,25 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
+from restoration.degradations.linear import GaussianBlur, LinearDegradation, SuperResolution
+from restoration.priors.latent import LatentPrior
 from restoration.priors.networks import LatentUNet, PatchAutoencoder
-from restoration.training import data, loop
+from restoration.priors.parts import Parts
+from restoration.priors.placement import Placement
+from restoration.solvers.reld_fast import RELDFast
+from restoration.training import data, loop, states
 
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # noise levels of the evaluation, in latent units (= [0,1] pixel units)
 LOW = (2 / 255, 120 / 255)  # the range that the solvers visit most
 FAR = 4.0  # times the Wiener filter's error: from here on a crop's error counts by its logarithm; the loss that training prints is 0.3 to 0.7
+
+
+RESTORED: dict[str, LinearDegradation] = {
+    "deblur": GaussianBlur(),
+    "x2": SuperResolution(scale=2),
+    "x4": SuperResolution(scale=4),
+}  # what the evaluation has RELD restore
+VISITS = 3  # most calls of RELD before the one that is learned from
 
 
 def geometric_betas(sigma_min: float, sigma_max: float, steps: int) -> list[float]:
@@ -41,6 +54,22 @@ def draw_timesteps(model: LatentUNet, count: int, generator: torch.Generator) ->
     return (position * (c.num_train_timesteps - 1)).round().long()
 
 
+def timestep(model: LatentUNet, level: float) -> int:
+    """The timestep whose noise level is nearest to `level`."""
+    c = model.config
+    return round(math.log(level / c.sigma_min) / math.log(c.sigma_max / c.sigma_min) * (c.num_train_timesteps - 1))
+
+
+def start_from(model: LatentUNet, folder: str) -> None:
+    """Take the weights of another LatentUNet of no larger layers; what is wider or new here adds nothing at first."""
+    known = LatentUNet.from_pretrained(folder, torch_dtype=torch.float32).state_dict()
+    state = model.state_dict()
+    for name, value in known.items():
+        if name not in state or any(a > b for a, b in zip(value.shape, state[name].shape, strict=True)):
+            raise ValueError(f"{name} of {folder} does not fit into this network.")
+        state[name].zero_()[tuple(slice(side) for side in value.shape)] = value
+
+
 def bounded(error: Tensor) -> Tensor:
     """The error itself up to FAR, beyond it FAR (1 + log(error / FAR)), elementwise.
 
@@ -54,69 +83,119 @@ def main(argv: list[str] | None = None) -> None:
     parser = loop.arguments(__doc__.splitlines()[0], steps=100_000)
     parser.add_argument("--widths", type=int, nargs="+", default=(96, 192, 256), help="channels per resolution")
     parser.add_argument("--blocks", type=int, default=2, help="residual blocks per resolution and direction")
+    parser.add_argument("--start", metavar="FOLDER", help="the prior whose U-Net to begin with; it may have fewer channels")
+    parser.add_argument("--fine", metavar="FILE", help="the FFDNet to use beside the U-Net, as it is: its authors' ffdnet_color.pth (MIT)")
+    parser.add_argument("--uneven", type=float, default=0.0, help="share of inputs whose noise is not white or weaker than told")
+    parser.add_argument("--states", type=int, default=0, help="pictures of every batch that are RELD's images instead of noisy")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
     vae = PatchAutoencoder.from_pretrained(args.out, subfolder="vae").to(args.device)
     scale = vae.config.scaling_factor
     training, held_out = data.split(data.load_photographs(args.shards, args.limit), args.holdout)
     std = tuple((vae.std * scale).tolist())
-    model = LatentUNet(latent_std=std, widths=tuple(args.widths), blocks=args.blocks)
+    fine = torch.load(args.fine, weights_only=True) if args.fine else {}
+    sizes = {"widths": tuple(args.widths), "blocks": args.blocks, "patch_size": vae.config.patch_size}
+    if fine:
+        sizes |= {"fine_width": fine["model.0.weight"].shape[0], "fine_depth": len(fine) // 2}
+    model = LatentUNet(latent_std=std, **sizes)
+    if args.start:
+        start_from(model, f"{args.start}/unet")
+    if model.fine is not None:
+        model.set_codec(vae)
+        model.fine.load_state_dict(fine)
+        # it was trained long enough: left alone it takes a third of the time, and the U-Net learns what it gets wrong
+        model.fine.requires_grad_(False)
 
     @torch.no_grad()
     def latents(x: Tensor) -> Tensor:
+        """Of x in [-1,1]."""
         with torch.autocast(x.device.type, enabled=False):
             return vae.encode(x.to(args.device)).latent * scale
 
-    test = latents(data.centre_crops(held_out, 192))
+    # as many as tell, not more: a full set takes minutes of a slow machine
+    test = data.centre_crops(held_out[::3], 128)
     power = (model.std**2).to(args.device)
 
-    def noisy(z: Tensor, t: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(z_t, σ) at timesteps t."""
-        sigma = model.sigma(t)[:, None, None, None].to(z.device)
-        noise = torch.randn(z.shape, generator=generator).to(z.device)
-        return (z + sigma * noise) / (1 + sigma**2).sqrt(), sigma
+    def restoring(model: LatentUNet, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(z_t, t) of RELD's images."""
+
+        def denoise(z: Tensor, level: float) -> Tensor:
+            with torch.autocast(z.device.type, torch.bfloat16):
+                return model(z / (1 + level**2) ** 0.5, timestep(model, level)).sample.float()
+
+        def decode(z: Tensor) -> Tensor:
+            return (vae.decode(z / scale).sample.float() + 1) / 2
+
+        visits = int(torch.randint(VISITS + 1, (), generator=generator))
+        with torch.autocast(x.device.type, enabled=False):  # degradations are not for half precision
+            z, level = states.reld_input(lambda x: latents(2 * x - 1), decode, denoise, (x + 1) / 2, visits, generator)
+        return z / (1 + level**2) ** 0.5, torch.full((len(z),), timestep(model, level), device=z.device)
 
     def loss(model: nn.Module, step: int) -> Tensor:
         assert isinstance(model, LatentUNet)
         generator = torch.Generator().manual_seed(args.seed * 7_000_003 + step)
-        z = latents(data.random_crops(training, args.batch, args.crop, args.seed, step))
-        t = draw_timesteps(model, len(z), generator).to(z.device)
-        z_t, sigma = noisy(z, t, generator)
+        x = data.random_crops(training, args.batch, args.crop, args.seed, step)
+        t = draw_timesteps(model, len(x), generator)
+        noise = torch.randn(x.shape, generator=generator)
+        for row in noise[: round(args.uneven * len(x))]:
+            row.copy_(states.uneven_noise(row, generator))
+        sigma = model.sigma(t)[:, None, None, None]
+        z, z_t = latents(x), latents(x + 2 * sigma * noise) / (1 + sigma**2).sqrt().to(args.device)
+        if args.states:
+            z_t[-args.states :], t[-args.states :] = restoring(model, x[-args.states :].to(args.device), generator)
+        t = t.to(z.device)
+        sigma = model.sigma(t)[:, None, None, None]
         # mean squared error over that of the per-channel Wiener filter: 1 at every level for the untrained network,
-        # and equal weight for every channel of one level, that is, for pixels
-        wiener = (power * sigma**2 / (power + sigma**2)).mean(1, keepdim=True)
+        # and equal weight for every channel of one level, that is, for pixels. RELD's images are often further off than the level
+        # says, and would drown all others if that counted
+        off = (z_t * (1 + sigma**2).sqrt() - z).square().mean((1, 2, 3), keepdim=True).maximum(sigma**2)
+        wiener = (power * off / (power + off)).mean(1, keepdim=True)
         return bounded(((model(z_t, t).sample - z).square() / wiener).mean((1, 2, 3))).mean()
 
     @torch.no_grad()
     def evaluate(model: nn.Module) -> dict[str, float]:
-        """PSNR (of latents, which are isometric to pixels but for what the codec drops) of the clean estimate per level."""
+        """Of unseen photographs: the PSNR in latents of the clean estimate by level, and that of pictures as RELD restores them."""
         assert isinstance(model, LatentUNet)
+        prior = LatentPrior("training", Parts(vae, copy.deepcopy(model), scheduler(model)), Placement(args.device))
+        per_pixel = prior.channels / (3 * prior.factor**2)
+        x = (test.to(args.device) + 1) / 2
+        z = prior.encode(x)
         result = {}
         for level in LEVELS:
-            c = model.config
-            t = round(math.log(level / c.sigma_min) / math.log(c.sigma_max / c.sigma_min) * (c.num_train_timesteps - 1))
-            errors = []
-            for i, z in enumerate(test.split(16)):
-                times = torch.full((len(z),), t, device=z.device)
-                z_t, _ = noisy(z, times, torch.Generator().manual_seed(i))
-                per_pixel = vae.config.latent_channels / (3 * vae.config.patch_size**2)
-                errors.append((model(z_t, times).sample - z).square().mean((1, 2, 3)) * per_pixel)
-            result[f"psnr@{level}"] = round((-10 * torch.log10(torch.cat(errors))).mean().item(), 3)
-        return result
+            s = z + level * torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+            error = (prior.denoise_at(s, level) - z).square().mean((1, 2, 3)) * per_pixel
+            result[f"psnr@{level}"] = round((-10 * torch.log10(error)).mean().item(), 3)
+        for name, degradation in RESTORED.items():
+            generator = torch.Generator().manual_seed(0)
+            some = x[::3]
+            y = degradation.degrade(some, generator)
+            *_, last = RELDFast().restore(prior, y, degradation, generator=generator)
+            assert last.image is not None
+            error = -10 * torch.log10((last.image.clamp(0, 1) - some).square().mean((1, 2, 3)))
+            result |= {name: round(error.mean().item(), 3), f"{name}_least": round(error.min().item(), 3)}
+        weak = x + 5 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+        estimate = prior.picture(prior.denoise_at(prior.encode(weak), 25 / 255), (x.shape[-2], x.shape[-1]))
+        error = -10 * torch.log10((estimate - x).square().mean((1, 2, 3)))
+        return result | {"5_told_25": round(error.mean().item(), 3), "5_told_25_least": round(error.min().item(), 3)}
 
-    print(json.dumps({"parameters": sum(p.numel() for p in model.parameters()), "wiener": evaluate(model.to(args.device))}))
+    print(json.dumps({"parameters": sum(p.numel() for p in model.parameters()), "start": evaluate(model.to(args.device))}), flush=True)
     loop.train(model, loss, evaluate, lambda m: save(m, args), args)
+
+
+def scheduler(model: LatentUNet) -> DDIMScheduler:
+    """The levels of the model, as diffusers keeps them."""
+    c = model.config
+    betas = geometric_betas(c.sigma_min, c.sigma_max, c.num_train_timesteps)
+    return DDIMScheduler(
+        num_train_timesteps=c.num_train_timesteps, trained_betas=betas, prediction_type="sample", clip_sample=False, set_alpha_to_one=True
+    )
 
 
 def save(model: nn.Module, args: argparse.Namespace) -> None:
     """Write unet/ (half precision, shards below 15 MB), scheduler/ and model_index.json."""
     assert isinstance(model, LatentUNet)
-    c = model.config
     copy.deepcopy(model).half().save_pretrained(f"{args.out}/unet", max_shard_size="14MB")
-    betas = geometric_betas(c.sigma_min, c.sigma_max, c.num_train_timesteps)
-    DDIMScheduler(
-        num_train_timesteps=c.num_train_timesteps, trained_betas=betas, prediction_type="sample", clip_sample=False, set_alpha_to_one=True
-    ).save_pretrained(f"{args.out}/scheduler")
+    scheduler(model).save_pretrained(f"{args.out}/scheduler")
     index = {
         "_class_name": "DiffusionPipeline",
         "vae": ["restoration.priors.networks", "PatchAutoencoder"],

@@ -1,0 +1,72 @@
+"""What the solvers give a denoiser, beside white noise of the level it is told: noise of another colour, uneven or weaker, and RELD's images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restoration.degradations.linear import GaussianBlur, LinearDegradation, MotionBlur, SuperResolution
+
+LEVELS = (20 / 255, 60 / 255)  # of the denoiser's first call; RELD's default is 49
+RATIOS = (0.45, 0.8)  # from one call's level to the next one's; RELD's default is 0.73
+
+
+def _between(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * torch.rand((), generator=generator).item()
+
+
+def _log_between(low: float, high: float, generator: torch.Generator) -> float:
+    return math.exp(_between(math.log(low), math.log(high), generator))
+
+
+def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
+    """White noise (3,H,W) made coloured or locally weaker: never stronger than 1 on the mean over the picture."""
+    height, width = noise.shape[-2:]
+    if torch.rand((), generator=generator) < 0.4:
+        frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)).clamp_min(1 / max(height, width))
+        spectrum = torch.fft.rfft2(noise) * frequency ** _between(-1, 1, generator)
+        coloured = torch.fft.irfft2(spectrum, s=(height, width))
+        return coloured / coloured.square().mean().sqrt() * _between(0.3, 1, generator)
+    side = 1 if torch.rand((), generator=generator) < 0.5 else 3
+    level = 0.1 + 0.9 * torch.rand(1, 1, side, side, generator=generator)
+    return noise * F.interpolate(level, (height, width), mode="bilinear", align_corners=True)[0]
+
+
+def draw_degradation(generator: torch.Generator) -> LinearDegradation:
+    """A blur or a reduction, with little noise."""
+    kind = int(torch.randint(4, (), generator=generator))
+    noise = _log_between(0.5, 12, generator)
+    if kind == 0:
+        return GaussianBlur(noise_std=noise, std=_between(0.6, 3, generator))
+    if kind == 1:
+        size = 2 * int(torch.randint(4, 16, (), generator=generator)) + 1
+        return MotionBlur(noise_std=noise, size=size, path=int(torch.randint(10_000, (), generator=generator)))
+    return SuperResolution(noise_std=noise / 4, scale=2 if kind == 2 else 4)
+
+
+@torch.no_grad()
+def reld_input(
+    encode: Callable[[Tensor], Tensor],
+    decode: Callable[[Tensor], Tensor],
+    denoise: Callable[[Tensor, float], Tensor],
+    x: Tensor,
+    visits: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, float]:
+    """(latent, level) that RELD gives its denoiser in the call after `visits` of them, for a random degradation of x (B,3,H,W) in [0,1].
+
+    denoise(latent, level) is the denoiser as it stands, so that it learns from its own mistakes.
+    """
+    degradation = draw_degradation(generator)
+    y = degradation.degrade(x, generator)
+    penalty = _log_between(0.2, 1.2, generator) * degradation.brightness_noise(y) ** 2
+    level, ratio = _between(*LEVELS, generator), _between(*RATIOS, generator)
+    t = degradation.prox(degradation.start(y), y, penalty / level**2)
+    for _ in range(visits):
+        t = degradation.prox(decode(denoise(encode(t), level)), y, penalty / level**2)
+        level *= ratio
+    return encode(t), level
