@@ -170,6 +170,8 @@ class Plan(NamedTuple):
 
 def plan(method: str, values: Values) -> Plan:
     """The run that the values of a tab describe. ValueError where they describe none."""
+    if not values["photo"]:
+        raise ValueError(NO_PICTURE)
     solver, degradation, enlarged = state.asked_for(method, values)
     (width, height), read = images.describe(values["photo"], enlarged)
     factor = solver.factor(degradation)
