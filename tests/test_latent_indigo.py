@@ -40,8 +40,8 @@ def latent_network(monkeypatch) -> LiftingINN:
     return inn
 
 
-def final(prior, y, solver, **options):
-    return list(restore(y, Run(solver, **options), prior))[-1].result
+def final(prior, y, solver, reference=None, **options):
+    return list(restore(y, Run(solver, **options), prior, reference=reference))[-1].result
 
 
 def camera_of(prior, y, **settings) -> _Camera:
