@@ -160,7 +160,7 @@ def test_a_caption_for_a_prior_that_reads_none_is_answered(tab):
     tab.get_by_role("tab", name=TITLES["ld-rps"][0]).click()
     tab.locator('[role="tabpanel"]:visible').get_by_text("Caption: guides").click()
     tab.get_by_role("button", name="Restore without and with this caption").click()
-    tab.get_by_text("The prior embedded reads no text").wait_for()
+    tab.get_by_text("The prior embedded reads no text").first.wait_for()
 
 
 def test_history_brings_a_result_back(tab, tmp_path):

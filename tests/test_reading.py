@@ -376,7 +376,8 @@ def test_a_decoder_that_is_taken_over_gets_nowhere(tmp_path, apart, monkeypatch,
     monkeypatch.setattr(sandbox, "_server", None)
     code = f"decode.warm, decode.photo = int, lambda *a, **k: exec({body!r})"
     limits = "sandbox.WALL, sandbox.SECONDS = 4.0, 1"
-    server = f"from restoration.files import decode, sandbox; {code}; {limits}; sandbox.serve(int(__import__('sys').argv[1]))"
+    load = "import sys; from restoration.files import decode, sandbox"
+    server = f"{load}; {code}; {limits}; sandbox.serve(*map(int, sys.argv[1:]))"
     monkeypatch.setattr(sandbox, "SERVER", server)
     path = written(tmp_path, (GREY * 255).astype(np.uint8), "a.png")
     with pytest.raises(ValueError, match=r"a\.png (takes too much|needs too much)"):

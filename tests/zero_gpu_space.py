@@ -5,6 +5,7 @@ Run by test_zero_gpu.py in a process of its own, since `spaces` changes torch fo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -101,7 +102,11 @@ def main() -> None:
     values[photo] = None
     seen["no picture"] = sentence(press())
     print("\n" + json.dumps(seen))
+    sys.stdout.flush()
     page.close()
+    for worker in workers:  # one that outlives this process would keep its output open
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
     os._exit(0)
 
 

@@ -92,11 +92,12 @@ def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
     guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
     if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
         return guess
-    if not _is_noisy(y, measured):
+    noise = _noise_after(guess, y, measured)
+    if not _is_noisy(y, measured, noise):
         return guess
     # equal noise in all channels is as much in brightness as independent noise √3 times as strong
     channels = 3**0.5 if grey or is_grey(y) else 1.0
-    return dataclasses.replace(guess, noise=channels * _noise_after(guess, y, measured))
+    return dataclasses.replace(guess, noise=channels * noise)
 
 
 def _guess_of_before(y: Tensor, kind: str) -> Guess:
@@ -131,11 +132,12 @@ def _whites(y: Tensor) -> tuple[float, float]:
     return white, min(white, max(LAMP * strongest.mean().item(), 1 / 255))
 
 
-def _is_noisy(y: Tensor, measured: Damage) -> bool:
+def _is_noisy(y: Tensor, measured: Damage, noise: float) -> bool:
+    """Whether noise that is this strong once the guess is undone, which lifts it from the dark, is there and is seen."""
     if _is_drawn(y):
         return False
     least = NOISY_GREY if is_grey(y) else NOISY if min(y.shape[-2:]) >= SMALL else NOISY_SMALL
-    return measured.noise.confidence >= least and measured.noise.value > FAINT
+    return measured.noise.confidence >= least and noise > FAINT
 
 
 def _noise_after(guess: Guess, y: Tensor, measured: Damage) -> float:

@@ -33,7 +33,8 @@ TITLES = {
         "Dark, hazy, noisy, grey · LD-RPS",
         "For too little light, haze, lost colour or noise of unknown strength; it finds out itself which.",
     ),
-} | {method: (SOLVERS[method].title, "The paper's own algorithm, for comparison: takes minutes.") for method in sorted(PAPERS)}
+}
+AS_PUBLISHED = "The paper's own algorithm, for comparison: takes minutes."
 EXPLAINED = """*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. *prior's round
 trip*: what the model alone can draw of the clean picture, a ceiling."""
 READY, RUNNING = "Restore", "Restoring…"
@@ -43,6 +44,11 @@ STATIC = "new URL('restoration/page.js', document.baseURI)"  # page/static/page.
 for kind in (gr.Image, gr.File):
     kind.preprocess = staticmethod(received)  # type: ignore[method-assign,assignment]
 Parts = dict[Any, gr.components.Component]
+
+
+def heading(method: str) -> tuple[str, str]:
+    """A tab's name, and the line that says when it is the one."""
+    return TITLES.get(method, (SOLVERS[method].title, AS_PUBLISHED if method in PAPERS else ""))
 
 
 def browser(call: str, *arguments: str) -> str:

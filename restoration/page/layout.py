@@ -30,11 +30,11 @@ from restoration.page.controls import (
     AGAIN,
     AT_ONCE,
     PRIVATE,
-    TITLES,
     UPLOADED,
     Parts,
     begin,
     browser,
+    heading,
     picture_column,
     result_column,
     upload,
@@ -82,7 +82,7 @@ class MethodTab(NamedTuple):
 
 def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     """Controls on the left, result on the right, filled with the first stored example, or what the link says, as it opens."""
-    gr.Markdown(TITLES[method][1])
+    gr.Markdown(heading(method)[1])
     linked = gr.Checkbox(visible=False)  # whether a link has filled in the controls
     entry = gr.Textbox(visible=False)  # a run on its way to or from the history
     with gr.Row():
@@ -315,7 +315,7 @@ def build() -> gr.Blocks:
         with gr.Tabs() as tabs:
             methods = {}
             for method in SOLVERS:
-                with gr.Tab(TITLES[method][0], id=method):
+                with gr.Tab(heading(method)[0], id=method):
                     methods[method] = method_tab(method, page, tabs)
             with gr.Tab("Compare", id="compare"):
                 compare_tab.compare_tab()

@@ -40,7 +40,7 @@ from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Solver, Step
 
 COLOURLESS = 10.0  # the level at which a latent no longer says that its picture is grey
-CODEC_ERROR = 2 / 255  # what the embedded codec's round trip loses, as a standard deviation
+CODEC_ERROR = 0.3 / 255  # what the embedded codec's round trip loses, as a standard deviation
 TINT_WIDTH = 0.16  # standard deviation, in short sides, of the windows in which colours follow brightness
 TINT_SIDE = 64  # pixels of the short side at which that is computed
 PIXELS = 3 * 512**2  # values of a picture at the size for which the paper's scale is given
