@@ -85,7 +85,8 @@ def test_the_page_offers_them(toys):
         "restore_ldrps",
         "restore_latentindigo",
     }
-    assert "plain, all" in endpoints.endpoint("toy").__doc__ and "dim" in endpoints.endpoint("toy").__doc__
+    offered = [name for part in components["components"] for name, _ in part["props"].get("choices") or []]
+    assert endpoints.presets("toy") == ["plain", "all"] and {"plain", "all", "dim"} <= set(offered)
     assert (
         state.opening_values("toy")["dim", "share"] == 0.5
         and state.opening_values("toy")["toy", "half"] == 0.5
