@@ -1,4 +1,6 @@
-"""python examples/make.py: compute the stored examples again with the committed weights, their scores in examples.json, and sheet.png."""
+"""python examples/make.py: compute the stored examples again with the committed weights, their scores in
+examples.json, and sheet.png.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,28 @@ def make(row: dict) -> dict:
     images.to_pil(job.before()).save(HERE / names["before"])
     recipe.save_png(result.image, HERE / names["result"], result.recipe, result.scores, y=job.y)
     rows = score_rows(job.before(), result, prior, job.reference)
-    return row | names | {"scores": {title: {k: round(v, 4) for k, v in scores.items()} for title, scores in rows.items()}}
+    return (
+        row
+        | names
+        | {"scores": {title: {k: round(v, 4) for k, v in scores.items()} for title, scores in rows.items()}}
+    )
 
 
 def sheet(rows: list[dict]) -> Image.Image:
     """All damaged pictures and results, two pairs a row."""
-    titles = {"before": lambda row: row["title"], "result": lambda row: f"{SOLVERS[row['solver']].title}, {row['scores']['result']['PSNR']:.1f} dB"}
-    pictures = [(title(row), images.to_pil(images.read_image(HERE / row[key]))) for row in rows for key, title in titles.items()]
+    titles = {
+        "before": lambda row: row["title"],
+        "result": lambda row: f"{SOLVERS[row['solver']].title}, {row['scores']['result']['PSNR']:.1f} dB",
+    }
+    pictures = [
+        (title(row), images.to_pil(images.read_image(HERE / row[key])))
+        for row in rows
+        for key, title in titles.items()
+    ]
     # Pillow's own font has no multiplication sign
-    return images.sheet([(title.replace("×", "x"), picture.resize((256, 256))) for title, picture in pictures], columns=4)
+    return images.sheet(
+        [(title.replace("×", "x"), picture.resize((256, 256))) for title, picture in pictures], columns=4
+    )
 
 
 if __name__ == "__main__":

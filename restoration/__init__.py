@@ -1,11 +1,15 @@
-"""Image restoration with a latent diffusion model as the prior. Importing this loads neither torch nor diffusers."""
+"""Image restoration with a latent diffusion model as the prior.
+
+Importing this loads neither torch nor diffusers.
+"""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
-_HOMES = {"restore": "restoration.run", "Run": "restoration.record", "load_prior": "restoration.priors.latent", "SOLVERS": "restoration.solvers",
+_HOMES = {"restore": "restoration.run", "Run": "restoration.record",
+"load_prior": "restoration.priors.latent", "SOLVERS": "restoration.solvers",
           "TASKS": "restoration.degradations.linear", "read_image": "restoration.files.images"}  # fmt: skip
 __all__ = ["SOLVERS", "TASKS", "Run", "load_prior", "read_image", "restore"]
 

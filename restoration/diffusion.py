@@ -20,14 +20,18 @@ def add_noise(z0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
 
 
 def ddim_step(z0: Tensor, eps: Tensor, alpha_bar_next: Tensor) -> Tensor:
-    """The deterministic step to the next level: √ᾱ' z0 + √(1-ᾱ') ε (DDIM, arXiv 2010.02502, eq. 12 with η=0)."""
+    """The deterministic step to the next level: √ᾱ' z0 + √(1-ᾱ') ε (DDIM, arXiv 2010.02502, eq.
+
+    12 with η=0).
+    """
     return add_noise(z0, eps, alpha_bar_next)
 
 
 def clamp_quantile(z0: Tensor, ratio: float, low: float = 1.0, high: float = 100.0) -> Tensor:
     """z0 (B,…) clipped to ±s, s = clip(quantile_ratio |z0|, low, high) per sample; ratio 1 changes nothing.
 
-    Like Imagen's dynamic thresholding (arXiv 2205.11487, §2.3) but without the division by s, as LD-RPS's release patches diffusers.
+    Like Imagen's dynamic thresholding (arXiv 2205.11487, §2.3) but without the division by s, as LD-RPS's
+    release patches diffusers.
     """
     if ratio >= 1:
         return z0
@@ -39,7 +43,9 @@ def geometric_levels(start: float, end: float, count: int) -> list[float]:
     """`count` noise levels from start to end with equal ratios; just [end] when count is 1."""
     if count == 1:
         return [end]
-    return [math.exp(math.log(start) + (math.log(end) - math.log(start)) * i / (count - 1)) for i in range(count)]
+    return [
+        math.exp(math.log(start) + (math.log(end) - math.log(start)) * i / (count - 1)) for i in range(count)
+    ]
 
 
 def falling(first: int, steps: int) -> tuple[int, ...]:

@@ -1,4 +1,6 @@
-"""How long a run will take here: from runs of the same kind in this process, before the first one from what is usual."""
+"""How long a run will take here: from runs of the same kind in this process, before the first one from what
+is usual.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from restoration.priors import placement
 from restoration.priors.checkpoints import PRIORS
 from restoration.solvers.base import Solver
 
-# seconds per iteration and megapixel, of the last run of each kind, by every key of `_keys`; kept small by its few kinds
+# seconds per iteration and megapixel, of the last run of each kind, by every key of `_keys`; kept small by
+# its few kinds
 PACES: dict[tuple[str, ...], float] = {}
 USUAL = 1.6  # the same on two CPU cores with the embedded prior
 ACCELERATED = 0.01  # share of that on an accelerator; a guess, never measured

@@ -46,7 +46,9 @@ def tiny_prior() -> LatentPrior:
 
 @pytest.fixture(scope="session")
 def text_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny random Stable Diffusion, saved as its own pipeline saves it: the classes and the layout of the real checkpoints."""
+    """A tiny random Stable Diffusion, saved as its own pipeline saves it: the classes and the layout of the
+    real checkpoints.
+    """
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -57,22 +59,34 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         unet = UNet2DConditionModel(
-            8, down_block_types=blocks[0], up_block_types=blocks[1], block_out_channels=(8, 16), layers_per_block=1,
+            8, down_block_types=blocks[0], up_block_types=blocks[1], block_out_channels=(8, 16),
+            layers_per_block=1,
             cross_attention_dim=16, attention_head_dim=8, norm_num_groups=4,
         )  # fmt: skip
         vae = AutoencoderKL(
-            down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2, block_out_channels=[8, 8], norm_num_groups=4
+            down_block_types=["DownEncoderBlock2D"] * 2,
+            up_block_types=["UpDecoderBlock2D"] * 2,
+            block_out_channels=[8, 8],
+            norm_num_groups=4,
         )
         config = CLIPTextConfig(
-            vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=12,
+            vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, max_position_embeddings=12,
             bos_token_id=0, eos_token_id=1, pad_token_id=1,
         )  # fmt: skip
         text_encoder = CLIPTextModel(config)
     scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
     )
     folder = tmp_path_factory.mktemp("text") / "prior"
-    StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False).save_pretrained(folder)
+    StableDiffusionPipeline(
+        vae, text_encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
+    ).save_pretrained(folder)
     return str(folder)
 
 

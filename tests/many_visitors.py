@@ -1,6 +1,8 @@
-"""Many visitors at once: each uploads a picture of its own grey, presses Restore, and looks whether its own comes back.
+"""Many visitors at once: each uploads a picture of its own grey, presses Restore, and looks whether its own
+comes back.
 
-`python tests/many_visitors.py CLIENTS RUNS` serves the page with a solver that gives the picture back, and prints the counts.
+`python tests/many_visitors.py CLIENTS RUNS` serves the page with a solver that gives the picture back, and
+prints the counts.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ def visit_all(address: str, clients: int, runs: int) -> dict[str, int]:
     config = httpx.get(f"{address}config", timeout=60).json()
     parts = {part["id"]: part for part in config["components"]}
     starts = {part["id"] for part in config["components"] if part["props"].get("elem_id") == "start-reld"}
-    (event,) = (e for e in config["dependencies"] if e["backend_fn"] and any(t[0] in starts for t in e["targets"]))
+    (event,) = (
+        e for e in config["dependencies"] if e["backend_fn"] and any(t[0] in starts for t in e["targets"])
+    )
     values = {part: parts[part]["props"].get("value") for part in event["inputs"]}
     photo = next(part for part in event["inputs"] if parts[part]["props"].get("label") == "Your picture")
     (mode,) = (part for part in event["inputs"] if parts[part]["type"] == "radio")
@@ -41,8 +45,10 @@ def visit_all(address: str, clients: int, runs: int) -> dict[str, int]:
     return dict(counts)
 
 
-def one_run(client: httpx.Client, event: dict[str, Any], values: dict[int, Any], photo: int, grey: int) -> str:
-    """"right", "mixed" or "refused"."""
+def one_run(
+    client: httpx.Client, event: dict[str, Any], values: dict[int, Any], photo: int, grey: int
+) -> str:
+    """ "right", "mixed" or "refused"."""
     picture = io.BytesIO()
     Image.new("RGB", (64, 64), (grey,) * 3).save(picture, "PNG")
     path = client.post("upload", files={"files": ("grey.png", picture.getvalue(), "image/png")}).json()[0]
@@ -65,7 +71,9 @@ def one_run(client: httpx.Client, event: dict[str, Any], values: dict[int, Any],
 
 def grey_of(client: httpx.Client, message: dict[str, Any]) -> int | None:
     """Of the result in the answer; None where it holds none yet."""
-    paths = [part["path"] for part in files_in(message["output"]["data"]) if part["path"].endswith("restored.png")]
+    paths = [
+        part["path"] for part in files_in(message["output"]["data"]) if part["path"].endswith("restored.png")
+    ]
     if not paths:
         return None
     with Image.open(io.BytesIO(client.get(f"file={paths[-1]}").content)) as picture:
@@ -75,7 +83,11 @@ def grey_of(client: httpx.Client, message: dict[str, Any]) -> int | None:
 def files_in(value: Any) -> list[dict[str, Any]]:
     """The files named anywhere in an answer."""
     if isinstance(value, dict):
-        return [value] if isinstance(value.get("path"), str) else [file for v in value.values() for file in files_in(v)]
+        return (
+            [value]
+            if isinstance(value.get("path"), str)
+            else [file for v in value.values() for file in files_in(v)]
+        )
     return [file for part in value for file in files_in(part)] if isinstance(value, list) else []
 
 

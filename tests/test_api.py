@@ -38,13 +38,19 @@ def test_every_endpoint_explains_itself(address):
     assert {tool["name"].rpartition("_mcp_")[2] for tool in tools} >= {"restore_reld", "degrade"}
     assert all(len(tool["description"]) > 60 for tool in tools)
     for tool in tools:
-        assert all(entry.get("description") for entry in tool["inputSchema"]["properties"].values()), tool["name"]
+        assert all(entry.get("description") for entry in tool["inputSchema"]["properties"].values()), tool[
+            "name"
+        ]
 
 
 def test_choices_are_those_that_there_are(client):
     """As enums, the older names that still mean something among them."""
     schema = client.view_api(return_format="dict")["named_endpoints"]
-    choices = {(name, p["parameter_name"]): p["type"].get("enum") for name, end in schema.items() for p in end["parameters"]}
+    choices = {
+        (name, p["parameter_name"]): p["type"].get("enum")
+        for name, end in schema.items()
+        for p in end["parameters"]
+    }
     assert choices["/restore_reld", "task"] == list(SOLVERS["reld"].damages())
     assert set(choices["/restore_reld", "preset"]) >= {*PRESETS["reld"], "faithful"}
     assert set(choices["/restore_latentindigo", "preset"]) == set(PRESETS["latent-indigo"])
@@ -70,7 +76,14 @@ def test_the_snippet_of_the_readme_runs(address, monkeypatch, capsys):
 
 def test_a_wrong_setting_is_one_sentence(client):
     with pytest.raises(AppError, match="No setting nose"):
-        client.predict(photo=handle_file(PHOTO), task="denoise", preset="fast", settings='{"nose": 1}', seed=0, api_name="/restore_reld")
+        client.predict(
+            photo=handle_file(PHOTO),
+            task="denoise",
+            preset="fast",
+            settings='{"nose": 1}',
+            seed=0,
+            api_name="/restore_reld",
+        )
     with pytest.raises(AppError, match="has the presets"):
         client.predict(photo=handle_file(PHOTO), preset="x", settings="{}", seed=0, api_name="/restore_ldrps")
 
@@ -82,7 +95,9 @@ def test_degrade_knows_its_settings(client):
         ("haze", '{"a": 1}', "none"),
     ):
         with pytest.raises(AppError, match=sentence):
-            client.predict(photo=handle_file(PHOTO), damage=damage, settings=settings, seed=0, api_name="/degrade")
+            client.predict(
+                photo=handle_file(PHOTO), damage=damage, settings=settings, seed=0, api_name="/degrade"
+            )
 
 
 def test_a_missing_photo_is_one_sentence(client):

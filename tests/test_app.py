@@ -54,7 +54,9 @@ def test_a_file_that_a_browser_may_be_reading_is_not_written_again(picture):
     shown = press(values)[-1]
     recalled = history.recall("reld", history.entry("reld", values, shown))[1][0]
     handed_out = [*shown[0], *press(values)[-1][0], *recalled]
-    assert len(set(handed_out)) == len(handed_out) == 6 and all(Path(path).suffix == ".png" for path in handed_out)
+    assert len(set(handed_out)) == len(handed_out) == 6 and all(
+        Path(path).suffix == ".png" for path in handed_out
+    )
 
 
 def test_the_history_brings_back_what_went_in_and_what_came_out(picture, monkeypatch):
@@ -67,8 +69,12 @@ def test_the_history_brings_back_what_went_in_and_what_came_out(picture, monkeyp
     again_chosen = {k: v for k, v in again.items() if k != "photo" and k[-1] not in FILES}
     assert again_chosen == {k: v for k, v in values.items() if k != "photo" and k[-1] not in FILES}
     assert outputs[1] == shown[1] and outputs[2].equals(shown[2])
-    assert all(torch.equal(images.read_image(a), images.read_image(b)) for a, b in zip(outputs[0], shown[0], strict=True))
-    monkeypatch.setattr(history, "RUN_BYTES", len(text) - Path(picture).stat().st_size)  # enough for the two, not for the third
+    assert all(
+        torch.equal(images.read_image(a), images.read_image(b))
+        for a, b in zip(outputs[0], shown[0], strict=True)
+    )
+    # enough for the two, not for the third
+    monkeypatch.setattr(history, "RUN_BYTES", len(text) - Path(picture).stat().st_size)
     again, outputs = history.recall("reld", history.entry("reld", values, shown))
     assert again["photo"] is None and "choose it again" in outputs[1]
     monkeypatch.setattr(history, "RUN_BYTES", 0)
@@ -76,7 +82,13 @@ def test_the_history_brings_back_what_went_in_and_what_came_out(picture, monkeyp
     eps = io.BytesIO()
     Image.new("RGB", (32, 32)).save(eps, format="EPS")  # Pillow would hand it to Ghostscript
     foreign = json.loads(text) | {"pictures": [display.data_uri(eps.getvalue())] * 2}
-    for garbage in ("", "[]", text.replace("scores", "cores"), text.replace("iVBOR", "iVBOX"), json.dumps(foreign)):
+    for garbage in (
+        "",
+        "[]",
+        text.replace("scores", "cores"),
+        text.replace("iVBOR", "iVBOX"),
+        json.dumps(foreign),
+    ):
         with pytest.raises(gr.Error, match="cannot be read"):
             history.recall("reld", garbage)
 
@@ -102,7 +114,8 @@ def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
         assert actions.forecast("reld", values).startswith(
-            f"96×96 pixels, reduced to {side}×{side}. Result: {side * factor}×{side * factor} pixels, in about 1 s"
+            f"96×96 pixels, reduced to {side}×{side}. Result: {side * factor}×{side * factor} pixels, in "
+            "about 1 s"
         )
         assert Image.open(press(values)[-1][0][1]).size == (side * factor, side * factor)
     *_, (said, *_) = compare_tab.compared(picture, "denoise", ["reld · fast"], 1)
@@ -120,11 +133,15 @@ def test_where_a_photograph_was_taken_stays_with_its_owner(tmp_path, photo):
 def test_what_a_run_costs_is_said_before_it(picture, monkeypatch):
     values = filled(picture, "super-resolution")
     monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 700.0)
-    assert actions.forecast("reld", values).endswith("about 700 s once the model is loaded, but a run is stopped after 600 s: "
-                                                      "use fewer steps or a smaller picture.")  # fmt: skip
+    assert actions.forecast("reld", values).endswith(
+        "about 700 s once the model is loaded, but a run is stopped after 600 s: "
+        "use fewer steps or a smaller picture."
+    )
     monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 14.0)
     monkeypatch.setattr(device, "ZERO_GPU", True)
-    assert actions.forecast("reld", values).endswith("about 14 s once the model is loaded, 31 s of your GPU quota.")
+    assert actions.forecast("reld", values).endswith(
+        "about 14 s once the model is loaded, 31 s of your GPU quota."
+    )
 
 
 def test_a_run_without_guidance_has_no_curve(picture):
@@ -133,9 +150,13 @@ def test_a_run_without_guidance_has_no_curve(picture):
 
 
 def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
-    """One press, one seed: each of the two pictures is the one that Restore gives, the latter the one to download."""
+    """One press, one seed: each of the two pictures is the one that Restore gives, the latter the one to
+    download.
+    """
     monkeypatch.setattr(actions, "load_prior", lambda *_: text_prior)
-    small = {"prior": "sd-turbo"} | {("ld-rps", name): value for name, value in {"steps": 4, "prompt": "red"}.items()}
+    small = {"prior": "sd-turbo"} | {
+        ("ld-rps", name): value for name, value in {"steps": 4, "prompt": "red"}.items()
+    }
     values = filled(picture, "noise", "ld-rps", seed=3) | small
     (_, last), _, scores, _, views, file = list(actions.caption_pair("ld-rps", values))[-1]
     alone = [press(values | {("ld-rps", "prompt"): words}, "ld-rps")[-1] for words in ("", "red")]
@@ -143,26 +164,45 @@ def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
     assert all(torch.equal(x, images.read_image(run[0][1])) for x, run in zip(shown, alone, strict=True))
     assert not torch.equal(*shown) and views[1][0] == last
     assert [title.split(":")[0] for _, title in views[:2]] == ["without caption", "with caption"]
-    assert list(scores.columns) == ["metric", "input", "without caption", "with caption", "prior's round trip"]
+    assert list(scores.columns) == [
+        "metric",
+        "input",
+        "without caption",
+        "with caption",
+        "prior's round trip",
+    ]
     assert [list(scores.iloc[:, k]) for k in (2, 3)] == [list(run[2]["result"]) for run in alone]
     assert recipe.read_png(file)["settings"]["prompt"] == "red"
-    for change, said in (({("ld-rps", "prompt"): " "}, "Write a caption first"), ({"prior": "embedded"}, "reads no text")):
+    for change, said in (
+        ({("ld-rps", "prompt"): " "}, "Write a caption first"),
+        ({"prior": "embedded"}, "reads no text"),
+    ):
         with pytest.raises(gr.Error, match=said):
             next(actions.caption_pair("ld-rps", values | change))
 
 
 def test_transparency_comes_back_in_the_download(tmp_path, photo):
-    """Over white it is the picture that was shown and scored; the alpha is the uploaded one, enlarged and cropped with the picture."""
+    """Over white it is the picture that was shown and scored; the alpha is the uploaded one, enlarged and
+    cropped with the picture.
+    """
     alpha = Image.linear_gradient("L").resize((96, 96))
     (logo := images.to_pil(photo)).putalpha(alpha)
     logo.crop((0, 0, 95, 96)).save(tmp_path / "logo.png")
     for mode, size in ((CLEAN, (94, 96)), (DEGRADED, (190, 192))):
-        values = filled(str(tmp_path / "logo.png"), "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
+        values = filled(str(tmp_path / "logo.png"), "super-resolution", mode=mode) | {
+            ("super-resolution", "scale"): 2
+        }
         (_, result), status, *_, file = press(values)[-1]
         with Image.open(file) as download, Image.open(result) as shown:
-            assert download.mode == "RGBA" and download.size == shown.size == size and "transparent again" in status
+            assert (
+                download.mode == "RGBA"
+                and download.size == shown.size == size
+                and "transparent again" in status
+            )
             whole = alpha.crop((0, 0, 95, 96))
-            expected = whole.crop((0, 0, *size)) if mode == CLEAN else whole.resize(size, Image.Resampling.LANCZOS)
+            expected = (
+                whole.crop((0, 0, *size)) if mode == CLEAN else whole.resize(size, Image.Resampling.LANCZOS)
+            )
             assert download.getchannel("A").tobytes() == expected.tobytes()
             over_white, black = images.to_tensor(shown), 1 - images.to_tensor(expected.convert("RGB"))
             assert (images.read_image(file) - over_white.maximum(black)).abs().max() < 1.5 / 255
@@ -195,7 +235,9 @@ def test_the_page_builds_and_shows_png():
     assert pictures and all(p.format == "png" for p in pictures)
 
 
-@pytest.mark.parametrize("row", [row for method in SOLVERS for row in state.stored_examples(method)], ids=lambda row: row["title"])
+@pytest.mark.parametrize(
+    "row", [row for method in SOLVERS for row in state.stored_examples(method)], ids=lambda row: row["title"]
+)
 def test_a_stored_example_repeats_itself(row, embedded):
     """What a visitor sees first is what pressing Restore gives."""
     values, method = state.example_values(row), row["solver"]
@@ -221,7 +263,9 @@ def test_the_progress_line_counts_down(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: 11.0)
     assert display.progress(step, 10.0).endswith(">Step 2 of 8 · found: a &lt; b · 3 s left")
     for note in ("pass 3, timestep 9", "noise level 12.5/255"):
-        assert display.progress(dataclasses.replace(step, note=note), 10.0).endswith(">Step 2 of 8 · 3 s left")
+        assert display.progress(dataclasses.replace(step, note=note), 10.0).endswith(
+            ">Step 2 of 8 · 3 s left"
+        )
 
 
 def test_a_result_that_is_clearly_worse_is_said_to_be():
@@ -259,16 +303,25 @@ def test_what_is_refused_is_said_before_the_run(picture, tmp_path):
 
 @pytest.mark.parametrize("seed", [-1, 0.5, 2**64, "x", True])
 def test_a_seed_that_is_none_is_refused(picture, seed):
-    for answer in (lambda: press(filled(picture, seed=seed)), lambda: endpoints.endpoint("reld")(picture, "denoise", "fast", "{}", seed)):
+    for answer in (
+        lambda: press(filled(picture, seed=seed)),
+        lambda: endpoints.endpoint("reld")(picture, "denoise", "fast", "{}", seed),
+    ):
         with pytest.raises(gr.Error, match="must be a whole number"):
             answer()
-    assert all(press(filled(picture, seed=none))[-1][1].split("seed ")[1].startswith("0") for none in (None, 0.0))
+    assert all(
+        press(filled(picture, seed=none))[-1][1].split("seed ")[1].startswith("0") for none in (None, 0.0)
+    )
 
 
 def test_an_uploaded_photograph_is_looked_at(tmp_path):
     """What is seen fills in every method; nothing is done to the picture first, and it stands as it came."""
     x = images.to_tensor(astronaut()[:192, 140:332])
-    recipe.save_png(x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)), tmp_path / "n.png", {})
+    recipe.save_png(
+        x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)),
+        tmp_path / "n.png",
+        {},
+    )
     seen = inspection.inspect(str(tmp_path / "n.png"))
     assert "It is noisy" in seen.sentences and seen.method == "reld" and seen.values.keys() == SOLVERS.keys()
     assert Image.open(seen.before).size == (192, 192)
@@ -276,7 +329,10 @@ def test_an_uploaded_photograph_is_looked_at(tmp_path):
         values = state.opening_values(method) | values
         assert values["mode"] == DEGRADED and values["photo"] == str(tmp_path / "n.png")
         state.asked_for(method, state.checked(method, values))
-    assert seen.values["reld"]["task"] == "denoise" and seen.values["latent-indigo"]["latent-indigo", "scale"] == 4
+    assert (
+        seen.values["reld"]["task"] == "denoise"
+        and seen.values["latent-indigo"]["latent-indigo", "scale"] == 4
+    )
     assert all(abs(seen.values["reld"][task, "noise_std"] - 30) < 8 for task in ("denoise", "inpaint"))
     (tmp_path / "garbage.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match="is not a picture"):
@@ -284,7 +340,14 @@ def test_an_uploaded_photograph_is_looked_at(tmp_path):
 
 
 def test_nothing_of_a_picture_is_thrown_away_to_enlarge_it():
-    for width, height, scale in ((500, 500, 4), (501, 500, 2), (1000, 1000, 2), (1001, 1000, 1), (2000, 2000, 1), (4000, 3000, 1)):
+    for width, height, scale in (
+        (500, 500, 4),
+        (501, 500, 2),
+        (1000, 1000, 2),
+        (1001, 1000, 1),
+        (2000, 2000, 1),
+        (4000, 3000, 1),
+    ):
         assert inspection.enlargement(width * height) == scale
         if scale > 1:
             assert images.fitted(width, height, scale) == (width, height)

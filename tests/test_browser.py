@@ -56,7 +56,8 @@ def test_garbage_is_answered_with_one_sentence(tab, tmp_path):
     tab.get_by_role("button", name="Restore").click()
     tab.locator("#status-reld:has-text('is not a picture that can be read here')").wait_for()
     tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
-    tab.locator("input[type=file]").first.set_input_files(EXAMPLES / "chelsea.png")  # another one is looked at all the same
+    # another one is looked at all the same
+    tab.locator("input[type=file]").first.set_input_files(EXAMPLES / "chelsea.png")
     tab.locator("#seen-reld:has-text('is not a picture')").wait_for(state="detached")
 
 
@@ -87,7 +88,8 @@ def restore_in_steps(page, steps: int) -> None:
     page.get_by_text("Method settings").click()
     box = page.get_by_label("number input for Steps")
     box.wait_for()
-    page.wait_for_timeout(1000)  # the opening value may still be on its way into a box that has just been drawn
+    # the opening value may still be on its way into a box that has just been drawn
+    page.wait_for_timeout(1000)
     box.fill(str(steps))
     box.press("Tab")
     page.get_by_role("button", name="Restore").click()
@@ -104,7 +106,10 @@ def denoise_own(page, file) -> None:
 
 def shown_result(page) -> torch.Tensor:
     """The pixels of the result as the page shows it."""
-    sources = page.locator('[role="tabpanel"]:visible .slider-wrap img, [role="tabpanel"]:visible [data-testid="imageslider-image"] img')
+    sources = page.locator(
+        '[role="tabpanel"]:visible .slider-wrap img, '
+        '[role="tabpanel"]:visible [data-testid="imageslider-image"] img'
+    )
     address, before = sources.last.get_attribute("src"), ""
     while address != before:  # the slider may change a moment after the line that the caller waited for
         page.wait_for_timeout(1000)
@@ -115,7 +120,11 @@ def shown_result(page) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "query", ["method=reld&image=chelsea.png&task=denoise&preset=fast&seed=3&noise_std=15", "method=ld-rps&image=coffee.png&seed=3"]
+    "query",
+    [
+        "method=reld&image=chelsea.png&task=denoise&preset=fast&seed=3&noise_std=15",
+        "method=ld-rps&image=coffee.png&seed=3",
+    ],
 )
 def test_a_link_shows_another_visitor_the_same_picture(browser, address, query):
     link = f"{address}?{query}"
@@ -151,7 +160,9 @@ def test_before_and_after_without_the_slider(tab):
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.wait_for_function("old => document.querySelector('.zoom img[alt=After]').src !== old", arg=opening)
     tab.wait_for_function("[...document.querySelectorAll('.zoom img')].every(i => i.complete)")
-    slider = tab.locator('[role="tabpanel"]:visible .slider-wrap img').evaluate_all("all => all.map(i => i.src)")
+    slider = tab.locator('[role="tabpanel"]:visible .slider-wrap img').evaluate_all(
+        "all => all.map(i => i.src)"
+    )
     assert slider == [before.get_attribute("src"), after.get_attribute("src")]
     assert before.evaluate("i => i.naturalWidth") == after.evaluate("i => i.naturalWidth") == 256
 
@@ -242,7 +253,11 @@ def test_a_run_ends_with_the_page_that_started_it(browser, address, monkeypatch)
 
 
 def test_a_wrong_link_says_so_and_shows_an_example(browser, address):
-    for query in ("method=foo&image=chelsea.png", "method=reld&image=chelsea.png&noise_std=nan", "method=reld&image=chelsea.png&noise_std=1e9"):
+    for query in (
+        "method=foo&image=chelsea.png",
+        "method=reld&image=chelsea.png&noise_std=nan",
+        "method=reld&image=chelsea.png&noise_std=1e9",
+    ):
         page = visit(browser, f"{address}?{query}")
         page.get_by_text("Here is an example instead").wait_for()
         page.get_by_text("PSNR ↑").first.wait_for()
@@ -259,7 +274,8 @@ def test_a_png_of_the_page_repeats_its_run(tab):
     tab.get_by_text("input_sha256").first.wait_for()
     tab.get_by_role("button", name="Repeat", exact=True).click()
     tab.get_by_text("256×256 pixels in").wait_for()
-    assert (shown_result(tab) - images.read_image(file)).abs().max() < 2.5 / 255  # other processors round differently
+    # other processors round differently
+    assert (shown_result(tab) - images.read_image(file)).abs().max() < 2.5 / 255
 
 
 def test_compare_runs_every_method(tab):
@@ -283,11 +299,15 @@ def test_both_halves_of_the_slider_have_one_box(browser, address, width):
             """async ([width, height]) => {
                 const picture = Object.assign(document.createElement('canvas'), {width, height}).toDataURL();
                 const frame = [...document.querySelectorAll('.slider-wrap')].find(e => e.offsetParent);
-                for (const image of frame.querySelectorAll('img')) { image.src = picture; await image.decode(); }
+                for (const image of frame.querySelectorAll('img')) {
+                    image.src = picture;
+                    await image.decode();
+                }
                 const block = frame.closest('.block').getBoundingClientRect(), boxes = [];
                 for (const image of frame.querySelectorAll('img')) {
                     const {x, y, width, height, bottom, right} = image.getBoundingClientRect();
-                    boxes.push([x, y, width, height, bottom <= block.bottom && right <= block.right && y >= block.top]);
+                    const inside = bottom <= block.bottom && right <= block.right && y >= block.top;
+                    boxes.push([x, y, width, height, inside]);
                 }
                 return boxes;
             }""",
@@ -298,7 +318,9 @@ def test_both_halves_of_the_slider_have_one_box(browser, address, width):
 
 
 def test_a_press_is_answered_where_it_can_be_seen(browser, address):
-    """On a phone the progress comes into view; the button says that a run goes on; an error replaces all that."""
+    """On a phone the progress comes into view; the button says that a run goes on; an error replaces all
+    that.
+    """
     page = visit(browser, address, 390)
     page.get_by_text("computed beforehand").first.wait_for()
     restore_in_steps(page, 200)
@@ -319,7 +341,10 @@ def test_a_press_is_answered_where_it_can_be_seen(browser, address):
 
 
 def test_an_uploaded_photograph_is_restored_and_not_damaged(browser, address, tmp_path):
-    """Two actions: drop, Restore. The old result goes, the photograph stands as Before, settings follow from what is seen."""
+    """Two actions: drop, Restore.
+
+    The old result goes, the photograph stands as Before, settings follow from what is seen.
+    """
     page = visit(browser, address)
     page.get_by_text("computed beforehand").first.wait_for()
     x = images.to_tensor(astronaut()[:192, 140:332])
@@ -339,16 +364,24 @@ def test_an_uploaded_photograph_is_restored_and_not_damaged(browser, address, tm
     page.context.close()
 
 
-MARKUP = "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>${document.title='ran'}"
+MARKUP = (
+    "<img src=x onerror=\"document.title='ran'\"><script>document.title='ran'</script>${document.title='ran'}"
+)
 
 
 def test_no_script_of_a_stranger_runs(browser, address, tmp_path):
     """Markup posted to every event of a session, in a link to it, a file's name, the history and a recipe."""
     with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
-        events = [e for e in client.get(f"{address}config").json()["dependencies"] if e["inputs"] and not e["queue"]]
+        events = [
+            e for e in client.get(f"{address}config").json()["dependencies"] if e["inputs"] and not e["queue"]
+        ]
         for event in events:
             for value in (MARKUP, [MARKUP], [{"url": f'x"{MARKUP}'}] * 2):
-                body = {"data": [value] * len(event["inputs"]), "fn_index": event["id"], "session_hash": "stranger"}
+                body = {
+                    "data": [value] * len(event["inputs"]),
+                    "fn_index": event["id"],
+                    "session_hash": "stranger",
+                }
                 client.post("run/predict", json=body)
         link = client.get("deep_link", params={"session_hash": "stranger"}).json()
     page = visit(browser, f"{address}?deep_link={link}")
@@ -359,10 +392,14 @@ def test_no_script_of_a_stranger_runs(browser, address, tmp_path):
     page.locator(".past button").wait_for()
     page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
     (tmp_path / "<img src=x onerror=document.title=1>.png").write_bytes(b"not a picture")
-    page.locator("input[type=file]").first.set_input_files(tmp_path / "<img src=x onerror=document.title=1>.png")
+    page.locator("input[type=file]").first.set_input_files(
+        tmp_path / "<img src=x onerror=document.title=1>.png"
+    )
     page.get_by_text("is not a picture that can be read here").first.wait_for()
     page.get_by_role("tab", name="Repeat").click()
-    recipe.save_png(torch.rand(1, 3, 32, 32), tmp_path / "r.png", {"solver": MARKUP, "task": MARKUP, "prior": MARKUP})
+    recipe.save_png(
+        torch.rand(1, 3, 32, 32), tmp_path / "r.png", {"solver": MARKUP, "task": MARKUP, "prior": MARKUP}
+    )
     page.locator('[role="tabpanel"]:visible input[type=file]').first.set_input_files(tmp_path / "r.png")
     page.get_by_role("button", name="Repeat", exact=True).click()
     page.get_by_text("holds no recipe").first.wait_for()

@@ -17,7 +17,8 @@ from restoration.solvers.fpam import vgg_features
 
 SIDE, PATCH = 28, 14
 TEMPLATE = (
-    "{% for m in messages %}{{ m.role }} {% for c in m.content %}{{ '<image>' if c.type == 'image' else c.text }}{% endfor %}{% endfor %} assistant"
+    "{% for m in messages %}{{ m.role }} {% for c in m.content %}"
+    "{{ '<image>' if c.type == 'image' else c.text }}{% endfor %}{% endfor %} assistant"
 )
 
 
@@ -33,19 +34,34 @@ def folder(tmp_path_factory):
     )
 
     special = ["<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>"]
-    vocabulary = {word: i for i, word in enumerate(["<unk>", "</s>", *special, *(f"word{i}" for i in range(58))])}
+    vocabulary = {
+        word: i for i, word in enumerate(["<unk>", "</s>", *special, *(f"word{i}" for i in range(58))])
+    }
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words, unk_token="<unk>", eos_token="</s>", pad_token="</s>", additional_special_tokens=special
+        tokenizer_object=words,
+        unk_token="<unk>",
+        eos_token="</s>",
+        pad_token="</s>",
+        additional_special_tokens=special,
     )
-    images = Idefics3ImageProcessor(size={"longest_edge": SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=True)
+    images = Idefics3ImageProcessor(
+        size={"longest_edge": SIDE}, max_image_size={"longest_edge": SIDE}, do_image_splitting=True
+    )
     processor = Idefics3Processor(images, tokenizer, image_seq_len=1, chat_template=TEMPLATE)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = Idefics3Config(
         image_token_id=vocabulary["<image>"],
         vision_config={**sizes, "image_size": SIDE, "patch_size": PATCH},
-        text_config={"model_type": "llama", **sizes, "num_key_value_heads": 2, "vocab_size": len(vocabulary), "pad_token_id": 1, "eos_token_id": 1},
+        text_config={
+            "model_type": "llama",
+            **sizes,
+            "num_key_value_heads": 2,
+            "vocab_size": len(vocabulary),
+            "pad_token_id": 1,
+            "eos_token_id": 1,
+        },
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

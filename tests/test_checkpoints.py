@@ -58,10 +58,17 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.served[file] += self.command == "GET"
             return self.answer(200, body, ETag=f'"{hashlib.sha1(body).hexdigest()}"', X_Repo_Commit=COMMIT)
         if "tree" in path:
-            rows = [{"type": "file", "path": file, "size": len(body), "oid": hashlib.sha1(body).hexdigest()} for file, body in self.files.items()]
+            rows = [
+                {"type": "file", "path": file, "size": len(body), "oid": hashlib.sha1(body).hexdigest()}
+                for file, body in self.files.items()
+            ]
             return self.answer(200, json.dumps(rows).encode(), Content_Type="application/json")
         rows = [{"rfilename": file, "size": len(body)} for file, body in self.files.items()]
-        return self.answer(200, json.dumps({"id": "some/model", "sha": COMMIT, "siblings": rows}).encode(), Content_Type="application/json")
+        return self.answer(
+            200,
+            json.dumps({"id": "some/model", "sha": COMMIT, "siblings": rows}).encode(),
+            Content_Type="application/json",
+        )
 
     do_GET = do_HEAD
 
@@ -72,14 +79,22 @@ def server(text_folder, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     folder = Path(text_folder)
-    Hub.files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    Hub.files |= {"unet/diffusion_pytorch_model.bin": b"pickle", "weights.ckpt": b"pickle", "unet/diffusion_pytorch_model.non_ema.safetensors": b"x"}
+    Hub.files = {
+        str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()
+    }
+    Hub.files |= {
+        "unet/diffusion_pytorch_model.bin": b"pickle",
+        "weights.ckpt": b"pickle",
+        "unet/diffusion_pytorch_model.non_ema.safetensors": b"x",
+    }
     Hub.served.clear()
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=running.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{running.server_port}"
     monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     for name in ("model", "gated", "missing", "broken"):
         monkeypatch.setitem(PRIORS, name, checkpoints.Entry(f"some/{name}", "", 512, 1.0, 1.0, 1.0))
@@ -97,10 +112,14 @@ def test_a_download_is_what_is_needed_once(server, text_folder):
     run, y = Run(RELDFast(), Denoise()), torch.zeros(1, 3, 16, 16)
     assert run.to_recipe(y, load_prior.__wrapped__("model", "cpu"))["prior_commit"] == COMMIT
     assert "prior_commit" not in run.to_recipe(y, local)
-    assert set(Hub.served.values()) == {1} and not any("ckpt" in name or ".bin" in name or "non_ema" in name for name in Hub.served)
+    assert set(Hub.served.values()) == {1} and not any(
+        "ckpt" in name or ".bin" in name or "non_ema" in name for name in Hub.served
+    )
     server.shutdown()  # from here on there is no network
     server.server_close()
-    assert checkpoints.downloaded("model") and torch.equal(first, load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0)
+    assert checkpoints.downloaded("model") and torch.equal(
+        first, load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0
+    )
 
 
 def test_an_interrupted_download_goes_on(server):
@@ -114,9 +133,15 @@ def test_an_interrupted_download_goes_on(server):
 
 
 def test_the_preview_decoder_is_downloaded_once_and_never_missed(server, monkeypatch):
-    monkeypatch.setitem(PRIORS, "model", checkpoints.Entry("some/model", "", 512, 1.0, 1.0, 1.0, preview="some/model"))
+    monkeypatch.setitem(
+        PRIORS, "model", checkpoints.Entry("some/model", "", 512, 1.0, 1.0, 1.0, preview="some/model")
+    )
     assert checkpoints.fetch_preview("model") is None  # the repository holds none
-    Hub.files = {"config.json": b"{}", "diffusion_pytorch_model.safetensors": Hub.files["vae/diffusion_pytorch_model.safetensors"], "a.bin": b"x"}
+    Hub.files = {
+        "config.json": b"{}",
+        "diffusion_pytorch_model.safetensors": Hub.files["vae/diffusion_pytorch_model.safetensors"],
+        "a.bin": b"x",
+    }
     folder = checkpoints.fetch_preview("model")
     assert sorted(file.name for file in folder.iterdir()) == sorted(checkpoints.PREVIEW)
     server.shutdown()  # from here on there is no network
@@ -126,7 +151,10 @@ def test_the_preview_decoder_is_downloaded_once_and_never_missed(server, monkeyp
     assert checkpoints.fetch_preview("model") is None and checkpoints.fetch_preview("embedded") is None
 
 
-@pytest.mark.parametrize(("name", "words"), [("gated", "is gated: accept"), ("missing", "There is no public model"), ("broken", "status 500")])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("gated", "is gated: accept"), ("missing", "There is no public model"), ("broken", "status 500")],
+)
 def test_refusals_of_the_hub_are_one_sentence(server, name, words):
     with pytest.raises(OSError, match=words) as error:
         load_prior(name)
@@ -225,24 +253,54 @@ def test_what_a_folder_may_be(text_folder, tmp_path):
 
     weights = "unet/diffusion_pytorch_model.safetensors"
     for path, change, words in (
-        ("model_index.json", rewrite(unet=["diffusers", "FluxPipeline"]), "only LatentUNet, UNet2DConditionModel"),
+        (
+            "model_index.json",
+            rewrite(unet=["diffusers", "FluxPipeline"]),
+            "only LatentUNet, UNet2DConditionModel",
+        ),
         ("model_index.json", rewrite(unet=None), "has no unet"),
-        ("model_index.json", rewrite(scheduler=["diffusers", "FlowMatchEulerDiscreteScheduler"]), "scheduler is a FlowMatch"),
+        (
+            "model_index.json",
+            rewrite(scheduler=["diffusers", "FlowMatchEulerDiscreteScheduler"]),
+            "scheduler is a FlowMatch",
+        ),
         ("unet/config.json", rewrite(in_channels=9), "takes 9 channels but latents have 4"),
         (weights, lambda file: file.write_bytes(file.read_bytes()[:-1000]), "is damaged"),
         (weights, lambda file: file.rename(file.with_suffix(".bin")), "pickled weights are never loaded"),
-        (weights, lambda file: file.rename(file.with_name("diffusion_pytorch_model-00001-of-00002.safetensors")), "1 of the 2 files"),
+        (
+            weights,
+            lambda file: file.rename(file.with_name("diffusion_pytorch_model-00001-of-00002.safetensors")),
+            "1 of the 2 files",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
             load_prior(str(changed(path, change)))
 
 
 def test_half_precision_files_are_preferred_in_a_download_and_load(text_folder, tmp_path):
-    names = [f"unet/{stem}.safetensors" for stem in ("diffusion_pytorch_model", "diffusion_pytorch_model.fp16", "diffusion_pytorch_model.non_ema")]
-    names += ["vae/config.json", "vae/diffusion_pytorch_model.safetensors", "model.ckpt", "safety_checker/model.safetensors", "tokenizer/merges.txt"]
+    names = [
+        f"unet/{stem}.safetensors"
+        for stem in (
+            "diffusion_pytorch_model",
+            "diffusion_pytorch_model.fp16",
+            "diffusion_pytorch_model.non_ema",
+        )
+    ]
+    names += [
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+        "model.ckpt",
+        "safety_checker/model.safetensors",
+        "tokenizer/merges.txt",
+    ]
     assert checkpoints.wanted(names) == ["model_index.json", names[4], names[3], names[1], names[7]]
-    shards = ["unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors", "unet/diffusion_pytorch_model.safetensors.index.fp16.json"]
-    assert checkpoints.wanted([*shards, "unet/diffusion_pytorch_model.safetensors.index.json", "unet/config.json"])[1:] == [
+    shards = [
+        "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+        "unet/diffusion_pytorch_model.safetensors.index.fp16.json",
+    ]
+    assert checkpoints.wanted(
+        [*shards, "unet/diffusion_pytorch_model.safetensors.index.json", "unet/config.json"]
+    )[1:] == [
         *shards,
         "unet/config.json",
     ]
@@ -250,10 +308,16 @@ def test_half_precision_files_are_preferred_in_a_download_and_load(text_folder, 
     file = tmp_path / "half" / "unet" / "diffusion_pytorch_model.safetensors"
     from safetensors.torch import load_file
 
-    save_file({key: value.half() for key, value in load_file(file).items()}, file.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    save_file(
+        {key: value.half() for key, value in load_file(file).items()},
+        file.with_name("diffusion_pytorch_model.fp16.safetensors"),
+    )
     file.unlink()
     z = torch.randn(1, 4, 8, 8)
-    half, full = (load_prior.__wrapped__(str(folder), "cpu").denoise(z, 300) for folder in (tmp_path / "half", text_folder))
+    half, full = (
+        load_prior.__wrapped__(str(folder), "cpu").denoise(z, 300)
+        for folder in (tmp_path / "half", text_folder)
+    )
     assert torch.allclose(half.eps, full.eps, atol=1e-2) and not torch.equal(half.eps, full.eps)
 
 
@@ -261,13 +325,19 @@ def test_the_table_says_what_the_page_needs():
     assert PRIORS["embedded"].download == 0 and checkpoints.downloaded("embedded")
     for entry in PRIORS.values():
         assert entry.licence in entry.describe() and f"{entry.side}×{entry.side}" in entry.describe()
-    assert 2 < PRIORS["sd-2.1-base"].download < 3 and 6 < PRIORS["sdxl"].download < 8 and PRIORS["sd-turbo"].few_step
+    assert (
+        2 < PRIORS["sd-2.1-base"].download < 3
+        and 6 < PRIORS["sdxl"].download < 8
+        and PRIORS["sd-turbo"].few_step
+    )
     assert not any("stabilityai/stable-diffusion-2" in entry.source for entry in PRIORS.values())
 
 
 def _edit(file, **changes):
     content = json.loads(file.read_text())
-    file.write_text(json.dumps({key: value for key, value in (content | changes).items() if value is not ...}))
+    file.write_text(
+        json.dumps({key: value for key, value in (content | changes).items() if value is not ...})
+    )
 
 
 VAE = "vae/diffusion_pytorch_model.safetensors"

@@ -35,13 +35,28 @@ def test_the_best_of_every_metric_is_starred():
 
 
 def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
-    states = list(compare.compare(photo[..., :64, :64], "noise", [("reld", "fast"), ("ld-rps", "denoise")], 2, tiny_prior, steps_of))
+    states = list(
+        compare.compare(
+            photo[..., :64, :64], "noise", [("reld", "fast"), ("ld-rps", "denoise")], 2, tiny_prior, steps_of
+        )
+    )
     titles = [cell.title for cell in states[-1].cells]
     assert (
-        titles[:5] == ["clean", "input", "classical: non-local means", "ld-rps · denoise · seed 0", "ld-rps · denoise · seed 1"] and len(titles) == 7
+        titles[:5]
+        == [
+            "clean",
+            "input",
+            "classical: non-local means",
+            "ld-rps · denoise · seed 0",
+            "ld-rps · denoise · seed 1",
+        ]
+        and len(titles) == 7
     )
     assert states[-1].cells[2].scores["PSNR"] > states[-1].cells[1].scores["PSNR"]
-    assert "RELD must be told the damage" in states[-1].note and "round trip of the clean picture: " in states[-1].note
+    assert (
+        "RELD must be told the damage" in states[-1].note
+        and "round trip of the clean picture: " in states[-1].note
+    )
     shares = [state.share for state in states]
     assert shares == sorted(shares) and shares[-1] == 1.0
 
@@ -49,9 +64,18 @@ def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
 def test_a_photograph_that_is_damaged_already(tiny_prior, photo):
     """It stays as it is; what RELD is told was measured; the scores are those that need no clean picture."""
     noisy = (photo + 0.1 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    states = list(compare.compare(noisy, compare.REAL, [("reld", "fast"), ("ld-rps", "denoise")], 1, tiny_prior, steps_of))
+    states = list(
+        compare.compare(
+            noisy, compare.REAL, [("reld", "fast"), ("ld-rps", "denoise")], 1, tiny_prior, steps_of
+        )
+    )
     cells = states[-1].cells
-    assert [cell.title for cell in cells] == ["input", "classical: non-local means", "reld · fast", "ld-rps · denoise"]
+    assert [cell.title for cell in cells] == [
+        "input",
+        "classical: non-local means",
+        "reld · fast",
+        "ld-rps · denoise",
+    ]
     assert (cells[0].image - noisy).abs().max() < 0.5001 / 255
     assert all(set(cell.scores) <= {"NIQE (own fit)", "consistency", "seconds"} for cell in cells)
     assert "consistency" in cells[2].scores and "noisy: RELD is told the level, 2" in states[-1].note
@@ -64,7 +88,9 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
 
     from restoration.files import recipe
 
-    cells = list(compare.compare(photo[..., :64, :64], "denoise", [("reld", "fast")], 2, tiny_prior, steps_of))[-1].cells
+    cells = list(
+        compare.compare(photo[..., :64, :64], "denoise", [("reld", "fast")], 2, tiny_prior, steps_of)
+    )[-1].cells
     compare.archive(cells, str(tmp_path / "all.zip"))
     with ZipFile(tmp_path / "all.zip") as file:
         file.extractall(tmp_path)
@@ -72,11 +98,22 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
     assert len(names) == len(cells) + 2 and "contact-sheet.png" in names
     runs = [name for name in names if "reld-fast-seed" in name]
     assert [recipe.read(tmp_path / name)["seed"] for name in runs] == [0, 1]
-    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + sum(bool(cell.scores) for cell in cells)
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + sum(
+        bool(cell.scores) for cell in cells
+    )
 
 
 def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):
-    states = list(compare.compare(photo[..., :64, :64], "super-resolution", [("reld", "fast"), ("ld-rps", "denoise")], 1, tiny_prior, steps_of))
+    states = list(
+        compare.compare(
+            photo[..., :64, :64],
+            "super-resolution",
+            [("reld", "fast"), ("ld-rps", "denoise")],
+            1,
+            tiny_prior,
+            steps_of,
+        )
+    )
     assert [cell.title for cell in states[-1].cells] == ["clean", "input", "reld · fast"]
     assert "LD-RPS does not enlarge" in states[-1].note
 
@@ -84,7 +121,9 @@ def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):
 def test_a_known_damage_has_its_classical_method(tiny_prior, photo):
     """Of several Wiener balances the best one."""
     for damage, name in (("denoise", "non-local means"), ("deblur", "Wiener 0.")):
-        states = list(compare.compare(photo[..., :64, :64], damage, [("reld", "fast")], 1, tiny_prior, steps_of))
+        states = list(
+            compare.compare(photo[..., :64, :64], damage, [("reld", "fast")], 1, tiny_prior, steps_of)
+        )
         cells = states[-1].cells
         assert [cell.title.startswith(f"classical: {name}") for cell in cells] == [False, False, True, False]
         assert cells[2].scores["PSNR"] > cells[1].scores["PSNR"]

@@ -125,10 +125,14 @@ def part_of_a_scene(blur, scene: torch.Tensor) -> torch.Tensor:
     return blur.forward(scene)[..., margin:-margin, margin:-margin]
 
 
-@pytest.mark.parametrize("blur", [GaussianBlur(std=2.0, size=9), MotionBlur(size=15)], ids=["gaussian", "motion"])
+@pytest.mark.parametrize(
+    "blur", [GaussianBlur(std=2.0, size=9), MotionBlur(size=15)], ids=["gaussian", "motion"]
+)
 @pytest.mark.parametrize("sides", [(40, 40), (33, 58), (16, 71)])
 def test_what_is_outside_the_picture_is_unknown(blur, sides):
-    """The true scene explains y exactly, borders included; the least squares are solved; circular ones would contradict it."""
+    """The true scene explains y exactly, borders included; the least squares are solved; circular ones would
+    contradict it.
+    """
     scene = 0.9 * torch.rand(2, 3, sides[0] + 2 * blur.margin, sides[1] + 2 * blur.margin)
     y = part_of_a_scene(blur, scene)
     whole = whole_scene(y, blur, periodic=False)
@@ -138,7 +142,9 @@ def test_what_is_outside_the_picture_is_unknown(blur, sides):
         right = whole.degradation.measured(y) * (whole.y - whole.degradation.forward(0 * scene))
         z = whole.degradation.solve(right, rho)
         left = whole.degradation.forward(whole.degradation.adjoint(z)) + rho * z
-        assert (left - right).flatten(1).norm(dim=1).max() < 2 * TOLERANCE * right.flatten(1).norm(dim=1).max()
+        assert (left - right).flatten(1).norm(dim=1).max() < 2 * TOLERANCE * right.flatten(1).norm(
+            dim=1
+        ).max()
     assert whole_scene(y, blur, periodic=True).y is y and whole_scene(y, Denoise(), periodic=False).y is y
 
 
@@ -160,7 +166,9 @@ def test_noise_of_a_grey_picture():
     assert is_grey(y) and abs((y - grey).std().item() * 255 - 10) < 0.5
     assert task.brightness_noise(y) == pytest.approx(3**0.5 * task.noise)
     colour = torch.rand(1, 3, 64, 64)
-    assert not is_grey(task.degrade(colour, torch.Generator())) and task.brightness_noise(colour) == task.noise
+    assert (
+        not is_grey(task.degrade(colour, torch.Generator())) and task.brightness_noise(colour) == task.noise
+    )
 
 
 @pytest.mark.parametrize("size", [8, 9, 24])
@@ -179,7 +187,9 @@ def test_kernels_are_convolved_as_scipy_does(tmp_path, sides):
     rng = np.random.default_rng(0)
     kernel, plane = rng.random(sides, np.float32), rng.random((20, 23), np.float32)
     np.save(tmp_path / "kernel.npy", kernel)
-    ours = UploadedBlur(file=str(tmp_path / "kernel.npy")).forward(torch.from_numpy(plane).expand(1, 3, -1, -1))
+    ours = UploadedBlur(file=str(tmp_path / "kernel.npy")).forward(
+        torch.from_numpy(plane).expand(1, 3, -1, -1)
+    )
     assert np.abs(ours[0, 0].numpy() - convolve(plane, kernel / kernel.sum(), mode="wrap")).max() < 1e-5
 
 
@@ -225,9 +235,17 @@ def test_what_can_hardly_be_is_said(tmp_path):
     x = torch.full((1, 3, 64, 64), 0.5)
     y = GaussianBlur(noise_std=25).degrade(x, torch.Generator().manual_seed(0))
     assert not suspicions(y, GaussianBlur(noise_std=20.0)) and not suspicions(x, GaussianBlur(noise_std=0.1))
-    assert "units of 1/255" in suspicions(y, Denoise(noise_std=0.1))[0] and "give 25.5" in suspicions(y, Denoise(noise_std=0.1))[0]
+    assert (
+        "units of 1/255" in suspicions(y, Denoise(noise_std=0.1))[0]
+        and "give 25.5" in suspicions(y, Denoise(noise_std=0.1))[0]
+    )
     assert "is amplified" in suspicions(y, GaussianBlur(noise_std=2.55))[0]
     assert not suspicions(y, SuperResolution())  # its detail may look like that
-    assert "95% of the pixels are missing" in suspicions(x, Inpaint(missing=0.95))[0] and not suspicions(x, Inpaint(missing=0.8))
+    assert "95% of the pixels are missing" in suspicions(x, Inpaint(missing=0.95))[0] and not suspicions(
+        x, Inpaint(missing=0.8)
+    )
     assert not contradictions(GaussianBlur(), 40.0)
-    assert "turned by 180°" in contradictions(GaussianBlur(), 37.0)[0] and "compressed" in contradictions(SuperResolution(), 45.0)[0]
+    assert (
+        "turned by 180°" in contradictions(GaussianBlur(), 37.0)[0]
+        and "compressed" in contradictions(SuperResolution(), 45.0)[0]
+    )

@@ -13,7 +13,9 @@ from restoration.files.errors import NO_MEMORY, sentence
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory."),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
         ImportError("libtorch.so: failed to map segment from shared object: Cannot allocate memory"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
@@ -23,6 +25,12 @@ def test_the_end_of_memory_is_one_sentence_wherever_it_comes(error):
 
 
 def test_no_path_of_the_machine_is_told():
-    assert sentence(OSError(errno.ENOSPC, "No space left on device", "/srv/x.png")) == "The disk is full; free some space and try again."
-    assert sentence(OSError(errno.EACCES, "Permission denied", "/srv/secret/x.png")) == "x.png: Permission denied."
+    assert (
+        sentence(OSError(errno.ENOSPC, "No space left on device", "/srv/x.png"))
+        == "The disk is full; free some space and try again."
+    )
+    assert (
+        sentence(OSError(errno.EACCES, "Permission denied", "/srv/secret/x.png"))
+        == "x.png: Permission denied."
+    )
     assert sentence(ValueError("Bad.")) == "Bad." and sentence(KeyError("x")) is None

@@ -29,7 +29,9 @@ def scene():
     """(1,3,256,256): the astronaut as large as the photographs that the meter was trained on."""
     from skimage.data import astronaut
 
-    return images.quantise(F.avg_pool2d(torch.from_numpy(astronaut()).permute(2, 0, 1)[None].float() / 255, 2))
+    return images.quantise(
+        F.avg_pool2d(torch.from_numpy(astronaut()).permute(2, 0, 1)[None].float() / 255, 2)
+    )
 
 
 def seeded(seed=0):
@@ -88,7 +90,10 @@ def test_a_file_says_its_own_quality(scene, tmp_path):
     assert measure_damage(scene, 40).jpeg.value == 40
 
 
-@pytest.mark.parametrize(("damage", "kind"), [("camera-low-light", "darkness"), ("low-light", "darkness"), ("fog", "veil"), ("grey", "colour")])
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [("camera-low-light", "darkness"), ("low-light", "darkness"), ("fog", "veil"), ("grey", "colour")],
+)
 def test_what_is_wrong_is_named(scene, damage, kind):
     y = CORRUPTIONS[damage].degrade(scene, seeded())
     found = measure_damage(y)
@@ -105,7 +110,9 @@ def test_a_good_photograph_is_left_alone(scene):
 def boards():
     """Pictures that are no photographs, each (1,3,H,W)."""
     flat = [torch.full((1, 3, 64, 64), value) for value in (0.0, 0.5, 1.0)]
-    checks = (torch.arange(96)[:, None] // 8 + torch.arange(64) // 8).remainder(2).float().expand(1, 3, 96, 64)
+    checks = (
+        (torch.arange(96)[:, None] // 8 + torch.arange(64) // 8).remainder(2).float().expand(1, 3, 96, 64)
+    )
     text = torch.ones(1, 3, 70, 100)
     text[..., 10:60:6, 5:95] = 0
     random = torch.rand(1, 3, 16, 41, generator=seeded())
@@ -132,7 +139,12 @@ def test_large_pictures_are_sampled_and_give_as_many_statistics():
 
 
 def test_bad_input_is_refused_in_one_sentence():
-    for x in (torch.rand(2, 3, 32, 32), torch.rand(1, 1, 32, 32), torch.rand(1, 3, 8, 32), torch.rand(3, 32, 32)):
+    for x in (
+        torch.rand(2, 3, 32, 32),
+        torch.rand(1, 1, 32, 32),
+        torch.rand(1, 3, 8, 32),
+        torch.rand(3, 32, 32),
+    ):
         with pytest.raises(ValueError, match="is measured"):
             measure_damage(x)
 
@@ -141,7 +153,10 @@ def test_every_suggestion_is_a_run_of_this_project():
     blank = measure_damage(torch.full((1, 3, 32, 32), 0.5))
     names = list(blank.estimates())
     for present in itertools.product((False, True), repeat=len(names)):
-        found = {name: Estimate(getattr(blank, name).value, float(there)) for name, there in zip(names, present, strict=True)}
+        found = {
+            name: Estimate(getattr(blank, name).value, float(there))
+            for name, there in zip(names, present, strict=True)
+        }
         suggestions = suggest(meter.Damage(**found, noise_curve=blank.noise_curve))
         assert bool(suggestions) == any(present)
         for made in suggestions:
@@ -160,7 +175,11 @@ def test_the_command_says_what_is_wrong(scene, tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("noisy.png", "clean.png")]
     assert inspect.main(paths) == 0
     said = capsys.readouterr().out
-    assert "It is noisy: about " in said and "Nothing seems wrong with it." in said and "--task denoise --set noise_std=" in said
+    assert (
+        "It is noisy: about " in said
+        and "Nothing seems wrong with it." in said
+        and "--task denoise --set noise_std=" in said
+    )
     assert inspect.main([*paths, "--json"]) == 0
     noisy, clean = json.loads(capsys.readouterr().out)
     assert noisy["damage"]["noise"]["present"] and not clean["suggestions"]
@@ -193,13 +212,21 @@ def test_the_meter_is_trained_by_its_command(tmp_path):
     training.main([str(tmp_path / "photos.tar"), "--out", str(out), *sizes])
     readers = meter.load_readers(out)
     for name, kinds in meter.KINDS.items():
-        logits, values = readers[name](torch.from_numpy(meter.STATISTICS[name](np.full((32, 32, 3), 99.0)))[None])
-        assert logits.shape == values.shape == (1, len(kinds)) and torch.isfinite(logits).all() and torch.isfinite(values).all()
+        logits, values = readers[name](
+            torch.from_numpy(meter.STATISTICS[name](np.full((32, 32, 3), 99.0)))[None]
+        )
+        assert (
+            logits.shape == values.shape == (1, len(kinds))
+            and torch.isfinite(logits).all()
+            and torch.isfinite(values).all()
+        )
 
 
 def test_training_knows_what_it_did(scene):
     for seed in range(12):
         sample = training.damage(scene, seeded(seed))
-        assert sample.values["noise"] == pytest.approx((sample.y - sample.quiet).square().mean().sqrt().item())
+        assert sample.values["noise"] == pytest.approx(
+            (sample.y - sample.quiet).square().mean().sqrt().item()
+        )
         again = training.damage(scene, seeded(seed))
         assert torch.equal(sample.y, again.y)

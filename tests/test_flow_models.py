@@ -1,4 +1,6 @@
-"""Flow models and distilled ones as tiny random checkpoints of their own classes: what our prior computes is what their pipelines compute."""
+"""Flow models and distilled ones as tiny random checkpoints of their own classes: what our prior computes is
+what their pipelines compute.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,10 @@ def small_vae(channels: int):
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2, block_out_channels=[8, 8], norm_num_groups=4,
-        sample_size=16, latent_channels=channels, scaling_factor=1.5, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False,
+        down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
+        block_out_channels=[8, 8], norm_num_groups=4,
+        sample_size=16, latent_channels=channels, scaling_factor=1.5, shift_factor=0.06, use_quant_conv=False,
+        use_post_quant_conv=False,
     )  # fmt: skip
 
 
@@ -40,12 +44,22 @@ def save_sd3(folder: Path) -> None:
 
     tokenizer = CLIPTokenizer({word: number for number, word in enumerate(WORDS)}, [], model_max_length=12)
     transformer = SD3Transformer2DModel(
-        sample_size=16, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=48,
-        caption_projection_dim=16, pooled_projection_dim=40, out_channels=16, pos_embed_max_size=64, dual_attention_layers=(0,), qk_norm="rms_norm",
+        sample_size=16, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=8,
+        num_attention_heads=2, joint_attention_dim=48,
+        caption_projection_dim=16, pooled_projection_dim=40, out_channels=16, pos_embed_max_size=64,
+        dual_attention_layers=(0,), qk_norm="rms_norm",
     )  # fmt: skip
     clips = [CLIPTextModelWithProjection(text_config(width)) for width in (16, 24)]
     StableDiffusion3Pipeline(
-        transformer, FlowMatchEulerDiscreteScheduler(shift=SHIFT), small_vae(16), clips[0], tokenizer, clips[1], tokenizer, None, None
+        transformer,
+        FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        small_vae(16),
+        clips[0],
+        tokenizer,
+        clips[1],
+        tokenizer,
+        None,
+        None,
     ).save_pretrained(folder)
 
 
@@ -58,17 +72,21 @@ def save_z_image(folder: Path) -> None:
     tokenizer.chat_template = "{{ messages[0]['role'] }}: {{ messages[0]['content'] }}"
     text = Qwen3Model(
         Qwen3Config(
-            vocab_size=len(words) + 8, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+            vocab_size=len(words) + 8, hidden_size=16, intermediate_size=16, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2,
             head_dim=8, max_position_embeddings=512,
         )
     )  # fmt: skip
     transformer = ZImageTransformer2DModel(
-        in_channels=16, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16, axes_dims=[8, 4, 4],
+        in_channels=16, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
+        axes_dims=[8, 4, 4],
         axes_lens=[1024, 32, 32],
     )  # fmt: skip
     for token in (transformer.x_pad_token, transformer.cap_pad_token):  # left as memory was
         torch.nn.init.normal_(token)
-    ZImagePipeline(FlowMatchEulerDiscreteScheduler(shift=SHIFT), small_vae(16), text, tokenizer, transformer).save_pretrained(folder)
+    ZImagePipeline(
+        FlowMatchEulerDiscreteScheduler(shift=SHIFT), small_vae(16), text, tokenizer, transformer
+    ).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +120,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 def trajectory(prior: LatentPrior, x: Tensor, times: list[int], words: str, guidance: float) -> Tensor:
     """Deterministic DDIM from the flow's x at the first time to the clean latent."""
     text = prior.embed(words)
-    root_a, root_b = ((part**0.5).item() for part in (prior.alpha_bar[times[0]], 1 - prior.alpha_bar[times[0]]))
+    root_a, root_b = (
+        (part**0.5).item() for part in (prior.alpha_bar[times[0]], 1 - prior.alpha_bar[times[0]])
+    )
     z = x * (root_a + root_b)
     for t, t_next in zip(times, [*times[1:], None], strict=True):
         z0, eps = prior.denoise(z, t, text, guidance)
@@ -114,11 +134,13 @@ def trajectory(prior: LatentPrior, x: Tensor, times: list[int], words: str, guid
 def test_ddim_on_a_flow_is_the_pipelines_euler(folders, kind, guidance):
     prior, pipeline = load(folders[kind]), pipeline_of(folders[kind])
     sigmas = [prior.levels.sigma(t) for t in TIMES]
-    unshifted = [sigma / (SHIFT - (SHIFT - 1) * sigma) for sigma in sigmas]  # the scheduler shifts what it is given
+    # the scheduler shifts what it is given
+    unshifted = [sigma / (SHIFT - (SHIFT - 1) * sigma) for sigma in sigmas]
     x = torch.randn(1, 16, 12, 8, generator=torch.Generator().manual_seed(0))
     theirs_scale = guidance - 1 if kind == "z-image" else guidance  # out + g (out - out₀)
     theirs = pipeline(
-        "red door", height=24, width=16, sigmas=unshifted, num_inference_steps=4, guidance_scale=theirs_scale, latents=x.clone(), output_type="latent"
+        "red door", height=24, width=16, sigmas=unshifted, num_inference_steps=4, guidance_scale=theirs_scale,
+        latents=x.clone(), output_type="latent"
     ).images  # fmt: skip
     assert torch.allclose(trajectory(prior, x, TIMES, "red door", guidance), theirs, atol=5e-4)
 
@@ -128,11 +150,13 @@ def test_latents_are_scaled_and_shifted_as_the_pipelines(folders, kind):
     x = torch.rand(1, 3, 24, 16)
     latent = vae.encode(2 * x - 1).latent_dist.mean
     assert torch.allclose(prior.encode(x), (latent - 0.06) * 1.5, atol=1e-5)
-    assert torch.allclose(prior.decode(prior.encode(x), (24, 16)), vae.decode(latent).sample / 2 + 0.5, atol=1e-5)
+    assert torch.allclose(
+        prior.decode(prior.encode(x), (24, 16)), vae.decode(latent).sample / 2 + 0.5, atol=1e-5
+    )
 
 
 def test_odd_latents_levels_and_the_identity(folders, kind):
-    """A picture of any size; timesteps mean Stable Diffusion's levels; estimate and noise make up the latent."""
+    """A picture of any size; timesteps mean Stable Diffusion's levels; estimate + noise is the latent."""
     prior = load(folders[kind])
     z = prior.encode(torch.rand(1, 3, 13, 10))
     assert z.shape == (1, 16, 7, 5)
@@ -156,34 +180,50 @@ def test_a_flow_with_a_unet_is_refused(folders, tmp_path):
 
     shutil.copytree(folders["sd3"], tmp_path / "mixed")
     index = tmp_path / "mixed" / "model_index.json"
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"scheduler": ["diffusers", "DDIMScheduler"]}))
-    with pytest.raises(ValueError, match="scheduler is a DDIMScheduler, which does not fit its SD3Transformer2DModel"):
+    index.write_text(
+        json.dumps(json.loads(index.read_text()) | {"scheduler": ["diffusers", "DDIMScheduler"]})
+    )
+    with pytest.raises(
+        ValueError, match="scheduler is a DDIMScheduler, which does not fit its SD3Transformer2DModel"
+    ):
         checkpoints.check(tmp_path / "mixed", "mixed")
 
 
 def test_a_consistency_model_is_the_pipelines(tmp_path):
-    """Its guidance is an input of the network; every step starts from fresh noise, as RELD's preset few-step does."""
+    """Its guidance is an input of the network; every step starts from fresh noise, as RELD's preset few-step
+    does.
+    """
     from diffusers import AutoencoderKL, LatentConsistencyModelPipeline, LCMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         unet = UNet2DConditionModel(
-            8, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), norm_num_groups=4,
-            block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, attention_head_dim=8, time_cond_proj_dim=32,
+            8, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D",
+            "UpBlock2D"), norm_num_groups=4,
+            block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, attention_head_dim=8,
+            time_cond_proj_dim=32,
         )  # fmt: skip
         vae = AutoencoderKL(
-            down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2, block_out_channels=[8, 8], norm_num_groups=4
+            down_block_types=["DownEncoderBlock2D"] * 2,
+            up_block_types=["UpDecoderBlock2D"] * 2,
+            block_out_channels=[8, 8],
+            norm_num_groups=4,
         )
         text = CLIPTextModel(text_config(16))
     tokenizer = CLIPTokenizer({word: number for number, word in enumerate(WORDS)}, [], model_max_length=12)
-    scheduler = LCMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
-    LatentConsistencyModelPipeline(vae, text, tokenizer, unet, scheduler, None, None, requires_safety_checker=False).save_pretrained(tmp_path / "lcm")
+    scheduler = LCMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
+    )
+    LatentConsistencyModelPipeline(
+        vae, text, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
+    ).save_pretrained(tmp_path / "lcm")
     few = dataclasses.replace(load(tmp_path / "lcm").parts, timesteps=checkpoints.PRIORS["lcm"].timesteps)
     prior, pipeline = LatentPrior("lcm", few, Placement("cpu")), pipeline_of(tmp_path / "lcm")
     z = torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(0))
     theirs = pipeline(
-        "red door", height=24, width=16, num_inference_steps=4, guidance_scale=LCM_GUIDANCE + 1, latents=z.clone(), output_type="latent",
+        "red door", height=24, width=16, num_inference_steps=4, guidance_scale=LCM_GUIDANCE + 1,
+        latents=z.clone(), output_type="latent",
         generator=torch.Generator().manual_seed(1),
     ).images  # fmt: skip
     times, generator = pipeline.scheduler.timesteps.tolist(), torch.Generator().manual_seed(1)

@@ -18,7 +18,11 @@ def seeded(seed=0):
 
 
 def weights(**changes):
-    settings = dict.fromkeys(Weights.__dataclass_fields__, 0.0) | {"patches": 4, "fit_rate": 5e-3, "critic_rate": 1e-3}
+    settings = dict.fromkeys(Weights.__dataclass_fields__, 0.0) | {
+        "patches": 4,
+        "fit_rate": 5e-3,
+        "critic_rate": 1e-3,
+    }
     return Weights(**settings | changes)
 
 
@@ -58,7 +62,9 @@ def test_brightness_and_edges():
 
 
 def test_psi_learns_the_look_of_the_picture():
-    """By the adversarial loss alone the brightness of ψ of other pictures comes from far off to near that of y."""
+    """By the adversarial loss alone the brightness of ψ of other pictures comes from far off to near that of
+    y.
+    """
     y = 0.1 + 0.1 * torch.rand(1, 3, 32, 32, generator=seeded())
     alignment = Alignment(y, weights(fit_adversarial=1.0), 8, seeded())
     pictures = torch.rand(2, 3, 32, 32, generator=seeded(1))

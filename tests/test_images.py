@@ -28,7 +28,9 @@ def test_not_a_picture(tmp_path, content):
 def test_no_other_format_is_decoded(tmp_path, kind):
     save(tmp_path, Image.new("RGB", (32, 32)), f"x.{kind}")
     path = (tmp_path / f"x.{kind}").rename(tmp_path / "x.png")
-    with pytest.raises(ValueError, match=r"x\.png is .*(which cannot be|that can be) read here; PNG, JPEG, .* are"):
+    with pytest.raises(
+        ValueError, match=r"x\.png is .*(which cannot be|that can be) read here; PNG, JPEG, .* are"
+    ):
         read_image(path)
 
 
@@ -91,7 +93,10 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 def test_values_that_are_no_numbers_are_refused(tmp_path, value):
     values = np.full((16, 16), 0.5, np.float32)
     path = save(tmp_path, Image.fromarray(values), "a.tif")
-    assert images.how_read(path) == "16×16 pixels, floating point, 1 taken as white" and abs(read_image(path).mean() - 0.5) < 0.01
+    assert (
+        images.how_read(path) == "16×16 pixels, floating point, 1 taken as white"
+        and abs(read_image(path).mean() - 0.5) < 0.01
+    )
     values[3, 3] = value
     with pytest.raises(ValueError, match="infinite or not numbers"):
         read_image(save(tmp_path, Image.fromarray(values), "a.tif"))
@@ -106,7 +111,12 @@ def test_exif_rotation(tmp_path):
 @pytest.mark.parametrize("mode", ["CMYK", "P", "L", "LA", "1"])
 def test_modes(tmp_path, mode):
     name = "a.png" if mode in {"P", "L", "LA", "1"} else "a.tif"
-    assert read_image(save(tmp_path, Image.new("RGB", (16, 17), "red").convert(mode), name)).shape == (1, 3, 17, 16)
+    assert read_image(save(tmp_path, Image.new("RGB", (16, 17), "red").convert(mode), name)).shape == (
+        1,
+        3,
+        17,
+        16,
+    )
 
 
 def picture_with_profile(mode: str) -> Image.Image:
@@ -120,7 +130,9 @@ def swapped_profile() -> bytes:
     """sRGB's profile with the primaries of red and green exchanged, under another name."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     for k in range(128 + 4, 128 + 4 + 12 * int.from_bytes(profile[128:132]), 12):
-        profile[k : k + 4] = {b"rXYZ": b"gXYZ", b"gXYZ": b"rXYZ"}.get(bytes(profile[k : k + 4]), bytes(profile[k : k + 4]))
+        profile[k : k + 4] = {b"rXYZ": b"gXYZ", b"gXYZ": b"rXYZ"}.get(
+            bytes(profile[k : k + 4]), bytes(profile[k : k + 4])
+        )
     return bytes(profile.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be")))
 
 
@@ -132,7 +144,15 @@ def test_colours_become_srgb(tmp_path, mode):
 
 
 @pytest.mark.parametrize(
-    ("size", "enlarged"), [((4032, 3024), 1), ((4032, 3024), 4), ((2000, 2000), 1), ((2001, 2000), 1), ((16000, 100), 1), ((640, 480), 3)]
+    ("size", "enlarged"),
+    [
+        ((4032, 3024), 1),
+        ((4032, 3024), 4),
+        ((2000, 2000), 1),
+        ((2001, 2000), 1),
+        ((16000, 100), 1),
+        ((640, 480), 3),
+    ],
 )
 def test_the_largest_size_of_the_same_shape(size, enlarged):
     width, height = images.fitted(*size, enlarged)
@@ -145,7 +165,9 @@ def test_the_largest_size_of_the_same_shape(size, enlarged):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_a_phones_picture_is_reduced(tmp_path, photo, monkeypatch, suffix):
-    """As Lanczos of the whole picture reduces it, although a JPEG is decoded smaller; turned upright, and the rest of the sides is kept."""
+    """As Lanczos of the whole picture reduces it, although a JPEG is decoded smaller; turned upright, and the
+    rest of the sides is kept.
+    """
     monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 3000)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -153,7 +175,9 @@ def test_a_phones_picture_is_reduced(tmp_path, photo, monkeypatch, suffix):
     path = save(tmp_path, large, f"a.{suffix}", exif=exif, quality=95)
     x = read_image(path, enlarged=1)
     assert x.shape[-2:] == (63, 47)
-    plain = images.to_tensor(large.resize((63, 47), Image.Resampling.LANCZOS).transpose(Image.Transpose.ROTATE_270))
+    plain = images.to_tensor(
+        large.resize((63, 47), Image.Resampling.LANCZOS).transpose(Image.Transpose.ROTATE_270)
+    )
     assert (x - plain).abs().mean() < 0.01
     assert read_image(path, enlarged=2).shape[-2:] == (31, 23)
     with pytest.raises(ValueError, match="400×300; at most"):
@@ -166,7 +190,12 @@ def test_what_fits_is_not_touched(tmp_path, photo):
 
 
 @pytest.mark.parametrize(
-    ("size", "words"), [((12000, 12000), "12000×12000; at most 67 megapixels"), ((20000, 20000), "at most 67 megapixels"), ((60000, 20), "16")]
+    ("size", "words"),
+    [
+        ((12000, 12000), "12000×12000; at most 67 megapixels"),
+        ((20000, 20000), "at most 67 megapixels"),
+        ((60000, 20), "16"),
+    ],
 )
 def test_absurd_sizes_are_refused_at_once(tmp_path, size, words):
     path = save(tmp_path, Image.new("1", size), "bomb.png")
@@ -199,7 +228,10 @@ def test_a_sheet_holds_every_picture():
     pictures = [(str(k), Image.new("RGB", (24, 16), (60 * k, 0, 0))) for k in range(5)]
     sheet = images.sheet(pictures, columns=2)
     assert sheet.size == (48, 3 * (16 + images.HEADING))
-    assert [sheet.getpixel((24 * (k % 2) + 12, (k // 2) * (16 + images.HEADING) + images.HEADING + 8))[0] for k in range(5)] == [0, 60, 120, 180, 240]
+    assert [
+        sheet.getpixel((24 * (k % 2) + 12, (k // 2) * (16 + images.HEADING) + images.HEADING + 8))[0]
+        for k in range(5)
+    ] == [0, 60, 120, 180, 240]
 
 
 def test_what_is_done_to_a_file_is_said(tmp_path):
@@ -208,15 +240,32 @@ def test_what_is_done_to_a_file_is_said(tmp_path):
     turned = save(tmp_path, Image.new("RGB", (40, 30)), "turned.jpg", exif=exif)
     assert images.how_read(turned) == "40×30 pixels, turned upright as the camera says"
     large = save(tmp_path, Image.new("RGB", (4032, 3024)), "large.jpg", exif=exif)
-    assert images.how_read(large) == "4032×3024 pixels, turned upright as the camera says, reduced to 1732×2309"
-    assert images.how_read(turned, enlarged=100) == "40×30 pixels, turned upright as the camera says, reduced to 17×23"
+    assert (
+        images.how_read(large) == "4032×3024 pixels, turned upright as the camera says, reduced to 1732×2309"
+    )
+    assert (
+        images.how_read(turned, enlarged=100)
+        == "40×30 pixels, turned upright as the camera says, reduced to 17×23"
+    )
     assert images.how_read(save(tmp_path, picture_with_profile("RGBA"), "p3.png")).endswith(
         "colours converted to sRGB, laid over white where transparent"
     )
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert images.how_read(save(tmp_path, Image.new("RGB", (40, 30)), "srgb.png", icc_profile=srgb)) == "40×30 pixels"
-    assert images.how_read(save(tmp_path, Image.new("RGBA", (40, 30)), "a.png")) == "40×30 pixels, laid over white where transparent"
-    assert images.how_read(save(tmp_path, Image.new("I;16", (40, 30)), "deep.png")) == "40×30 pixels, 16 bits scaled to 8"
-    assert images.how_read(save(tmp_path, Image.new("CMYK", (40, 30)), "c.jpg")) == "40×30 pixels, CMYK converted to RGB"
+    assert (
+        images.how_read(save(tmp_path, Image.new("RGB", (40, 30)), "srgb.png", icc_profile=srgb))
+        == "40×30 pixels"
+    )
+    assert (
+        images.how_read(save(tmp_path, Image.new("RGBA", (40, 30)), "a.png"))
+        == "40×30 pixels, laid over white where transparent"
+    )
+    assert (
+        images.how_read(save(tmp_path, Image.new("I;16", (40, 30)), "deep.png"))
+        == "40×30 pixels, 16 bits scaled to 8"
+    )
+    assert (
+        images.how_read(save(tmp_path, Image.new("CMYK", (40, 30)), "c.jpg"))
+        == "40×30 pixels, CMYK converted to RGB"
+    )
     (tmp_path / "x.png").write_bytes(b"x")
     assert images.how_read(tmp_path / "x.png") == ""

@@ -19,7 +19,16 @@ from restoration.degradations import realistic
 from restoration.degradations.linear import SuperResolution
 from restoration.evaluation.metrics import psnr
 from restoration.files import images
-from restoration.solvers.inn import INNS, LiftingINN, Restorer, _load, codec_of, enlarge, load_inn, load_restorer
+from restoration.solvers.inn import (
+    INNS,
+    LiftingINN,
+    Restorer,
+    _load,
+    codec_of,
+    enlarge,
+    load_inn,
+    load_restorer,
+)
 from restoration.training import data
 from restoration.training import inn as training
 
@@ -125,17 +134,23 @@ def test_save_and_load(tmp_path):
 
 
 def test_an_untrained_combination_says_what_to_do(tiny_prior):
-    with pytest.raises(ValueError, match=r"--domain latent --prior tiny --scale 4.*or choose the pixel domain"):
+    with pytest.raises(
+        ValueError, match=r"--domain latent --prior tiny --scale 4.*or choose the pixel domain"
+    ):
         load_inn("latent", 4, tiny_prior)
 
 
 def test_a_latent_network_serves_one_codec_whatever_the_prior_is_called(tiny_prior, embedded):
-    assert load_inn("latent", 4, SimpleNamespace(name="/home/me/embedded", device="cpu", encode=embedded.encode)).config.codec
+    assert load_inn(
+        "latent", 4, SimpleNamespace(name="/home/me/embedded", device="cpu", encode=embedded.encode)
+    ).config.codec
     tiny_prior.name = "/home/me/embedded"
     scaled = SimpleNamespace(name="embedded", device="cpu", encode=lambda x: 0.9 * embedded.encode(x))
     fewer = SimpleNamespace(name="embedded", device="cpu", encode=lambda x: embedded.encode(x)[:, :4])
     for other in (tiny_prior, scaled, fewer):
-        with pytest.raises(ValueError, match="latent-embedded-x4 was trained with another codec than that of the prior"):
+        with pytest.raises(
+            ValueError, match="latent-embedded-x4 was trained with another codec than that of the prior"
+        ):
             load_inn("latent", 4, other)
     assert load_inn("pixel", 4, tiny_prior).config.codec == ()
 
@@ -162,7 +177,10 @@ def test_enlarging_is_pillows():
 def test_cameras(strength, scale):
     x, state = torch.rand(1, 3, 41, 30), torch.random.get_rng_state()
     for seed in range(4):
-        y, again = (realistic.draw(strength, scale, g).degrade(x, g) for g in (torch.Generator().manual_seed(seed) for _ in range(2)))
+        y, again = (
+            realistic.draw(strength, scale, g).degrade(x, g)
+            for g in (torch.Generator().manual_seed(seed) for _ in range(2))
+        )
         camera = realistic.draw(strength, scale, torch.Generator().manual_seed(seed))
         assert torch.equal(y, again)
         assert y.shape == camera.forward(x).shape == (1, 3, -(-41 // scale), -(-30 // scale))
@@ -177,21 +195,29 @@ def test_what_a_camera_does_to_gratings(scale):
     # a Gaussian's transfer is exp(-2π²σ²f²), f in periods per pixel: σ is 2 pixels before the reduction
     generator = torch.Generator().manual_seed(0)
     kernel = torch.outer(*[torch.exp(-((torch.arange(21) - 10) ** 2) / (2 * 2.0**2))] * 2)
-    blurred = realistic.Realistic(scale, (dataclasses.replace(plain, kernel=kernel / kernel.sum()), plain), None, True).transfer()
+    blurred = realistic.Realistic(
+        scale, (dataclasses.replace(plain, kernel=kernel / kernel.sum()), plain), None, True
+    ).transfer()
     coarse = torch.tensor(realistic.WAVES).square().sum(1) < 10
-    expected = torch.exp(-2 * math.pi**2 * (2 / scale) ** 2 * torch.tensor(realistic.WAVES).square().sum(1) / 24**2)
+    expected = torch.exp(
+        -2 * math.pi**2 * (2 / scale) ** 2 * torch.tensor(realistic.WAVES).square().sum(1) / 24**2
+    )
     assert (blurred - expected)[coarse].abs().max() < 0.05
     drawn = torch.stack([realistic.draw("light", scale, generator).transfer() for _ in range(8)])
     assert drawn.abs().max() < 1.3 and drawn[:, 0].mean() > drawn[:, 8].mean()
 
 
 STAGE = realistic.Stage(torch.ones(3, 3) / 9, 0.7, "bilinear", False, 5.0, False, 60)
-SECOND = dataclasses.replace(STAGE, kernel=torch.eye(5) / 5, ratio=1.1, mode="bicubic", shot=True, level=1.0, grey=True, quality=30)
+SECOND = dataclasses.replace(
+    STAGE, kernel=torch.eye(5) / 5, ratio=1.1, mode="bicubic", shot=True, level=1.0, grey=True, quality=30
+)
 
 
 @pytest.mark.parametrize("jpeg_last", [False, True])
 def test_the_order_of_what_a_camera_does(monkeypatch, jpeg_last):
-    """y = JPEG(sinc(resize(N₂(resize(blur₂(JPEG(N₁(resize(blur₁(x))))))))), or with the last JPEG before the last resizing."""
+    """y = JPEG(sinc(resize(N₂(resize(blur₂(JPEG(N₁(resize(blur₁(x))))))))), or with the last JPEG before the
+    last resizing.
+    """
     done: list = []
 
     def note(name: str) -> None:
@@ -206,13 +232,18 @@ def test_the_order_of_what_a_camera_does(monkeypatch, jpeg_last):
     for name in ("_convolve", "_resize", "_noisy", "jpeg"):
         note(name)
     sinc = realistic._sinc(2.0)
-    realistic.Realistic(2, (STAGE, SECOND), sinc, jpeg_last).degrade(torch.rand(1, 3, 40, 60), torch.Generator().manual_seed(0))
+    realistic.Realistic(2, (STAGE, SECOND), sinc, jpeg_last).degrade(
+        torch.rand(1, 3, 40, 60), torch.Generator().manual_seed(0)
+    )
     first = [("_convolve", STAGE.kernel), ("_resize", [28, 42]), ("_noisy", STAGE), ("jpeg", 60)]
     second = [("_convolve", SECOND.kernel), ("_resize", [22, 33]), ("_noisy", SECOND)]
     end = [("_resize", [20, 30]), ("_convolve", sinc)]
     expected = [*first, *second, *end, ("jpeg", 30)] if jpeg_last else [*first, *second, ("jpeg", 30), *end]
     assert [name for name, _ in done] == [name for name, _ in expected]
-    assert all(a is b or (isinstance(a, list | int) and a == b) for (_, a), (_, b) in zip(done, expected, strict=True))
+    assert all(
+        a is b or (isinstance(a, list | int) and a == b)
+        for (_, a), (_, b) in zip(done, expected, strict=True)
+    )
 
 
 @pytest.mark.parametrize("grey", [False, True])
@@ -236,7 +267,9 @@ def test_jpeg_is_pillows(photo):
 
 
 def test_drawn_stages_fill_the_ranges_of_their_strength():
-    """Levels, ratios and qualities of 300 drawn cameras come near both ends of what the table says, and never beyond."""
+    """Levels, ratios and qualities of 300 drawn cameras come near both ends of what the table says, and never
+    beyond.
+    """
     generator, light = torch.Generator().manual_seed(0), realistic.STRENGTHS["light"]
     assert all(strong != weak for strong, weak in zip(realistic.STRENGTHS["strong"], light, strict=True))
     for strength, both in realistic.STRENGTHS.items():
@@ -288,7 +321,13 @@ def shard(tmp_path) -> str:
 def options(shard: str, domain: str, *more: str) -> list[str]:
     """The smallest training there is."""
     sizes = {"scale": 2, "holdout": 2, "batch": 2, "crop": 32, "width": 8, "cells": 1, "pairs": 1}
-    return [shard, "--domain", domain, *(word for name, size in sizes.items() for word in (f"--{name}", str(size))), *more]
+    return [
+        shard,
+        "--domain",
+        domain,
+        *(word for name, size in sizes.items() for word in (f"--{name}", str(size))),
+        *more,
+    ]
 
 
 @pytest.mark.parametrize("domain", ["pixel", "latent", "first"])
@@ -306,7 +345,11 @@ def test_training_continues_where_it_stopped(tmp_path, shard, domain, embedded, 
     for part in ("model", "average"):
         assert all(torch.equal(value, states[1][part][name]) for name, value in states[0][part].items())
     assert not all(torch.equal(value, states[0]["model"][name]) for name, value in begun.items())
-    kind, name = (Restorer, "first-x2") if domain == "first" else (LiftingINN, "latent-embedded-x2" if domain == "latent" else "pixel-x2")
+    kind, name = (
+        (Restorer, "first-x2")
+        if domain == "first"
+        else (LiftingINN, "latent-embedded-x2" if domain == "latent" else "pixel-x2")
+    )
     config = kind.from_pretrained(tmp_path / "a" / name).config
     assert config.scale == (1 if domain == "latent" else 2)
     assert domain != "latent" or tuple(config.codec) == codec_of(embedded)
@@ -319,7 +362,9 @@ def set_up(tmp_path, shard, monkeypatch):
     def build(domain: str, *more: str) -> tuple:
         seen: list = []
         monkeypatch.setattr("restoration.training.loop.train", lambda *arguments: seen.extend(arguments))
-        training.main(options(shard, domain, "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), *more))
+        training.main(
+            options(shard, domain, "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), *more)
+        )
         return tuple(seen[:3])
 
     return build
@@ -327,7 +372,9 @@ def set_up(tmp_path, shard, monkeypatch):
 
 @pytest.mark.parametrize("domain", ["pixel", "latent"])
 def test_every_loss_teaches_its_part(set_up, domain):
-    """At the start only the swap reaches the predictors, whose outputs the forward model does not see yet, and only gratings reach T."""
+    """At the start only the swap reaches the predictors, whose outputs the forward model does not see yet,
+    and only gratings reach T.
+    """
 
     def slopes(weight: str) -> list[float]:
         model, loss, _ = set_up(domain, "--swap", weight)
@@ -345,7 +392,9 @@ def test_every_loss_teaches_its_part(set_up, domain):
 
 
 def test_what_training_reports_is_measured_on_the_right_pictures(set_up, shard):
-    """Of the untrained network, which is the mean of blocks, on the photographs held out and cameras drawn with seed 0."""
+    """Of the untrained network, which is the mean of blocks, on the photographs held out and cameras drawn
+    with seed 0.
+    """
     model, _, evaluate = set_up("pixel")
     x = (data.centre_crops(data.load_photographs([shard])[-2:], 192) + 1) / 2
     generator = torch.Generator().manual_seed(0)
@@ -366,7 +415,9 @@ def test_what_training_reports_is_measured_on_the_right_pictures(set_up, shard):
     figures = evaluate(model)
     assert figures.keys() == expected.keys()
     for name, (a, b) in expected.items():
-        decibels = [-10 * (row - other).square().mean().log10().item() for row, other in zip(a, b, strict=True)]
+        decibels = [
+            -10 * (row - other).square().mean().log10().item() for row, other in zip(a, b, strict=True)
+        ]
         assert figures[name] == pytest.approx(sum(decibels) / 2, abs=0.01), name
 
 
@@ -384,17 +435,29 @@ def test_committed_networks(folder, photo, embedded):
         assert load_restorer(int(scale[1:]))(torch.rand(1, 3, 16, 16)).shape[-1] == 16 * int(scale[1:])
         return
     inn = load_inn(domain, int(scale[1:]), embedded)
-    x = torch.rand(1, len(inn.config.spread), 64, 64) if domain == "pixel" else torch.randn(1, embedded.channels, 32, 32) * inn.unit
+    x = (
+        torch.rand(1, len(inn.config.spread), 64, 64)
+        if domain == "pixel"
+        else torch.randn(1, embedded.channels, 32, 32) * inn.unit
+    )
     gamma = inn.embed(photo)
     assert (inn.inverse(*inn(x, gamma), gamma) - x).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_the_committed_pixel_networks_know_this_pictures_camera(photo, embedded, scale):
-    """Better than bicubic reduction by more than 6 dB against the noise-free y, and worse once γ comes from another camera's picture."""
-    inn, generators = load_inn("pixel", scale, embedded), [torch.Generator().manual_seed(seed) for seed in range(8)]
+    """Better than bicubic reduction by more than 6 dB against the noise-free y, and worse once γ comes from
+    another camera's picture.
+    """
+    inn, generators = (
+        load_inn("pixel", scale, embedded),
+        [torch.Generator().manual_seed(seed) for seed in range(8)],
+    )
     cameras = [realistic.draw("light", scale, generator) for generator in generators]
-    gammas = [inn.embed(camera.degrade(photo, generator)) for camera, generator in zip(cameras, generators, strict=True)]
+    gammas = [
+        inn.embed(camera.degrade(photo, generator))
+        for camera, generator in zip(cameras, generators, strict=True)
+    ]
     gains, exchanged, errors = [], [], []
     for number, camera in enumerate(cameras):
         clean = camera.forward(photo)

@@ -1,4 +1,6 @@
-"""What LatentINDIGO does step by step, with networks whose degradation is known, and what the committed ones achieve."""
+"""What LatentINDIGO does step by step, with networks whose degradation is known, and what the committed ones
+achieve.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ def mean_of_blocks(monkeypatch) -> LiftingINN:
 @pytest.fixture
 def latent_network(monkeypatch) -> LiftingINN:
     torch.manual_seed(0)
-    inn = LiftingINN(scale=1, patch=1, offset=0.0, spread=(1.0,) * 16, width=8, pairs=1).eval().requires_grad_(False)
+    inn = (
+        LiftingINN(scale=1, patch=1, offset=0.0, spread=(1.0,) * 16, width=8, pairs=1)
+        .eval()
+        .requires_grad_(False)
+    )
     for lift in (*inn.predictors, *inn.updaters):
         torch.nn.init.normal_(lift.leave.weight, std=0.05)
         torch.nn.init.normal_(lift.cells[0].second.weight, std=0.05)
@@ -58,11 +64,15 @@ def loop(prior, y, **settings) -> list[Step]:
 def one_step(tiny_prior, latent_network):
     """Settings -> the latent (1,16,16,16) after the only step, from 25/255."""
     y = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    return lambda **settings: loop(tiny_prior, y, **{"steps": 1, "start_level": 25.0, "end_level": 25.0} | settings)[-1].latent
+    return lambda **settings: (
+        loop(tiny_prior, y, **{"steps": 1, "start_level": 25.0, "end_level": 25.0} | settings)[-1].latent
+    )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
-def test_the_loop_aims_between_the_first_estimates_coarse_part_and_the_input(tiny_prior, latent_network, one_step, weight):
+def test_the_loop_aims_between_the_first_estimates_coarse_part_and_the_input(
+    tiny_prior, latent_network, one_step, weight
+):
     y = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     gamma = latent_network.embed(y)
     clean = latent_network.measure(tiny_prior.encode(load_restorer(4)(y)), gamma)
@@ -97,7 +107,9 @@ def test_without_guidance_it_is_ddim_and_needs_no_network_of_the_cameras(tiny_pr
 def test_guidance_changes_the_default_at_every_step(tiny_prior, latent_network):
     y = torch.rand(1, 3, 16, 16)
     for guidance in ("direct", "gradient"):
-        for free, guided in zip(loop(tiny_prior, y, guidance="none"), loop(tiny_prior, y, guidance=guidance), strict=True):
+        for free, guided in zip(
+            loop(tiny_prior, y, guidance="none"), loop(tiny_prior, y, guidance=guidance), strict=True
+        ):
             assert (free.latent - guided.latent).square().mean().sqrt() > 0.005
 
 
@@ -105,14 +117,20 @@ def test_guidance_changes_the_default_at_every_step(tiny_prior, latent_network):
 def test_refinement_in_the_loop_lowers_its_last_residual(tiny_prior, latent_network, refine, monkeypatch):
     monkeypatch.setitem(REFINE_RATES, "full", 1e-3)
     y = torch.rand(1, 3, 16, 16)
-    plain, refined = ([step.scalars["residual"] for step in loop(tiny_prior, y, steps=20, refine=form)] for form in ("none", refine))
+    plain, refined = (
+        [step.scalars["residual"] for step in loop(tiny_prior, y, steps=20, refine=form)]
+        for form in ("none", refine)
+    )
     assert refined[0] == plain[0] and refined[-1] < 0.999 * plain[-1]
 
 
 def test_pull_is_r1(one_step):
     free, guided = one_step(guidance="none"), one_step()
     pulled = one_step(regularise="pull", strength=0.5)
-    assert torch.allclose(pulled, (guided + 0.5 * free) / 1.5, atol=1e-5) and (pulled - guided).abs().max() > 0.01
+    assert (
+        torch.allclose(pulled, (guided + 0.5 * free) / 1.5, atol=1e-5)
+        and (pulled - guided).abs().max() > 0.01
+    )
 
 
 def test_resample_is_r2(tiny_prior, one_step):
@@ -125,7 +143,11 @@ def test_resample_is_r2(tiny_prior, one_step):
 
 
 def test_statistics_is_r5(one_step):
-    free, guided, matched = one_step(guidance="none"), one_step(), one_step(regularise="statistics", strength=1.0)
+    free, guided, matched = (
+        one_step(guidance="none"),
+        one_step(),
+        one_step(regularise="statistics", strength=1.0),
+    )
     for figure in (torch.mean, torch.std):
         assert torch.allclose(figure(matched, (2, 3)), figure(free, (2, 3)), atol=1e-4)
         assert not torch.allclose(figure(guided, (2, 3)), figure(free, (2, 3)), atol=1e-3)
@@ -133,7 +155,9 @@ def test_statistics_is_r5(one_step):
 
 @pytest.mark.parametrize("guidance", ["direct", "gradient"])
 @pytest.mark.parametrize("refine", ["none", "gamma", "full"])
-def test_the_latent_network_never_decodes_before_the_end(tiny_prior, latent_network, monkeypatch, guidance, refine):
+def test_the_latent_network_never_decodes_before_the_end(
+    tiny_prior, latent_network, monkeypatch, guidance, refine
+):
     calls, decode = [], tiny_prior.decode
     monkeypatch.setattr(tiny_prior, "decode", lambda z, size: calls.append(size) or decode(z, size))
     solver = LatentINDIGO(domain="latent", steps=4, guidance=guidance, refine=refine)
@@ -142,7 +166,9 @@ def test_the_latent_network_never_decodes_before_the_end(tiny_prior, latent_netw
 
 
 @pytest.mark.parametrize("guidance", ["direct", "gradient"])
-def test_guidance_by_the_true_degradation_makes_the_result_agree_with_it(embedded, photo, mean_of_blocks, guidance):
+def test_guidance_by_the_true_degradation_makes_the_result_agree_with_it(
+    embedded, photo, mean_of_blocks, guidance
+):
     y = F.avg_pool2d(photo, 4)
     solver = LatentINDIGO(domain="pixel", start="enlarged", start_level=25.0, steps=4, fidelity_weight=1.0)
     mismatch = {}
@@ -186,14 +212,19 @@ def test_a_gradient_step_lowers_the_mismatch(tiny_prior, latent_network):
 def test_the_fidelity_weight_goes_from_the_clean_estimate_to_the_input(embedded, photo, domain):
     generator = torch.Generator().manual_seed(0)
     y = realistic.draw("light", 4, generator).degrade(photo, generator)
-    runs = [list(restore(y, Run(LatentINDIGO(domain=domain, fidelity_weight=weight)), embedded))[-1] for weight in (0.0, 0.5, 1.0)]
+    runs = [
+        list(restore(y, Run(LatentINDIGO(domain=domain, fidelity_weight=weight)), embedded))[-1]
+        for weight in (0.0, 0.5, 1.0)
+    ]
     unexplained = [step.scalars["residual"] for step in runs]
     assert unexplained[2] < unexplained[1] < unexplained[0]
     assert (runs[2].result.image - runs[0].result.image).square().mean().sqrt() > 1 / 255
 
 
 def cost_of_a_gradient(prior, domain: str, z: torch.Tensor) -> tuple[float, int]:
-    """(seconds, bytes kept between the forward and the backward pass) of one guidance step of the gradient form at 512×512."""
+    """(seconds, bytes kept between the forward and the backward pass) of one guidance step of the gradient
+    form at 512×512.
+    """
     camera = camera_of(prior, torch.rand(1, 3, 128, 128), domain=domain, start="enlarged")
     kept: dict[int, int] = {}
 
@@ -209,9 +240,14 @@ def cost_of_a_gradient(prior, domain: str, z: torch.Tensor) -> tuple[float, int]
 
 def test_the_latent_gradient_takes_a_quarter_of_the_time_and_half_the_memory(embedded):
     z = torch.randn(1, embedded.channels, 128, 128)
-    (latent_time, latent_bytes), (pixel_time, pixel_bytes) = (cost_of_a_gradient(embedded, domain, z) for domain in ("latent", "pixel"))
+    (latent_time, latent_bytes), (pixel_time, pixel_bytes) = (
+        cost_of_a_gradient(embedded, domain, z) for domain in ("latent", "pixel")
+    )
     denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
-    print(f"latent {latent_time:.2f} s {latent_bytes / 1e6:.0f} MB, pixel {pixel_time:.2f} s {pixel_bytes / 1e6:.0f} MB")
+    print(
+        f"latent {latent_time:.2f} s {latent_bytes / 1e6:.0f} MB, pixel {pixel_time:.2f} s "
+        f"{pixel_bytes / 1e6:.0f} MB"
+    )
     print(f"with the denoiser's {denoiser:.2f} s: {(denoiser + latent_time) / (denoiser + pixel_time):.2f}")
     assert 0 < latent_time < pixel_time / 4 and 0 < latent_bytes < pixel_bytes / 2
 
@@ -232,8 +268,13 @@ def test_what_the_direct_form_adds_to_an_unguided_run(embedded):
     step, _ = processor_time(lambda: camera.swap(z))
     seen, _ = processor_time(lambda: (camera.describe(), camera.views(z)))
     denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
-    codec, _ = processor_time(lambda: embedded.decode(embedded.encode(torch.rand(1, 3, 512, 512)), (512, 512)))
-    shares = {steps: (once - restorer + steps * step + seen) / (steps * denoiser + codec + restorer) for steps in (4, 25)}
+    codec, _ = processor_time(
+        lambda: embedded.decode(embedded.encode(torch.rand(1, 3, 512, 512)), (512, 512))
+    )
+    shares = {
+        steps: (once - restorer + steps * step + seen) / (steps * denoiser + codec + restorer)
+        for steps in (4, 25)
+    }
     print(f"once {once - restorer:.2f} s, a step {step:.3f} s, views {seen:.2f} s, denoiser {denoiser:.2f} s")
     print(f"added to 4 steps {shares[4]:.3f}, to 25 {shares[25]:.3f}")
     assert step < 0.1 * denoiser and shares[25] < 0.1
@@ -257,7 +298,9 @@ def _betas(prior):
 
 
 def test_any_size_in_tiles(embedded, photo, monkeypatch):
-    """A whole run in tiles: no network of the prior that is tiled sees more, and the result is that of a run without them, borders included."""
+    """A whole run in tiles: no network of the prior that is tiled sees more, and the result is that of a run
+    without them, borders included.
+    """
     y = F.interpolate(photo, (21, 33), mode="area")
     largest: dict[str, int] = {}
 
@@ -275,14 +318,26 @@ def test_any_size_in_tiles(embedded, photo, monkeypatch):
     images = {}
     for tile in (16, 512):
         largest.clear()
-        step = list(LatentINDIGO(steps=2, tile=tile).restore(embedded, y, None, generator=torch.Generator().manual_seed(0)))[-1]
+        step = list(
+            LatentINDIGO(steps=2, tile=tile).restore(
+                embedded, y, None, generator=torch.Generator().manual_seed(0)
+            )
+        )[-1]
         images[tile] = step.image
         assert largest == dict.fromkeys(("denoise", "decode"), min(tile, 33))
     difference = images[16] - images[512]
     assert images[16].shape == (1, 3, 84, 132) and difference.square().mean().sqrt() < 0.3 / 255
     for length, axis in ((21, -2), (33, -1)):
-        edges = [4 * edge - 1 for first in tiling.starts(length, 16) for edge in (first, first + 16) if 0 < edge < length]
-        jumps = [image.diff(dim=axis).abs().mean([d for d in range(-4, 0) if d != axis])[edges].mean() for image in images.values()]
+        edges = [
+            4 * edge - 1
+            for first in tiling.starts(length, 16)
+            for edge in (first, first + 16)
+            if 0 < edge < length
+        ]
+        jumps = [
+            image.diff(dim=axis).abs().mean([d for d in range(-4, 0) if d != axis])[edges].mean()
+            for image in images.values()
+        ]
         assert jumps[0] < 1.05 * jumps[1]
 
 

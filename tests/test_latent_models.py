@@ -1,4 +1,6 @@
-"""Stable Diffusion 1, 2 and XL as tiny random checkpoints of their own classes: what our prior computes is what their pipelines compute."""
+"""Stable Diffusion 1, 2 and XL as tiny random checkpoints of their own classes: what our prior computes is
+what their pipelines compute.
+"""
 
 from __future__ import annotations
 
@@ -30,38 +32,67 @@ def text_config(width: int):
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(
-        vocab_size=len(WORDS), hidden_size=width, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=12,
+        vocab_size=len(WORDS), hidden_size=width, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=12,
         bos_token_id=0, eos_token_id=1, pad_token_id=1, projection_dim=width,
     )  # fmt: skip
 
 
 def save_pipeline(kind: str, folder: Path) -> None:
-    """A tiny random pipeline of the kind, saved as the real ones are. SD 1 predicts the noise, SD 2 here v, XL reads two texts."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+    """A tiny random pipeline of the kind, saved as the real ones are.
+
+    SD 1 predicts the noise, SD 2 here v, XL reads two texts.
+    """
+    from diffusers import (
+        AutoencoderKL,
+        DDIMScheduler,
+        StableDiffusionPipeline,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     tokenizer = CLIPTokenizer({word: number for number, word in enumerate(WORDS)}, [], model_max_length=12)
     more = {"use_linear_projection": True} if kind != "sd1" else {}
     if kind == "sdxl":
-        more |= {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 24}
+        more |= {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 6 * 8 + 24,
+        }
         more |= {"transformer_layers_per_block": (1, 2)}
     unet = UNet2DConditionModel(
-        8, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), norm_num_groups=4,
-        block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=40 if kind == "sdxl" else 16, attention_head_dim=8, **more,
+        8, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D",
+        "UpBlock2D"), norm_num_groups=4,
+        block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=40 if kind == "sdxl" else 16,
+        attention_head_dim=8, **more,
     )  # fmt: skip
     vae = AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2, block_out_channels=[8, 8], norm_num_groups=4,
+        down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
+        block_out_channels=[8, 8], norm_num_groups=4,
         sample_size=16, scaling_factor=0.13025, shift_factor=0.1 if kind == "sd2" else None,
     )  # fmt: skip
     scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1,
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+        set_alpha_to_one=False, steps_offset=1,
         prediction_type="v_prediction" if kind == "sd2" else "epsilon",
     )  # fmt: skip
     if kind == "sdxl":
         encoders = CLIPTextModel(text_config(16)), CLIPTextModelWithProjection(text_config(24))
-        StableDiffusionXLPipeline(vae, *encoders, tokenizer, tokenizer, unet, scheduler).save_pretrained(folder)
+        StableDiffusionXLPipeline(vae, *encoders, tokenizer, tokenizer, unet, scheduler).save_pretrained(
+            folder
+        )
     else:
-        pipeline = StableDiffusionPipeline(vae, CLIPTextModel(text_config(16)), tokenizer, unet, scheduler, None, None, requires_safety_checker=False)
+        pipeline = StableDiffusionPipeline(
+            vae,
+            CLIPTextModel(text_config(16)),
+            tokenizer,
+            unet,
+            scheduler,
+            None,
+            None,
+            requires_safety_checker=False,
+        )
         pipeline.save_pretrained(folder)
 
 
@@ -105,7 +136,15 @@ def sample(prior: LatentPrior, z: Tensor, times: list[int], words: str, guidance
 def test_samples_are_the_pipelines(folders, kind, guidance):
     prior, pipeline = load(folders[kind]), pipeline_of(folders[kind])
     z = torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(0))
-    theirs = pipeline("red door", height=24, width=16, num_inference_steps=4, guidance_scale=guidance, latents=z.clone(), output_type="latent").images
+    theirs = pipeline(
+        "red door",
+        height=24,
+        width=16,
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        latents=z.clone(),
+        output_type="latent",
+    ).images
     ours = sample(prior, z, pipeline.scheduler.timesteps.tolist(), "red door", guidance)
     assert torch.allclose(ours, theirs, atol=2e-4)
 
@@ -116,10 +155,14 @@ def test_pictures_and_latents_are_the_pipelines(folders, kind):
     latent = vae.encode(2 * x - 1).latent_dist.mean
     shift = vae.config.shift_factor or 0.0
     assert torch.allclose(prior.encode(x), (latent - shift) * 0.13025, atol=1e-5)
-    assert torch.allclose(prior.decode(prior.encode(x), (18, 24)), vae.decode(latent).sample / 2 + 0.5, atol=1e-5)
+    assert torch.allclose(
+        prior.decode(prior.encode(x), (18, 24)), vae.decode(latent).sample / 2 + 0.5, atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("name", sorted(checkpoints.CLASSES["scheduler"] - {"FlowMatchEulerDiscreteScheduler"}))
+@pytest.mark.parametrize(
+    "name", sorted(checkpoints.CLASSES["scheduler"] - {"FlowMatchEulerDiscreteScheduler"})
+)
 def test_every_scheduler_of_the_list_says_the_levels(folders, name):
     """The published checkpoints name different samplers; only their noise levels matter here."""
     import diffusers
@@ -144,13 +187,19 @@ def test_every_row_of_a_batch_is_what_it_is_alone(folders, kind):
     prior, z = load(folders[kind]), torch.randn(3, 4, 8, 8)
     text = prior.embed("red door")
     together = prior.denoise(z, 300, text, 4.0).z0
-    assert torch.allclose(together, torch.cat([prior.denoise(row[None], 300, text, 4.0).z0 for row in z]), atol=1e-4)
+    assert torch.allclose(
+        together, torch.cat([prior.denoise(row[None], 300, text, 4.0).z0 for row in z]), atol=1e-4
+    )
 
 
-@pytest.mark.parametrize(("preset", "task"), [("fast", "denoise"), ("fast", "super-resolution"), ("few-step", "super-resolution")])
+@pytest.mark.parametrize(
+    ("preset", "task"), [("fast", "denoise"), ("fast", "super-resolution"), ("few-step", "super-resolution")]
+)
 def test_reld_runs(folders, kind, preset, task):
     degradation, prior = TASKS[task](), load(folders[kind])
-    steps = list(restore(torch.rand(1, 3, *SIZE), Run(RELDFast(**PRESETS["reld"][preset]), degradation), prior))
+    steps = list(
+        restore(torch.rand(1, 3, *SIZE), Run(RELDFast(**PRESETS["reld"][preset]), degradation), prior)
+    )
     assert steps[-1].result.image.shape[-2:] == tuple(degradation.factor * side for side in SIZE)
     assert torch.isfinite(steps[-1].result.image).all()
 
@@ -163,11 +212,16 @@ def test_half_precision_networks_keep_float32_latents(folders, kind):
     assert prior._unet.dtype == torch.bfloat16 and prior._vae.dtype == torch.float32
     assert out.z0.dtype == out.eps.dtype == text.dtype == torch.float32
     assert ((out.eps - better.eps).norm() / better.eps.norm()) < 0.05
-    assert torch.equal(prior.encode(torch.full((1, 3, 8, 8), 0.3)), exact.encode(torch.full((1, 3, 8, 8), 0.3)))
+    assert torch.equal(
+        prior.encode(torch.full((1, 3, 8, 8), 0.3)), exact.encode(torch.full((1, 3, 8, 8), 0.3))
+    )
 
 
 def test_tiles(folders):
-    """What fits one tile is untouched; larger pictures keep size and gradient. Random weights are no codec, so seams are not to be judged here."""
+    """What fits one tile is untouched; larger pictures keep size and gradient.
+
+    Random weights are no codec, so seams are not to be judged here.
+    """
     whole, tiled = load(folders["sd1"]), load(folders["sd1"], tiled=True)
     z = torch.randn(2, 4, 8, 8)
     assert torch.allclose(whole.decode(z, (16, 16)), tiled.decode(z, (16, 16)), atol=1e-5)
@@ -183,7 +237,9 @@ def leaves(hook) -> list:
 
 
 def test_networks_take_turns(folders, kind):
-    """Where the only device is the host nothing moves, but the hooks run: results stay, and each network would send all others away."""
+    """Where the only device is the host nothing moves, but the hooks run: results stay, and each network
+    would send all others away.
+    """
     prior = load(folders[kind], offload=True)
     z, text = torch.randn(1, 4, 8, 8), prior.embed("red door")
     assert torch.equal(prior.denoise(z, 500, text, 2.0).z0, load(folders[kind]).denoise(z, 500, text, 2.0).z0)
@@ -194,7 +250,7 @@ def test_networks_take_turns(folders, kind):
 
 
 def test_noise_gain(folders, embedded):
-    """The embedded codec's is 1; another's is what noise on a grey ramp becomes, whatever the latent's scale."""
+    """The embedded codec's is 1; another's is what noise on a grey ramp becomes, at any scale."""
     assert embedded.gain == 1 and embedded.isometric and not load(folders["sd1"]).isometric
     prior, other = load(folders["sd1"]), load(folders["sd1"])
     other.scale *= 3
@@ -207,18 +263,25 @@ def test_the_pull_cancels_the_codecs_error(folders, embedded, photo):
     x = prior.decode(z, (32, 32))
     assert torch.allclose(prior.pull(z, x, x), z, atol=1e-6)
     target = torch.rand(1, 3, 32, 32)
-    assert torch.allclose(prior.pull(z, x - 5, target + 5), z + prior.encode(target * 0 + 1) - prior.encode(x * 0), atol=1e-5)
+    assert torch.allclose(
+        prior.pull(z, x - 5, target + 5), z + prior.encode(target * 0 + 1) - prior.encode(x * 0), atol=1e-5
+    )
     assert not torch.allclose(prior.encode(x), z, atol=1e-2)
     assert torch.equal(embedded.pull(z, photo, photo), embedded.encode(photo))
 
 
 class Waits(TorchDispatchMode):
-    """Counts how often the host asks for a number of the device: float32 or bool, for tables of levels are float64 and on the host."""
+    """Counts how often the host asks for a number of the device: float32 or bool, for tables of levels are
+    float64 and on the host.
+    """
 
     count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function is torch.ops.aten._local_scalar_dense.default and args[0].dtype in (torch.float32, torch.bool)
+        self.count += function is torch.ops.aten._local_scalar_dense.default and args[0].dtype in (
+            torch.float32,
+            torch.bool,
+        )
         return function(*args, **(kwargs or {}))
 
 
@@ -234,7 +297,9 @@ def test_a_step_waits_for_the_device_once(folders, photo):
 
 
 def test_the_levels_of_a_run_are_the_priors(folders, embedded):
-    """No level below the lowest that the denoiser knows, where it would do the same again; the embedded prior knows all."""
+    """No level below the lowest that the denoiser knows, where it would do the same again; the embedded prior
+    knows all.
+    """
     prior = load(folders["sd1"])
     levels = RELDFast()._levels(prior, False, 0.01)
     assert prior.lowest == pytest.approx(prior.sigmas[0].item() / prior.gain) and prior.lowest > 3 / 255
@@ -244,7 +309,9 @@ def test_the_levels_of_a_run_are_the_priors(folders, embedded):
 
 def test_a_distilled_prior_keeps_to_its_timesteps_and_has_no_guidance(folders):
     prior = load(folders["sd1"])
-    few = LatentPrior("few", dataclasses.replace(prior.parts, timesteps=(249, 499, 749, 999)), prior.placement)
+    few = LatentPrior(
+        "few", dataclasses.replace(prior.parts, timesteps=(249, 499, 749, 999)), prior.placement
+    )
     asked, predict = [], few.denoiser.predict
 
     def listening(z, t, text, pixels):
@@ -283,7 +350,9 @@ def test_memory_that_runs_out_is_saved_and_said_and_taken_back(folders, photo):
     assert [s.index for s in steps] == [1, 2, *range(1, RELDFast().steps + 1)]
     assert "VAE in tiles" in steps[-1].note and "again" in steps[-1].note and "again" not in steps[1].note
     assert prior.placement == before and not prior._vae.decoder.gradient_checkpointing
-    again = list(restore(photo[..., :16, :19], Run(RELDFast(), task, seed=5), load(folders["sd1"], tiled=True)))
+    again = list(
+        restore(photo[..., :16, :19], Run(RELDFast(), task, seed=5), load(folders["sd1"], tiled=True))
+    )
     assert torch.equal(steps[-1].result.image, again[-1].result.image) and "again" not in again[-1].note
     assert torch.equal(state, torch.random.get_rng_state())
 
@@ -307,7 +376,9 @@ def test_a_run_begins_in_tiles_then_lets_networks_take_turns(folders, monkeypatc
         assert prior.save_memory() and prior.placement.tiled and not prior.placement.offload
         assert prior.save_memory() and prior.placement.offload and hasattr(prior._unet, "_hf_hook")
         assert not prior.save_memory()
-    assert prior.placement == before and not any(hasattr(network, "_hf_hook") for network in prior.parts.networks)
+    assert prior.placement == before and not any(
+        hasattr(network, "_hf_hook") for network in prior.parts.networks
+    )
     prior.device = torch.device("cpu")
     assert torch.equal(prior.denoise(z, 5).z0, load(folders["sd1"]).denoise(z, 5).z0)
 
@@ -325,11 +396,20 @@ def with_preview(folder: Path, small: Path, blocks: int, monkeypatch, **more: bo
     """A prior whose table names a small decoder, random too, that enlarges by 2 a block but the first."""
     from diffusers import AutoencoderTiny
 
-    sides, depths = ("encoder_block_out_channels", "decoder_block_out_channels"), ("num_encoder_blocks", "num_decoder_blocks")
+    sides, depths = (
+        ("encoder_block_out_channels", "decoder_block_out_channels"),
+        ("num_encoder_blocks", "num_decoder_blocks"),
+    )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        AutoencoderTiny(**dict.fromkeys(sides, (8,) * blocks), **dict.fromkeys(depths, (1,) * blocks)).save_pretrained(small)
-    monkeypatch.setitem(checkpoints.PRIORS, folder.name, checkpoints.Entry(str(folder), "", 16, 1.0, 1.0, 1.0, preview=str(small)))
+        AutoencoderTiny(
+            **dict.fromkeys(sides, (8,) * blocks), **dict.fromkeys(depths, (1,) * blocks)
+        ).save_pretrained(small)
+    monkeypatch.setitem(
+        checkpoints.PRIORS,
+        folder.name,
+        checkpoints.Entry(str(folder), "", 16, 1.0, 1.0, 1.0, preview=str(small)),
+    )
     return load(folder, **more)
 
 
@@ -347,7 +427,9 @@ def test_previews_are_what_a_pipeline_with_the_small_decoder_shows(folders, kind
 
 
 def test_previews_are_made_of_tiles_where_the_pictures_are(folders, tmp_path, monkeypatch):
-    whole, tiled = (with_preview(folders["sd1"], tmp_path, 4, monkeypatch, tiled=short) for short in (False, True))
+    whole, tiled = (
+        with_preview(folders["sd1"], tmp_path, 4, monkeypatch, tiled=short) for short in (False, True)
+    )
     z = torch.linspace(-1, 1, 80).expand(1, 4, 70, 80)
     a, b = (prior.preview(z, (560, 640)) for prior in (whole, tiled))
     assert a.shape == b.shape == (1, 3, 560, 640) and not a.requires_grad
@@ -357,20 +439,31 @@ def test_previews_are_made_of_tiles_where_the_pictures_are(folders, tmp_path, mo
 @pytest.mark.parametrize("preview", ["", "some/missing"])
 def test_without_a_small_decoder_the_preview_is_the_picture(folders, monkeypatch, preview):
     monkeypatch.setattr("restoration.priors.checkpoints.reachable", lambda: False)
-    monkeypatch.setitem(checkpoints.PRIORS, "sd1", checkpoints.Entry(str(folders["sd1"]), "", 16, 1.0, 1.0, 1.0, preview=preview))
+    monkeypatch.setitem(
+        checkpoints.PRIORS,
+        "sd1",
+        checkpoints.Entry(str(folders["sd1"]), "", 16, 1.0, 1.0, 1.0, preview=preview),
+    )
     prior, z = load(folders["sd1"]), torch.randn(1, 4, 8, 8)
     assert torch.equal(prior.preview(z, (16, 16)), prior.picture(z, (16, 16)))
 
 
 def overflowing(folder: Path, factor: float) -> LatentPrior:
-    """A prior in float16 whose first layer's values grow by the factor; the normalisation behind it takes it back where there is range."""
+    """A prior in float16 whose first layer's values grow by the factor; the normalisation behind it takes it
+    back where there is range.
+    """
     prior = load(folder, torch.float16)
     prior._unet.conv_in.weight *= factor
     return prior
 
 
 def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo):
-    prior, wide, task, y = overflowing(folders["sd1"], 2e5), overflowing(folders["sd1"], 2e5), TASKS["inpaint"](), photo[..., :16, :19]
+    prior, wide, task, y = (
+        overflowing(folders["sd1"], 2e5),
+        overflowing(folders["sd1"], 2e5),
+        TASKS["inpaint"](),
+        photo[..., :16, :19],
+    )
     text = prior.embed("red door")
     assert torch.isfinite(text).all() and prior.denoise(torch.randn(1, 4, 8, 8), 500).z0.isnan().all()
     state, weights = torch.random.get_rng_state(), prior._unet.conv_in.weight.clone()
@@ -378,7 +471,9 @@ def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo
     assert [s.index for s in steps[-RELDFast().steps :]] == list(range(1, RELDFast().steps + 1))
     assert "begun again in float32" in steps[-1].note and "float16" in steps[-1].note
     assert all(torch.isfinite(s.latent).all() for s in steps)
-    assert prior.placement.dtype == prior._unet.dtype == torch.float16 and torch.equal(weights, prior._unet.conv_in.weight)
+    assert prior.placement.dtype == prior._unet.dtype == torch.float16 and torch.equal(
+        weights, prior._unet.conv_in.weight
+    )
     with wide.borrowed():
         assert wide.save_range() and not wide.save_range()
         again = list(restore(y, Run(RELDFast(), task, seed=5), wide))

@@ -1,4 +1,6 @@
-"""LD-RPS: the nine acceptance tests of its specification, what its economies save, and what it achieves on the embedded prior."""
+"""LD-RPS: the nine acceptance tests of its specification, what its economies save, and what it achieves on
+the embedded prior.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ from restoration.solvers import ld_rps
 from restoration.solvers.fpam import FPAM, Alignment, Discriminator, Weights, edges, fresh
 from restoration.solvers.ld_rps import LDRPS, PRESETS
 
-# the paper's algorithm, small enough for a tiny prior: 6 steps, 2 of them before guidance, one recurrence of 3
+# the paper's algorithm, small enough for a tiny prior: 6 steps, 2 of them before guidance, one recurrence of
+# 3
 SMALL = LDRPS(
     first=899, steps=6, guide_below=700, again=449, recurrences=1, width=8, scale=2e4, quality_below=400,
     text_guidance=3.0, features="edges", estimate="proper",
 )  # fmt: skip
+
 
 def picture(seed=0, size=(24, 24)) -> Tensor:
     return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(seed))
@@ -72,13 +76,19 @@ def test_4_the_companion_is_the_same_whatever_the_picture(text_prior, monkeypatc
     for record, y in zip(seen, (picture(0), picture(1)), strict=True):
         fit = Alignment.fit
         with monkeypatch.context() as patch:
-            patch.setattr(Alignment, "fit", lambda self, x, guided, r=record, f=fit: r.append(x[1]) or f(self, x, guided))
+            patch.setattr(
+                Alignment,
+                "fit",
+                lambda self, x, guided, r=record, f=fit: r.append(x[1]) or f(self, x, guided),
+            )
             run(text_prior, y)
     assert len(seen[0]) == 9 and all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
 
 
 def test_5_the_companion_has_no_gradient(text_prior):
-    """Both latents in one graph, as the release has them: the companion's gradient is zero, the other's is that of the graph without it."""
+    """Both latents in one graph, as the release has them: the companion's gradient is zero, the other's is
+    that of the graph without it.
+    """
     y, z = picture(), torch.randn(2, 4, 12, 12)
 
     def alignment():
@@ -88,7 +98,9 @@ def test_5_the_companion_has_no_gradient(text_prior):
     both = text_prior.decode(leaf, (24, 24))
     (together,) = torch.autograd.grad(alignment().loss(both[:1], both.detach(), True), leaf)
     alone = z[:1].clone().requires_grad_()
-    (single,) = torch.autograd.grad(alignment().loss(text_prior.decode(alone, (24, 24)), both.detach(), True), alone)
+    (single,) = torch.autograd.grad(
+        alignment().loss(text_prior.decode(alone, (24, 24)), both.detach(), True), alone
+    )
     assert (together[1] == 0).all() and single.abs().max() > 0
     assert torch.allclose(together[:1], single, rtol=1e-4, atol=1e-8)
 
@@ -117,15 +129,20 @@ def test_8_any_size_and_no_recurrence(text_prior, size):
     assert [name for name in steps[-1].views if name.startswith("pass")] == ["pass 0"]
 
 
-# 9 (an empty prompt with and without the shortcut) is test_prior.test_an_empty_prompt_is_the_same_with_and_without_the_shortcut
+# 9 (an empty prompt with and without the shortcut) is
+# test_prior.test_an_empty_prompt_is_the_same_with_and_without_the_shortcut
 
 
 class Literal:
-    """ψ, D1, D2 and their losses as the specification has them (§1.8, §1.9), written down once more and sharing with fpam the networks alone."""
+    """ψ, D1, D2 and their losses as the specification has them (§1.8, §1.9), written down once more and
+    sharing with fpam the networks alone.
+    """
 
     def __init__(self, y, w, width, generator, features=edges):
         self.y, self.w, self.features = y, w, features
-        self.psi, self.d1, self.d2 = (fresh(kind, width, generator, y.device).to(y) for kind in (FPAM, Discriminator, Discriminator))
+        self.psi, self.d1, self.d2 = (
+            fresh(kind, width, generator, y.device).to(y) for kind in (FPAM, Discriminator, Discriminator)
+        )
         rates = (w.fit_rate, 1e-5), (w.critic_rate, 0.0), (w.critic_rate, 0.0)
         self.adams = [
             torch.optim.Adam(network.parameters(), lr=rate, weight_decay=decay)
@@ -145,15 +162,19 @@ class Literal:
 
     def fit(self, x, guided):
         w, ys = self.w, torch.cat([self.y] * len(x))
-        self.descend(1, self.bce(self.d1(ys), 1) + self.bce(self.d1(self.psi(x).detach()), 0))  # real = y, y; fake = ψ(x)
-        v = w.fit_perceptual * ((self.features(self.psi(x)) - self.features(x)) ** 2).mean()  # held to its own input
+        # real = y, y; fake = ψ(x)
+        self.descend(1, self.bce(self.d1(ys), 1) + self.bce(self.d1(self.psi(x).detach()), 0))
+        # held to its own input
+        v = w.fit_perceptual * ((self.features(self.psi(x)) - self.features(x)) ** 2).mean()
         self.clipped.append(bool(v > 10))
         s = w.fit_pixel * ((self.psi(x) - x) ** 2).mean() + (0.2 * v if guided and v > 10 else v)
         self.descend(0, s + w.fit_adversarial * self.bce(self.d1(self.psi(x)), 1))
 
     def loss(self, x1, x, quality):
         w, ours = self.w, self.psi(x1)
-        loss = ((ours - self.y) ** 2).mean() + w.perceptual * ((self.features(ours) - self.features(self.y)) ** 2).mean()
+        loss = ((ours - self.y) ** 2).mean() + w.perceptual * (
+            (self.features(ours) - self.features(self.y)) ** 2
+        ).mean()
         fake, real = x1 - self.y, (x - self.psi(x)).detach()
         self.descend(2, self.bce(self.d2(fake.detach()), 0) + self.bce(self.d2(real), 1))
         loss = loss + w.adversarial * self.bce(self.d2(fake), 1)
@@ -161,13 +182,19 @@ class Literal:
             side = x1.shape[-1] // w.patches
             exposure = ((torch.nn.functional.avg_pool2d(x1.mean(1, keepdim=True), side) - 0.5) ** 2).mean()
             r, g, b = x1.mean((0, 2, 3))
-            loss = loss + w.brightness * exposure + w.colour * ((r - g) ** 4 + (r - b) ** 4 + (b - g) ** 4 + 1e-12).sqrt()
+            loss = (
+                loss
+                + w.brightness * exposure
+                + w.colour * ((r - g) ** 4 + (r - b) ** 4 + (b - g) ** 4 + 1e-12).sqrt()
+            )
         return loss
 
 
 @pytest.mark.parametrize("strength", [1.0, 60.0], ids=["below the clip", "clipped"])
 def test_training_and_guidance_are_the_specifications(strength):
-    """In float64, so that nothing is lost in rounding: every parameter and gradient of five steps, the first two before guidance."""
+    """In float64, so that nothing is lost in rounding: every parameter and gradient of five steps, the first
+    two before guidance.
+    """
 
     def features(x):
         return strength * edges(x)
@@ -193,9 +220,13 @@ def test_training_and_guidance_are_the_specifications(strength):
 
 
 def literal(prior, y, solver, seed=0):
-    """The algorithm as the paper's box has it (specification §1.7, §1.12), with none of the economies and none of the project's arithmetic."""
+    """The algorithm as the paper's box has it (specification §1.7, §1.12), with none of the economies and
+    none of the project's arithmetic.
+    """
     size, generator = (y.shape[-2], y.shape[-1]), torch.Generator().manual_seed(seed)
-    own, other = (torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator))) for _ in range(2))
+    own, other = (
+        torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator))) for _ in range(2)
+    )
     alignment = Literal(y, solver._weights(), solver.width, generator)
     shape = 1, 4, size[0] // 2, size[1] // 2
     z = torch.cat([torch.randn(shape, generator=g) for g in (own, other)])
@@ -217,7 +248,8 @@ def literal(prior, y, solver, seed=0):
             z0, eps = prior.denoise(z, t, text, solver.text_guidance)
             z0 = clipped(z0)
             z = a_next**0.5 * z0 + (1 - a_next) ** 0.5 * eps
-            if solver.estimate == "official":  # the release's slip: the next latent with this one's coefficients
+            # the release's slip: the next latent with this one's coefficients
+            if solver.estimate == "official":
                 z0 = clipped((z - (1 - a) ** 0.5 * eps) / a**0.5)
             z0 = z0.detach().requires_grad_()
             x = prior.decode(z0, size)
@@ -229,7 +261,9 @@ def literal(prior, y, solver, seed=0):
 
 
 class Exact:
-    """A prior of random convolutions in float64, whose estimate depends on the latent, its level and the text."""
+    """A prior of random convolutions in float64, whose estimate depends on the latent, its level and the
+    text.
+    """
 
     factor, channels = 2, 4
 
@@ -242,25 +276,39 @@ class Exact:
         return torch.tensor([[[0.1]], [[0.5]]][: 1 + bool(prompt)])
 
     def denoise(self, z, t, text, guidance):
-        plain, worded = (torch.nn.functional.conv2d(z, self.seen, padding=1).tanh() * (1 + words) for words in (text[0], text[-1]))
+        plain, worded = (
+            torch.nn.functional.conv2d(z, self.seen, padding=1).tanh() * (1 + words)
+            for words in (text[0], text[-1])
+        )
         eps = plain + guidance * (worded - plain)
         a = self.alpha_bar[t].item()
         return (z - (1 - a) ** 0.5 * eps) / a**0.5, eps
 
     def decode(self, z, size):
-        return 0.5 + 0.3 * torch.nn.functional.interpolate(torch.nn.functional.conv2d(z, self.shown, padding=1), size).tanh()
+        return (
+            0.5
+            + 0.3
+            * torch.nn.functional.interpolate(
+                torch.nn.functional.conv2d(z, self.shown, padding=1), size
+            ).tanh()
+        )
 
     def picture(self, z, size):
         return self.decode(z, size).clamp(0, 1)
 
 
 def test_the_trajectory_is_the_algorithm_boxs(text_prior):
-    """In float64, so that only the algorithm can differ; the official estimate is another trajectory than the proper one."""
+    """In float64, so that only the algorithm can differ; the official estimate is another trajectory than the
+    proper one.
+    """
     torch.set_default_dtype(torch.float64)
     try:
         results = []
         for form in ("official", "proper"):
-            solver = LDRPS(**vars(SMALL) | {"steps": 30, "scale": 8e4, "patches": 4, "prompt": "red door", "estimate": form})
+            solver = LDRPS(
+                **vars(SMALL)
+                | {"steps": 30, "scale": 8e4, "patches": 4, "prompt": "red door", "estimate": form}
+            )
             y, prior = picture(), Exact(text_prior.alpha_bar)
             *_, last = solver.restore(prior, y, None, generator=torch.Generator().manual_seed(0))
             assert torch.allclose(last.image, literal(prior, y, solver), rtol=0, atol=1e-9)
@@ -277,7 +325,9 @@ SETTINGS = [{}, {"prompt": "red door"}, {"estimate": "official"}, {"renoise": "i
 def test_the_economies_change_nothing(text_prior, settings):
     # the first noise of the guided trajectory is its own seed's here and in the solver
     solver = LDRPS(**vars(SMALL) | {"scale": 8e4, "patches": 4} | settings)
-    assert torch.allclose(run(text_prior, picture(), solver)[-1].image, literal(text_prior, picture(), solver), atol=3e-4)
+    assert torch.allclose(
+        run(text_prior, picture(), solver)[-1].image, literal(text_prior, picture(), solver), atol=3e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -291,9 +341,22 @@ def test_the_economies_change_nothing(text_prior, settings):
 def test_the_papers_presets_are_the_specifications_table(preset, expected):
     """§2, with the patch of p×p pixels at 512 as 512/p patches a side; None where the weight is 0."""
     solver = LDRPS(**PRESETS[preset])
-    names = ["recurrences", "scale", "perceptual", "adversarial", "brightness", "patches", "colour", "quality_below"]
+    names = [
+        "recurrences",
+        "scale",
+        "perceptual",
+        "adversarial",
+        "brightness",
+        "patches",
+        "colour",
+        "quality_below",
+    ]
     names += ["fit_pixel", "fit_perceptual", "fit_adversarial", "fit_rate", "critic_rate"]
-    assert all(getattr(solver, name) == value for name, value in zip(names, expected, strict=True) if value is not None)
+    assert all(
+        getattr(solver, name) == value
+        for name, value in zip(names, expected, strict=True)
+        if value is not None
+    )
     common = (solver.first, solver.steps, solver.again, solver.guide_below, solver.clamp, solver.estimate)
     assert common == (899, 450, 449, 700, 0.995, "official")
     assert (solver.width, solver.renoise, solver.features, solver.text_guidance) == (64, "latent", "auto", 8)
@@ -313,7 +376,8 @@ def test_features_are_vgg_where_it_can_be_had(tiny_prior, monkeypatch):
     assert one_step().startswith("perceptual losses on edges as VGG-16 cannot be loaded, pass 0")
     with pytest.raises(OSError, match="not on this machine"):
         one_step(features="vgg")
-    assert one_step(features="vgg", perceptual=0.0, fit_perceptual=0.0).startswith("pass 0")  # not even looked for
+    # not even looked for
+    assert one_step(features="vgg", perceptual=0.0, fit_perceptual=0.0).startswith("pass 0")
 
 
 class Counting:
@@ -342,7 +406,7 @@ class Counting:
 
 @functools.cache
 def stable_diffusion_flops():
-    """FLOPs at 512×512 of Stable Diffusion 2.1-base's parts and of ψ's, by torch's counter on meta tensors."""
+    """FLOPs at 512×512 of Stable Diffusion 2.1-base's parts and of ψ, by torch's counter on meta tensors."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -352,9 +416,16 @@ def stable_diffusion_flops():
         return counter.get_total_flops()
 
     with torch.device("meta"):
-        unet = UNet2DConditionModel(cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True)
+        unet = UNet2DConditionModel(
+            cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True
+        )
         down, up = ("DownEncoderBlock2D",) * 4, ("UpDecoderBlock2D",) * 4
-        vae = AutoencoderKL(down_block_types=down, up_block_types=up, block_out_channels=(128, 256, 512, 512), layers_per_block=2)
+        vae = AutoencoderKL(
+            down_block_types=down,
+            up_block_types=up,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+        )
         psi, critic = FPAM(), Discriminator()
         z, x = torch.empty(1, 4, 64, 64), torch.empty(2, 3, 512, 512)
         words, t = torch.empty(1, 77, 1024), torch.empty(1)
@@ -366,12 +437,15 @@ def stable_diffusion_flops():
             "encode": count(lambda: vae.encode(x[:1])),
         }
     parts["back"] = count(lambda: vae.decode(z.requires_grad_()).sample.sum().backward()) - parts["decode"]
-    parts["fit"] = count(lambda: critic(psi(x)).sum().backward()) + count(lambda: critic(x).sum().backward()) * 2
+    parts["fit"] = (
+        count(lambda: critic(psi(x)).sum().backward()) + count(lambda: critic(x).sum().backward()) * 2
+    )
     parts["guide"] = count(lambda: psi(x[:1].requires_grad_()).sum().backward())
     return parts
 
 
-# the release (specification §5, §7.2): both latents and both texts always; every decode with graph and its gradient; an unused encode
+# the release (specification §5, §7.2): both latents and both texts always; every decode with graph and its
+# gradient; an unused encode
 @pytest.mark.parametrize(
     ("preset", "prompt", "spare_decodes", "least"),
     [("paper", "red door", 0, 1.2), ("paper denoise", "", 1, 1.4), ("paper dehaze", "", 4, 1.8)],
@@ -391,7 +465,10 @@ def test_the_economies_in_flops(text_prior, preset, prompt, spare_decodes, least
 
 
 def test_both_forms_of_recurrence(text_prior):
-    a, b = (run(text_prior, picture(), LDRPS(**vars(SMALL) | {"renoise": form}))[-1].image for form in ("latent", "image"))
+    a, b = (
+        run(text_prior, picture(), LDRPS(**vars(SMALL) | {"renoise": form}))[-1].image
+        for form in ("latent", "image")
+    )
     assert a.shape == b.shape and not torch.equal(a, b)
 
 
@@ -401,5 +478,3 @@ def test_the_prompt_matters_to_a_text_prior_only(text_prior, tiny_prior):
     assert not torch.equal(a, b)
     a, b = (run(tiny_prior, picture(), s)[-1].image for s in solvers)
     assert torch.equal(a, b)
-
-

@@ -1,4 +1,6 @@
-"""Blind restoration in a few steps: what it finds, what it leaves alone, and what it achieves on the embedded prior."""
+"""Blind restoration in a few steps: what it finds, what it leaves alone, and what it achieves on the embedded
+prior.
+"""
 
 from __future__ import annotations
 
@@ -62,10 +64,15 @@ def test_auto_sees_past_a_lamp_and_leaves_a_good_picture_alone(photo, embedded):
 
 # gain in dB over the input on one real photograph, with a margin below what was measured
 @pytest.mark.parametrize("form", ["its own", "auto"])
-@pytest.mark.parametrize(("damage", "preset", "gain"), [("noise", "denoise", 2), ("low-light", "low-light", 10), ("haze", "dehaze", 3)])
+@pytest.mark.parametrize(
+    ("damage", "preset", "gain"),
+    [("noise", "denoise", 2), ("low-light", "low-light", 10), ("haze", "dehaze", 3)],
+)
 def test_presets_restore(embedded, photo, damage, preset, gain, form):
     y = CORRUPTIONS[damage].degrade(photo, torch.Generator().manual_seed(0))
-    scores = run(embedded, y, LDRPSFast(**PRESETS[preset if form == "its own" else "auto"]), reference=photo)[-1].result.scores
+    scores = run(embedded, y, LDRPSFast(**PRESETS[preset if form == "its own" else "auto"]), reference=photo)[
+        -1
+    ].result.scores
     assert scores["PSNR"] > metrics.psnr(y, photo) + gain and scores["SSIM"] > metrics.ssim(y, photo)
 
 
@@ -96,7 +103,8 @@ def test_a_grey_noisy_picture_is_coloured_first_and_denoised_then(tiny_prior, ph
     assert guess.grey and tiny_prior.sigmas[colours[0]] == pytest.approx(10, rel=0.05)
     assert tiny_prior.sigmas[noise[0]] == pytest.approx(guess.noise, rel=0.05)
     assert ld_rps_fast._doubt(tiny_prior, guess, colours[0]) == pytest.approx(guess.noise**2, rel=0.01)
-    assert ld_rps_fast._doubt(tiny_prior, guess, noise[0]) == float("inf")  # the start holds all that the picture says
+    # the start holds all that the picture says
+    assert ld_rps_fast._doubt(tiny_prior, guess, noise[0]) == float("inf")
 
 
 def test_the_passes_and_views_are_shown(tiny_prior):
@@ -114,25 +122,40 @@ def clean_pictures(side: int) -> dict[str, Tensor]:
     colours = torch.stack([ramp[0, 0], ramp[0, 0].T, torch.full((side, side), 0.5)])[None]
     tone = torch.tensor([0.6, 0.4, 0.2])[:, None, None] * ramp + torch.tensor([0.2, 0.3, 0.5])[:, None, None]
     sky = 0.5 + 0.2 * torch.sin(4 * ramp + 2 * ramp.mT) * torch.tensor([0.2, 0.5, 1.0])[:, None, None]
-    tiles = (torch.arange(side)[:, None] // 8 + torch.arange(side) // 8).remainder(2).float().expand(1, 3, side, side)
+    tiles = (
+        (torch.arange(side)[:, None] // 8 + torch.arange(side) // 8)
+        .remainder(2)
+        .float()
+        .expand(1, 3, side, side)
+    )
     drawn = {"checks": tiles, "poster": 0.2 + 0.5 * tiles * torch.tensor([1.0, 0.6, 0.2])[:, None, None]}
-    flat = {name: torch.full((1, 3, side, side), value) for name, value in (("black", 0.0), ("grey", 0.5), ("white", 1.0))}
-    return {name: quantise(x) for name, x in (flat | drawn | {"ramp": ramp, "colours": colours, "tone": tone, "sky": sky}).items()}
+    flat = {
+        name: torch.full((1, 3, side, side), value)
+        for name, value in (("black", 0.0), ("grey", 0.5), ("white", 1.0))
+    }
+    return {
+        name: quantise(x)
+        for name, x in (flat | drawn | {"ramp": ramp, "colours": colours, "tone": tone, "sky": sky}).items()
+    }
 
 
 @pytest.mark.parametrize("preset", ["auto", "low-light", "dehaze", "denoise", "colorize", "colorize+denoise"])
 def test_a_picture_in_which_nothing_is_wrong_comes_back_unchanged(embedded, photo, preset):
     pictures = clean_pictures(96) | {"photo": photo}
     for name, y in pictures.items():
-        *_, last = LDRPSFast(**PRESETS[preset]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
+        *_, last = LDRPSFast(**PRESETS[preset]).restore(
+            embedded, y, None, generator=torch.Generator().manual_seed(0)
+        )
         assert (quantise(last.image) - y).abs().max() <= 1.01 / 255, name
 
 
 @pytest.mark.parametrize("name", ["white", "ramp"])
 def test_the_last_step_is_the_same_at_every_size(embedded, name):
-    """The gradient of a mean over pixels falls with the picture's size; at 256×256 it was lost in rounding."""
+    """The gradient of a mean over pixels falls with the size; at 256×256 it was lost in rounding."""
     y = clean_pictures(256)[name]
-    *_, last = LDRPSFast(**PRESETS["denoise"]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
+    *_, last = LDRPSFast(**PRESETS["denoise"]).restore(
+        embedded, y, None, generator=torch.Generator().manual_seed(0)
+    )
     assert (quantise(last.image) - y).abs().max() <= 1.01 / 255
 
 
@@ -149,7 +172,9 @@ def test_grey_noise_is_taken_out_and_no_colour_put_in(embedded, photo):
     """Noise equal in three channels has √3 the amplitude along brightness of independent noise."""
     clean = to_grey(photo)
     y = quantise(clean + 15 / 255 * torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0)))
-    *_, last = LDRPSFast(**PRESETS["denoise"]).restore(embedded, y, None, generator=torch.Generator().manual_seed(0))
+    *_, last = LDRPSFast(**PRESETS["denoise"]).restore(
+        embedded, y, None, generator=torch.Generator().manual_seed(0)
+    )
     assert metrics.psnr(quantise(last.image), clean) > metrics.psnr(y, clean) + 3
     assert (last.image.amax(1) - last.image.amin(1)).max() < 1e-5
 
@@ -160,7 +185,9 @@ def test_the_veil_of_a_large_picture_is_that_of_a_reduced_one():
     reduced = torch.nn.functional.adaptive_avg_pool2d(large, (342, 256))
     veil = _veil(large, 0.9)
     assert veil.shape == (1, 1, 684, 513)
-    assert (torch.nn.functional.adaptive_avg_pool2d(veil, (342, 256)) - _veil(reduced, 0.9)).abs().max() < 0.01
+    assert (
+        torch.nn.functional.adaptive_avg_pool2d(veil, (342, 256)) - _veil(reduced, 0.9)
+    ).abs().max() < 0.01
 
 
 def test_one_tone_is_no_colour(photo):
@@ -172,7 +199,7 @@ def test_one_tone_is_no_colour(photo):
 
 @pytest.mark.parametrize("n", [10, 1_000_000])
 def test_the_searched_step_is_the_same_at_every_scale(n):
-    """½‖3x - y‖² along its gradient: the minimum is at x = y/3 whatever the number of values and their size."""
+    """½‖3x - y‖² along its gradient: the minimum is at x = y/3 for any number and size of values."""
     for size in (1.0, 1e-6):
         x, y = torch.zeros(n), size * torch.ones(n)
         step = ld_rps_fast.best_step(lambda x: 3 * x, x, 3 * (3 * x - y), 0.0)
@@ -180,11 +207,15 @@ def test_the_searched_step_is_the_same_at_every_scale(n):
 
 
 def old_settings(**changes):
-    """What a recipe of the first class said, whose settings were those of the paper's algorithm and of ours together."""
+    """What a recipe of the first class said, whose settings were those of the paper's algorithm and of ours
+    together.
+    """
     ours = {
-        "prompt": "", "text_guidance": 8.0, "guess": "none", "start": "picture", "start_level": 0.0, "fresh_noise": 0.0,
+        "prompt": "", "text_guidance": 8.0, "guess": "none", "start": "picture", "start_level": 0.0,
+        "fresh_noise": 0.0,
         "first": 899, "steps": 6, "recurrences": 0, "again": 1, "renoise": "latent", "output": "consistent",
-        "guide_below": 1000, "guide_every": 1, "step": "line search", "scale": 1.0, "clamp": 1.0, "companion": "none",
+        "guide_below": 1000, "guide_every": 1, "step": "line search", "scale": 1.0, "clamp": 1.0,
+        "companion": "none",
         "width": 16, "psi_start": "exact", "features": "auto", "fit_pixel": 0.0, "fit_perceptual": 0.0,
         "fit_adversarial": 0.0, "fit_rate": 5e-4, "critic_rate": 4e-5, "perceptual": 0.0, "adversarial": 0.0,
         "brightness": 0.0, "patches": 16, "colour": 0.0, "quality_below": 100,
@@ -195,18 +226,38 @@ def old_settings(**changes):
 def test_recipes_and_names_of_before():
     name, settings = resolve_settings("ld-rps", old_settings(guess="exposure"))
     solver = SOLVERS[name](**settings)
-    assert solver == LDRPSFast(guess="exposure", act="always")  # they undid what was told without looking for it
-    paper = {"start": "noise", "fresh_noise": 1.0, "output": "decoded", "step": "constant", "companion": "free", "psi_start": "random"}
+    # they undid what was told without looking for it
+    assert solver == LDRPSFast(guess="exposure", act="always")
+    paper = {
+        "start": "noise",
+        "fresh_noise": 1.0,
+        "output": "decoded",
+        "step": "constant",
+        "companion": "free",
+        "psi_start": "random",
+    }
     name, settings = resolve_settings("ld-rps", old_settings(**paper))
     assert name == "ld-rps-paper" and SOLVERS[name](**settings).estimate == "proper"
     with pytest.raises(ValueError, match="The recipe sets recurrences, which LD-RPS no longer offers"):
         resolve_settings("ld-rps", old_settings(recurrences=1))
     assert resolve_settings("ld-rps", {"guess": "auto"}) == ("ld-rps", {"guess": "auto"})
-    for preset in ("auto", "low-light", "dehaze", "denoise", "colorize", "low-light+denoise", "colorize+denoise", "paper", "paper dehaze"):
+    for preset in (
+        "auto",
+        "low-light",
+        "dehaze",
+        "denoise",
+        "colorize",
+        "low-light+denoise",
+        "colorize+denoise",
+        "paper",
+        "paper dehaze",
+    ):
         name, today = resolve("ld-rps", preset)
         assert today in ALL_PRESETS[name]
 
 
 def test_what_is_told_is_undone_always_where_that_is_asked_for(photo):
     assert first_guess(photo, "exposure").gain == 1 and first_guess(photo, "exposure", always=True).gain < 1
-    assert first_guess(photo, "veil").veil.max() == 0 and first_guess(photo, "veil", always=True).veil.max() > 0
+    assert (
+        first_guess(photo, "veil").veil.max() == 0 and first_guess(photo, "veil", always=True).veil.max() > 0
+    )

@@ -261,7 +261,9 @@ def test_a_result_survives_all_that_is_optional(monkeypatch, without_network, ti
         monkeypatch.setitem(metrics.METRICS, name, metric._replace(function=fails))
     monkeypatch.setattr(run, "_consistency", fails)
     (result,) = [
-        step.result for step in run.restore(y, Run(RELD(steps=1), task), tiny_prior, reference=y) if step.result
+        step.result
+        for step in run.restore(y, Run(RELD(steps=1), task), tiny_prior, reference=y)
+        if step.result
     ]
     assert result.image.shape == y.shape and result.scores == {}
     monkeypatch.setattr(tiny_prior, "encode", fails)

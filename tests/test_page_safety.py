@@ -55,7 +55,13 @@ def folder(tmp_path, monkeypatch) -> Path:
 def send(client: httpx.Client, event: dict[str, Any], data: list[Any]) -> str:
     """All that the server answers to an event of its page's config, as a browser or a script sends it."""
     session = uuid.uuid4().hex
-    body = {"data": data, "event_data": None, "fn_index": event["id"], "session_hash": session, "trigger_id": None}
+    body = {
+        "data": data,
+        "event_data": None,
+        "fn_index": event["id"],
+        "session_hash": session,
+        "trigger_id": None,
+    }
     if event["queue"] is False:
         return client.post("run/predict", json=body).text
     joined = client.post("queue/join", json=body)
@@ -79,15 +85,32 @@ def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
 def past_run(**changes: Any) -> dict[str, Any]:
     """An entry of the history that is taken."""
     picture = display.data_uri((EXAMPLES / "chelsea.png").read_bytes())
-    chosen = {"mode": state.DEGRADED, "task": "kernel-deblur", "seed": 0, "prior": "embedded", "preset": "fast"}
-    run = {"method": "reld", "link": "", "title": "x", "values": {}, "chosen": chosen, "status": "x", "scores": {}}
+    chosen = {
+        "mode": state.DEGRADED,
+        "task": "kernel-deblur",
+        "seed": 0,
+        "prior": "embedded",
+        "preset": "fast",
+    }
+    run = {
+        "method": "reld",
+        "link": "",
+        "title": "x",
+        "values": {},
+        "chosen": chosen,
+        "status": "x",
+        "scores": {},
+    }
     return run | {"pictures": [picture, picture], "photo": None} | changes
 
 
 def test_no_event_hands_out_a_file_of_the_server(address, tmp_path):
     """A path in the place of every text and file of every event, alone and in an entry of the history."""
     (tmp_path / "secret.txt").write_text(SECRET)
-    files = {str(tmp_path / "secret.txt"): SECRET, str(Path("app.py").resolve()): "from restoration.page.layout import main"}
+    files = {
+        str(tmp_path / "secret.txt"): SECRET,
+        str(Path("app.py").resolve()): "from restoration.page.layout import main",
+    }
     handed: set[str] = set()
     with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
         config = client.get(f"{address}config").json()
@@ -99,7 +122,11 @@ def test_no_event_hands_out_a_file_of_the_server(address, tmp_path):
             upload = {"path": path, "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
             knobs = [{}, {"kernel-deblur.file": path}, {"inpaint.mask": path}]
             past = [past_run(values=values) for values in knobs]
-            hostile = {"textbox": [path, *map(json.dumps, past)], "image": [path, upload], "file": [path, upload]}
+            hostile = {
+                "textbox": [path, *map(json.dumps, past)],
+                "image": [path, upload],
+                "file": [path, upload],
+            }
             for place, part in enumerate(event["inputs"]):
                 for value in hostile.get(parts[part]["type"], []):
                     told = send(client, event, [*usual[:place], value, *usual[place + 1 :]])
@@ -124,7 +151,11 @@ def test_files_come_only_from_boxes_that_check_them(page):
 
 def test_nothing_is_fetched_from_an_address(address):
     """Whatever the event and the place: the page would download without a bound for whoever asks."""
-    upload = {"path": "https://huggingface.co/x.png", "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
+    upload = {
+        "path": "https://huggingface.co/x.png",
+        "orig_name": "x.png",
+        "meta": {"_type": "gradio.FileData"},
+    }
     with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
         config = client.get(f"{address}config").json()
         # what is posted for a state is never read
@@ -133,7 +164,9 @@ def test_nothing_is_fetched_from_an_address(address):
         queued = [e for e in reading if e["queue"] is not False]
         assert len(queued) > 5
         for event in queued:
-            assert "nothing is fetched from an address" in send(client, event, [upload] * len(event["inputs"]))
+            assert "nothing is fetched from an address" in send(
+                client, event, [upload] * len(event["inputs"])
+            )
 
 
 def test_a_box_takes_only_what_was_uploaded(folder, tmp_path):
@@ -142,7 +175,15 @@ def test_a_box_takes_only_what_was_uploaded(folder, tmp_path):
     (folder / "link.png").symlink_to(tmp_path / "b.png")
     assert uploads.received(SimpleNamespace(path=str(folder / "a.png"))) == str(folder / "a.png")
     assert uploads.received(None) is None
-    for path in (tmp_path / "b.png", folder / ".." / "b.png", folder / "link.png", folder, "", None, "http://x/y.png"):
+    for path in (
+        tmp_path / "b.png",
+        folder / ".." / "b.png",
+        folder / "link.png",
+        folder,
+        "",
+        None,
+        "http://x/y.png",
+    ):
         with pytest.raises(gr.Error, match="upload it once more"):
             uploads.received(SimpleNamespace(path=path and str(path)))
 
@@ -180,9 +221,15 @@ def test_nothing_of_the_history_is_trusted(folder, changes):
 def test_a_picture_of_the_history_keeps_no_folder_and_no_other_kind(folder):
     content = display.data_uri((EXAMPLES / "rocket-haze-input.png").read_bytes()).partition(",")[2]
     for name, kept in (("../../a.png", "a.png"), ("a.html", "picture.png"), ("a.png", "a.png")):
-        values, (pair, status, *_) = history.recall("reld", json.dumps(past_run(photo=[name, content], status="<img src=x>")))
+        values, (pair, status, *_) = history.recall(
+            "reld", json.dumps(past_run(photo=[name, content], status="<img src=x>"))
+        )
         assert Path(values["photo"]).name == kept and Path(values["photo"]).is_relative_to(folder)
-        assert status == "&lt;img src=x&gt;" and len(pair) == 2 and not any(values[key] for key in values if key[-1] in FILES)
+        assert (
+            status == "&lt;img src=x&gt;"
+            and len(pair) == 2
+            and not any(values[key] for key in values if key[-1] in FILES)
+        )
 
 
 def test_a_choice_that_there_is_not_is_refused():
@@ -206,7 +253,9 @@ def guarded(monkeypatch) -> Any:
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         answer = HTMLResponse("<script>1</script><script src='x'></script><img onerror=2>")
-        return TestClient(Starlette(routes=[Route("/", answer, methods=["GET", "POST"])], middleware=guard.MIDDLEWARE))
+        return TestClient(
+            Starlette(routes=[Route("/", answer, methods=["GET", "POST"])], middleware=guard.MIDDLEWARE)
+        )
 
     return serve
 
@@ -234,7 +283,10 @@ def test_only_scripts_of_the_page_run(guarded):
     for answer in answers:
         rules = dict(rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; "))
         assert answer.headers["x-content-type-options"] == "nosniff" and rules["object-src"] == "'none'"
-        assert "'unsafe-inline'" not in rules["script-src"] and "*" not in answer.headers["content-security-policy"]
+        assert (
+            "'unsafe-inline'" not in rules["script-src"]
+            and "*" not in answer.headers["content-security-policy"]
+        )
         nonces.append(rules["script-src"].partition("'nonce-")[2].rstrip("'"))
         assert answer.text.count(f'<script nonce="{nonces[-1]}"') == answer.text.count("<script") == 2
     assert nonces[0] != nonces[1]
@@ -288,12 +340,19 @@ def test_visitors_of_yesterday_take_no_memory(page):
 def test_a_run_ends_when_nobody_listens(monkeypatch):
     monkeypatch.setattr(visitors, "PATIENCE", -1.0)
     assert list(visitors.while_awaited(iter("abc"))) == ["a", "b", "c"]  # outside an event
-    event, request = LocalContext.event_id.set("e"), LocalContext.request.set(SimpleNamespace(session_hash="s"))  # type: ignore[arg-type]
+    event, request = (
+        LocalContext.event_id.set("e"),
+        LocalContext.request.set(SimpleNamespace(session_hash="s")),
+    )  # type: ignore[arg-type]
     try:
         with pytest.raises(gr.Error, match="Nobody waits"):  # joined and forgotten
             next(visitors.while_awaited(iter("abc")))
         monkeypatch.setattr(visitors, "PATIENCE", 1e9)
-        for path, session in (("/gradio_api/queue/data", "s"), ("/gradio_api/call/restore/e", ""), ("/gradio_api/call/v2/x/e", "")):
+        for path, session in (
+            ("/gradio_api/queue/data", "s"),
+            ("/gradio_api/call/restore/e", ""),
+            ("/gradio_api/call/v2/x/e", ""),
+        ):
             steps = visitors.while_awaited(iter("abc"))
             with visitors.listening(path, session):
                 assert next(steps) == "a"
@@ -320,18 +379,24 @@ def test_a_visitor_has_few_places():
     queue = SimpleNamespace(event_queue_per_concurrency_id={"device": waiting}, active_jobs=[None], push=push)
     visitors.limit_places(queue)
     home, away = request("127.0.0.1"), request("10.0.0.1", "1.1.1.1, 8.8.8.8")
-    assert [finished(join("s", home)) for _ in range(5)] == [True] * visitors.PLACES + [False] * (5 - visitors.PLACES)
+    assert [finished(join("s", home)) for _ in range(5)] == [True] * visitors.PLACES + [False] * (
+        5 - visitors.PLACES
+    )
     assert sum(finished(join(str(k), away)) for k in range(20)) == visitors.ADDRESS_PLACES
     assert all(finished(join(f"h{k}", home)) for k in range(20))  # one's own machine
-    assert visitors.address(away) == "8.8.8.8" and visitors.address(request("9.9.9.9", "1.1.1.1")) == "9.9.9.9"
+    assert (
+        visitors.address(away) == "8.8.8.8" and visitors.address(request("9.9.9.9", "1.1.1.1")) == "9.9.9.9"
+    )
 
 
 def test_a_comparison_takes_each_choice_once():
     one, other = compare.choices()[:2]
     runs, seeds = compare.checked("denoise", [one, other, one] * 300, 2.0)
     assert [compare.SEPARATOR.join(run) for run in runs] == [one, other] and seeds == 2
-    for wrong in (("denoise", ["x"], 1), ("x", [one], 1), ("denoise", [one], 9), ("denoise", [one], 1.5), ("denoise", {one: 1}, 1),
-                  ("denoise", [[one]], 1), ([], [one], 1), ("denoise", [one], True), ("denoise", [one], None)):  # fmt: skip
+    for wrong in (("denoise", ["x"], 1), ("x", [one], 1), ("denoise", [one], 9), ("denoise", [one], 1.5),
+    ("denoise", {one: 1}, 1),
+                  ("denoise", [[one]], 1), ([], [one], 1),
+                   ("denoise", [one], True), ("denoise", [one], None)):  # fmt: skip
         with pytest.raises(ValueError):
             compare.checked(*wrong)
 
@@ -344,7 +409,10 @@ def test_an_error_shows_no_folder_and_no_markup():
         (OSError(28, "No space left on device", "/srv/secret/x.png"), "disk is full"),
         (MemoryError(), "Memory ran out"),
         (torch.OutOfMemoryError("CUDA out of memory"), "Memory ran out"),
-        (ValueError("/srv/secret/x.png cannot be opened: <b>gone</b>, 3/255"), "x.png cannot be opened: &lt;b&gt;gone&lt;/b&gt;, 3/255"),
+        (
+            ValueError("/srv/secret/x.png cannot be opened: <b>gone</b>, 3/255"),
+            "x.png cannot be opened: &lt;b&gt;gone&lt;/b&gt;, 3/255",
+        ),
     ):
         with pytest.raises(gr.Error) as caught, display.one_sentence():
             raise error
@@ -361,7 +429,9 @@ def test_a_result_that_cannot_be_stored_is_still_shown(folder, photo, monkeypatc
     recipe.save_png(photo, folder / "photo.png", {})
     monkeypatch.setattr(actions, "restore", instant)
     monkeypatch.setattr(recipe, "save_png", fail)
-    *_, (pair, status, _, _, _, file) = actions.run("reld", state.opening_values("reld") | {"photo": str(folder / "photo.png")})
+    *_, (pair, status, _, _, _, file) = actions.run(
+        "reld", state.opening_values("reld") | {"photo": str(folder / "photo.png")}
+    )
     assert file == pair[1] and Path(file).exists() and "carries no recipe" in status and "/srv" not in status
 
 
@@ -431,7 +501,11 @@ time.sleep(300)"""
     try:
         server = Path("/proc", page.communicate()[0].decode().strip())
         deadline = time.monotonic() + 120
-        while server.exists() and "State:\tZ" not in (server / "status").read_text() and time.monotonic() < deadline:
+        while (
+            server.exists()
+            and "State:\tZ" not in (server / "status").read_text()
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.5)
         assert time.monotonic() < deadline
     finally:

@@ -49,10 +49,16 @@ def test_savings_grow_as_memory_falls(gpu, parameters, side, tiled, offload):
     found = on(gpu, parameters=parameters, side=side)
     assert (found.device, found.tiled, found.offload) == ("cuda:0", tiled, offload)
     assert found.dtype == (torch.float32 if parameters is EMBEDDED else torch.bfloat16)
-    assert ("tiles" in found.note) == tiled and ("taking turns" in found.note) == offload and (f"{gpu:.1f} GB free" in found.note) == tiled
+    assert (
+        ("tiles" in found.note) == tiled
+        and ("taking turns" in found.note) == offload
+        and (f"{gpu:.1f} GB free" in found.note) == tiled
+    )
 
 
-@pytest.mark.parametrize(("checkpointed", "per_pixel"), [(False, placement.GRADIENT), (True, placement.CHECKPOINTED)])
+@pytest.mark.parametrize(
+    ("checkpointed", "per_pixel"), [(False, placement.GRADIENT), (True, placement.CHECKPOINTED)]
+)
 def test_the_bytes_per_pixel_are_counted(checkpointed, per_pixel):
     """The full-size decoder and its gradient at 512×512 on fake tensors, which have sizes but no memory."""
     from diffusers import AutoencoderKL
@@ -74,7 +80,9 @@ def test_a_full_accelerator_leaves_the_host():
 
 
 def test_networks_wait_only_where_there_is_room():
-    with pytest.raises(ValueError, match=r"512×512 pixels.*cuda:0 has 6.0 GB free of .*cpu has 2.0 GB free of"):
+    with pytest.raises(
+        ValueError, match=r"512×512 pixels.*cuda:0 has 6.0 GB free of .*cpu has 2.0 GB free of"
+    ):
         on(6, host=2)
 
 
@@ -84,7 +92,9 @@ def test_precision_is_the_devices():
 
 
 def accelerators(monkeypatch, free: list[float]) -> list[str]:
-    """A machine whose accelerators have so many GB free; returns the names of those that are measured, as they are."""
+    """A machine whose accelerators have so many GB free; returns the names of those that are measured, as
+    they are.
+    """
     measured = []
 
     def look(index: int) -> tuple[float, float]:
@@ -136,12 +146,18 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path, limit):
 def test_which_errors_are_short_memory():
     assert placement.out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
     assert placement.out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"))
-    assert placement.out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    assert placement.out_of_memory(
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        )
+    )
     assert not placement.out_of_memory(RuntimeError("sizes do not match"))
 
 
 @pytest.mark.parametrize(("free", "tiled"), [(0.1, True), (1000.0, False)])
-def test_a_run_takes_tiles_where_its_picture_is_too_large_for_the_memory_that_is_free(monkeypatch, tiny_prior, free, tiled):
+def test_a_run_takes_tiles_where_its_picture_is_too_large_for_the_memory_that_is_free(
+    monkeypatch, tiny_prior, free, tiled
+):
     """For that run alone, whoever the solver is, and before memory runs out."""
     y, before = torch.rand(1, 3, 48, 40), tiny_prior.placement
     monkeypatch.setattr(placement, "free", lambda name: free * 1e6)
@@ -150,7 +166,9 @@ def test_a_run_takes_tiles_where_its_picture_is_too_large_for_the_memory_that_is
     assert all("tiles" not in step.note for step in steps)
     with tiny_prior.borrowed():
         tiny_prior.fit(Demand(48 * 40))
-        assert tiny_prior.placement.tiled == tiled and ("memory is short" in tiny_prior.placement.note) == tiled
+        assert (
+            tiny_prior.placement.tiled == tiled and ("memory is short" in tiny_prior.placement.note) == tiled
+        )
 
 
 KL_COSTS = Costs(2560, 3088, placement.GRADIENT, placement.CHECKPOINTED, 260)
@@ -169,7 +187,9 @@ SDXL_COSTS = KL_COSTS._replace(denoise=160)
     ],
 )
 def test_what_a_run_needs_is_what_was_counted(parameters, costs, side, solver, counted):
-    """GB of whole runs with random weights of the real sizes, every tensor counted, weights included, without a context."""
+    """GB of whole runs with random weights of the real sizes, every tensor counted, weights included, without
+    a context.
+    """
     weights = sum(count * (4 if name == "vae" else 2) for name, count in parameters.items())
     demand = Demand(side**2, solver.differentiates, solver.own_bytes)
     assert (weights + demand.bytes(costs)) / GB == pytest.approx(counted, rel=0.1)

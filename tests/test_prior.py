@@ -63,7 +63,9 @@ def test_ddim_step_is_diffusers():
     z_t, eps = torch.randn(2, 1, 4, 8, 8)
     a, b = scheduler.alphas_cumprod[801], scheduler.alphas_cumprod[701]
     z0 = (z_t - (1 - a).sqrt() * eps) / a.sqrt()
-    assert torch.allclose(diffusion.ddim_step(z0, eps, b), scheduler.step(eps, 801, z_t).prev_sample, atol=1e-5)
+    assert torch.allclose(
+        diffusion.ddim_step(z0, eps, b), scheduler.step(eps, 801, z_t).prev_sample, atol=1e-5
+    )
 
 
 def test_the_denoiser_beats_the_wiener_filter(embedded, photo):
@@ -78,7 +80,9 @@ def test_the_denoiser_beats_the_wiener_filter(embedded, photo):
 def test_unknown_and_unsafe_priors(tmp_path):
     with pytest.raises(ValueError, match="No prior"):
         load_prior("nonsense")
-    (tmp_path / "model_index.json").write_text(json.dumps({"vae": ["os", "system"], "unet": ["os", "x"], "scheduler": ["os", "x"]}))
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"vae": ["os", "system"], "unet": ["os", "x"], "scheduler": ["os", "x"]})
+    )
     with pytest.raises(ValueError, match="only classes of"):
         load_prior(str(tmp_path))
 
@@ -97,7 +101,10 @@ def test_text_guides_a_text_prior(text_prior):
 def test_an_empty_prompt_is_the_same_with_and_without_the_shortcut(text_prior):
     z = torch.randn(2, 4, 8, 8)
     empty = text_prior.embed("")
-    short, literal = text_prior.denoise(z, 500, empty, 8.0), text_prior.denoise(z, 500, torch.cat([empty, empty]), 8.0)
+    short, literal = (
+        text_prior.denoise(z, 500, empty, 8.0),
+        text_prior.denoise(z, 500, torch.cat([empty, empty]), 8.0),
+    )
     assert torch.allclose(short.z0, literal.z0, atol=1e-4)
 
 
@@ -110,7 +117,11 @@ def test_a_text_prior_is_what_its_pipeline_is(text_prior, text_folder):
     a = pipe.scheduler.alphas_cumprod[[0, 1, 99, 449, 699, 899]]
     assert torch.allclose(text_prior.alpha_bar[[0, 1, 99, 449, 699, 899]].float(), a, atol=1e-6)
     x = torch.rand(1, 3, 16, 16)
-    assert torch.allclose(text_prior.encode(x), pipe.vae.encode(2 * x - 1).latent_dist.mean * pipe.vae.config.scaling_factor, atol=1e-5)
+    assert torch.allclose(
+        text_prior.encode(x),
+        pipe.vae.encode(2 * x - 1).latent_dist.mean * pipe.vae.config.scaling_factor,
+        atol=1e-5,
+    )
 
 
 def test_the_embedded_prior_reads_no_text(embedded):
@@ -125,13 +136,16 @@ def test_clamp_quantile():
         assert 0 < changed.sum() <= 0.005 * before.numel() + 1
         assert torch.equal(before[~changed], after[~changed])  # never divided
         assert after[changed].abs().min() == after.abs().max()
-    assert torch.equal(diffusion.clamp_quantile(0.1 * z.clamp(-9, 9), 0.995), 0.1 * z.clamp(-9, 9))  # s is never below 1
+    # s is never below 1
+    assert torch.equal(diffusion.clamp_quantile(0.1 * z.clamp(-9, 9), 0.995), 0.1 * z.clamp(-9, 9))
     scheduler = DDIMScheduler(thresholding=True, dynamic_thresholding_ratio=0.995, sample_max_value=100)
     assert not torch.allclose(scheduler._threshold_sample(z), out)  # the stock one divides
 
 
 def test_the_card_measures_and_samples(tiny_prior, photo):
-    """An untrained network is the Wiener filter where the deviations are right, and sampling ends with finite pictures."""
+    """An untrained network is the Wiener filter where the deviations are right, and sampling ends with finite
+    pictures.
+    """
     rows = card.levels(tiny_prior, photo[..., :64, :64])
     assert [row[0] for row in rows] == list(card.LEVELS)
     assert all(a < b + 30 for _, a, b, _ in rows) and rows[0][1] > rows[-1][1]

@@ -1,4 +1,6 @@
-"""Pictures of every kind, made here: what is read, what is said, and what is refused, in this process and apart from it."""
+"""Pictures of every kind, made here: what is read, what is said, and what is refused, in this process and
+apart from it.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,12 @@ def tiff(values: np.ndarray, sample: int, turn: int = 1, order: str = "<") -> by
     """An uncompressed grey TIFF; sample: 1 unsigned, 2 signed, 3 floating point."""
     height, width = values.shape
     data = values.astype(values.dtype.newbyteorder(order)).tobytes()
-    tags = [(256, 4, width), (257, 4, height), (258, 3, 8 * values.itemsize), (259, 3, 1), (262, 3, 1), (273, 4, 8), (274, 3, turn),
+    tags = [(256, 4, width), (257, 4, height), (258, 3, 8 * values.itemsize), (259, 3, 1), (262, 3, 1),
+    (273, 4, 8), (274, 3, turn),
             (277, 3, 1), (278, 4, height), (279, 4, len(data)), (339, 3, sample)]  # fmt: skip
     entries = b"".join(
-        struct.pack(order + "HHI", tag, kind, 1) + struct.pack(order + ("HH" if kind == 3 else "I"), *((v, 0) if kind == 3 else (v,)))
+        struct.pack(order + "HHI", tag, kind, 1)
+        + struct.pack(order + ("HH" if kind == 3 else "I"), *((v, 0) if kind == 3 else (v,)))
         for tag, kind, v in tags
     )
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8 + len(data))
@@ -92,9 +96,13 @@ def test_every_turn_of_every_format(tmp_path, turn, suffix):
     exif[0x0112] = turn
     plain = np.repeat(np.repeat((GREY[::5, ::6] * 255).astype(np.uint8), 8, 0), 8, 1)
     image = Image.fromarray(plain).convert("RGB" if suffix in {"webp", "avif"} else "L")
-    path = written(tmp_path, image, f"a.{suffix}", exif=exif, **({} if suffix in {"png", "tif"} else {"quality": 100}))
+    path = written(
+        tmp_path, image, f"a.{suffix}", exif=exif, **({} if suffix in {"png", "tif"} else {"quality": 100})
+    )
     method = decode.TURNS.get(turn)
-    upright = np.asarray(Image.fromarray(plain).transpose(method) if method is not None else Image.fromarray(plain))
+    upright = np.asarray(
+        Image.fromarray(plain).transpose(method) if method is not None else Image.fromarray(plain)
+    )
     x = images.read_image(path)
     assert tuple(x.shape[-2:]) == upright.shape == images.size_read(path)[::-1]
     assert (x[0, 1] - torch.from_numpy(upright.copy()) / 255).abs().mean() < 0.03
@@ -107,12 +115,18 @@ def test_a_sideways_uncompressed_tiff_is_not_torn(tmp_path, turn):
     values = (GREY * 255).astype(np.uint8)
     (tmp_path / "a.tif").write_bytes(tiff(values, 1, turn))
     upright = np.rot90(values, {1: 0, 6: 3, 8: 1}[turn])
-    assert (images.read_image(tmp_path / "a.tif")[0, 0] * 255).round().numpy().astype(np.uint8).tolist() == upright.tolist()
+    assert (images.read_image(tmp_path / "a.tif")[0, 0] * 255).round().numpy().astype(
+        np.uint8
+    ).tolist() == upright.tolist()
 
 
 def profile(name: str, curve: float) -> bytes:
     """sRGB's primaries with another tone curve, under any name."""
-    made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace("sRGB".encode("utf-16-be"), name.encode("utf-16-be")))
+    made = bytearray(
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        .tobytes()
+        .replace("sRGB".encode("utf-16-be"), name.encode("utf-16-be"))
+    )
     count = int.from_bytes(made[128:132])
     for k in range(132, 132 + 12 * count, 12):
         if bytes(made[k : k + 4]) in {b"rTRC", b"gTRC", b"bTRC"}:
@@ -128,7 +142,14 @@ def test_a_profile_is_what_it_does_not_what_it_is_called(tmp_path, name, mode):
     linear = Image.new("RGB", (16, 16), (55, 55, 55)).convert(mode)
     x = images.read_photo(written(tmp_path, linear, "a.png", icc_profile=profile(name, 1.0)))
     assert abs(255 * x.x.mean() - 128) < 3 and "colours converted to sRGB" in x.how
-    same = images.read_photo(written(tmp_path, linear, "b.png", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()))
+    same = images.read_photo(
+        written(
+            tmp_path,
+            linear,
+            "b.png",
+            icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
+        )
+    )
     assert abs(255 * same.x.mean() - 55) < 0.1 and "sRGB" not in same.how
 
 
@@ -143,7 +164,12 @@ def png_with(*chunks: bytes) -> bytes:
     return content[:33] + b"".join(chunks) + content[33:]
 
 
-EXIF = b"II*\0\x08\0\0\0" + struct.pack("<H", 3) + struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x9999, 99, 2**31, 2**31)
+EXIF = (
+    b"II*\0\x08\0\0\0"
+    + struct.pack("<H", 3)
+    + struct.pack("<HHII", 0x0112, 3, 1, 6)
+    + struct.pack("<HHII", 0x9999, 99, 2**31, 2**31)
+)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +202,9 @@ def test_transparency_of_every_kind(tmp_path):
     assert photo.alpha is not None and np.asarray(photo.alpha).tolist() == alpha.tolist()
 
 
-@pytest.mark.parametrize("name", ["a.jfif", "a.jpe", "a.mpo", "a.avif", "a.ppm", "a.pgm", "a.webp", "a.bmp", "a.gif"])
+@pytest.mark.parametrize(
+    "name", ["a.jfif", "a.jpe", "a.mpo", "a.avif", "a.ppm", "a.pgm", "a.webp", "a.bmp", "a.gif"]
+)
 def test_formats_that_people_have(tmp_path, name):
     image = Image.fromarray((GREY * 255).astype(np.uint8)).convert("L" if name == "a.pgm" else "RGB")
     kind = {"jfif": "JPEG", "jpe": "JPEG", "pgm": "PPM"}.get(name[2:], name[2:].upper())
@@ -199,7 +227,10 @@ def test_heic_is_read(tmp_path):
         (b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 40, "is a JPEG 2000 picture, which cannot be read here"),
         (b"8BPS" + b"\0" * 40, "is a Photoshop document, which"),
         (b"%PDF-1.4" + b"\0" * 40, "is a PDF document"),
-        (b"BM" + b"\0" * 12 + struct.pack("<IiiHHI", 40, 20, 20, 1, 8, 1) + b"\0" * 60, "BMP picture with run-length coding"),
+        (
+            b"BM" + b"\0" * 12 + struct.pack("<IiiHHI", 40, 20, 20, 1, 8, 1) + b"\0" * 60,
+            "BMP picture with run-length coding",
+        ),
         (b"", "is not a picture that can be read here"),
     ],
 )
@@ -226,11 +257,22 @@ def test_a_pipe_or_a_folder_is_no_picture(tmp_path):
 def kernels(folder: Path) -> list[Path]:
     eight, sixteen = (KERNEL * 255).round().astype(np.uint8), (KERNEL * 65535).round().astype(np.uint16)
     clear = Image.fromarray(eight).convert("RGBA")
-    paths = [written(folder, eight, "8.png"), written(folder, sixteen, "16.png"), written(folder, Image.fromarray(eight).convert("RGB"), "rgb.png")]
+    paths = [
+        written(folder, eight, "8.png"),
+        written(folder, sixteen, "16.png"),
+        written(folder, Image.fromarray(eight).convert("RGB"), "rgb.png"),
+    ]
     paths += [written(folder, clear, "alpha.png"), written(folder, KERNEL.astype(np.float32), "float.tif")]
-    paths += [written(folder, (KERNEL / KERNEL.sum()).astype(np.float32), "sum1.tif"), written(folder, (KERNEL * 1000).astype(np.int32), "32.tif")]
+    paths += [
+        written(folder, (KERNEL / KERNEL.sum()).astype(np.float32), "sum1.tif"),
+        written(folder, (KERNEL * 1000).astype(np.int32), "32.tif"),
+    ]
     arrays = {"a.npy": KERNEL, "B.NPY": KERNEL.astype(">f8"), "half.npy": KERNEL.astype(np.float16)}
-    arrays |= {"f.npy": np.asfortranarray(KERNEL), "channel.npy": KERNEL[..., None], "rounding.npy": KERNEL - 1e-12}
+    arrays |= {
+        "f.npy": np.asfortranarray(KERNEL),
+        "channel.npy": KERNEL[..., None],
+        "rounding.npy": KERNEL - 1e-12,
+    }
     for name, array in (arrays | {"int.npy": (KERNEL * 1000).astype(int)}).items():
         with open(folder / name, "wb") as file:
             np.save(file, array)
@@ -299,11 +341,16 @@ def masks(folder: Path) -> list[Path]:
     exif = Image.Exif()
     exif[0x0112] = 6
     made: dict[str, Image.Image | np.ndarray] = {
-        "8.png": (HOLES * 255).astype(np.uint8), "01.png": HOLES.astype(np.uint8), "1.png": Image.fromarray(HOLES), "p.png": palette,
-        "16.png": (HOLES * 65535).astype(np.uint16), "16-01.png": HOLES.astype(np.uint16), "16-255.png": (HOLES * 255).astype(np.uint16),
-        "16-12bit.png": (HOLES * 4095).astype(np.uint16), "16-soft.png": (20000 + HOLES * 20000).astype(np.uint16),
-        "float.tif": HOLES.astype(np.float32), "float255.tif": (HOLES * 255).astype(np.float32), "32.tif": HOLES.astype(np.int32),
-        "grey.png": (10 + HOLES * 90).astype(np.uint8), "clear.png": clear, "strokes.png": strokes, "cut.png": cut,
+        "8.png": (HOLES * 255).astype(np.uint8), "01.png": HOLES.astype(np.uint8),
+        "1.png": Image.fromarray(HOLES), "p.png": palette,
+        "16.png": (HOLES * 65535).astype(np.uint16), "16-01.png": HOLES.astype(np.uint16),
+        "16-255.png": (HOLES * 255).astype(np.uint16),
+        "16-12bit.png": (HOLES * 4095).astype(np.uint16),
+        "16-soft.png": (20000 + HOLES * 20000).astype(np.uint16),
+        "float.tif": HOLES.astype(np.float32), "float255.tif": (HOLES * 255).astype(np.float32),
+        "32.tif": HOLES.astype(np.int32),
+        "grey.png": (10 + HOLES * 90).astype(np.uint8), "clear.png": clear, "strokes.png": strokes,
+        "cut.png": cut,
         "rgb.bmp": Image.fromarray((HOLES * 255).astype(np.uint8)).convert("RGB"),
         "soft.png": (HOLES * 255 + RANDOM.integers(-20, 20, (20, 24))).clip(0, 255).astype(np.uint8),
     }  # fmt: skip
@@ -319,7 +366,11 @@ def test_a_mask_is_the_same_in_every_file(tmp_path):
 
 
 def test_masks_that_do_not_fit(tmp_path):
-    for values in (np.zeros((20, 24), np.uint8), np.zeros((20, 24), np.uint16), np.zeros((20, 24), np.float32)):
+    for values in (
+        np.zeros((20, 24), np.uint8),
+        np.zeros((20, 24), np.uint16),
+        np.zeros((20, 24), np.float32),
+    ):
         with pytest.raises(ValueError, match="leaves no pixel known"):
             knobs.read_mask(str(written(tmp_path, values, "m.tif")), 20, 24)
     with pytest.raises(ValueError, match=r"The mask m\.png is 24×20 but the picture 20×24"):
@@ -356,8 +407,12 @@ def test_apart_the_same_is_read(tmp_path, apart, monkeypatch):
     assert there[1] == here[1] and content.equal(here[0][0].x)
     for one, other in zip(*(found[0] for found in (there, here)), strict=True):
         assert one.x.equal(other.x) and one.how == other.how
-        assert (one.alpha is None) == (other.alpha is None) and (one.alpha is None or one.alpha.tobytes() == other.alpha.tobytes())
-    assert all(a.equal(b) for a, b in zip(kernel, [knobs.read_kernel(str(path)) for path in arrays], strict=True))
+        assert (one.alpha is None) == (other.alpha is None) and (
+            one.alpha is None or one.alpha.tobytes() == other.alpha.tobytes()
+        )
+    assert all(
+        a.equal(b) for a, b in zip(kernel, [knobs.read_kernel(str(path)) for path in arrays], strict=True)
+    )
 
 
 def test_apart_the_same_is_refused(tmp_path, apart):
@@ -389,19 +444,52 @@ def test_a_decoder_that_is_taken_over_gets_nowhere(tmp_path, apart, monkeypatch,
 def tag_bomb(tags: int, size: int) -> bytes:
     """One directory whose private tags all point at the same bytes."""
     width, height = 24, 20
-    base = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1), (278, 4, 1, height)]
+    base = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (277, 3, 1, 1),
+        (278, 4, 1, height),
+    ]
     start = 8 + 2 + 12 * (len(base) + 2 + tags) + 4
-    entries = sorted([*base, (273, 4, 1, start), (279, 4, 1, width * height), *((1000 + k, 7, size, start) for k in range(tags))])
+    entries = sorted(
+        [
+            *base,
+            (273, 4, 1, start),
+            (279, 4, 1, width * height),
+            *((1000 + k, 7, size, start) for k in range(tags)),
+        ]
+    )
     packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + b"\0\0\0\0" + b"\x80" * max(size, width * height)
+    return (
+        b"II*\0"
+        + struct.pack("<IH", 8, len(entries))
+        + packed
+        + b"\0\0\0\0"
+        + b"\x80" * max(size, width * height)
+    )
 
 
 def test_tags_that_share_their_bytes_and_directories_without_end(tmp_path):
     import tracemalloc
 
     many = b"II*\0" + struct.pack("<I", 8)
-    one = [(256, 24), (257, 20), (258, 8), (259, 1), (262, 1), (273, 8 + 30_000 * 114), (277, 1), (278, 20), (279, 480)]
-    body = struct.pack("<H", len(one)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in one)
+    one = [
+        (256, 24),
+        (257, 20),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, 8 + 30_000 * 114),
+        (277, 1),
+        (278, 20),
+        (279, 480),
+    ]
+    body = struct.pack("<H", len(one)) + b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in one
+    )
     many += b"".join(body + struct.pack("<I", 8 + 114 * (k + 1)) for k in range(30_000)) + b"\x80" * 480
     exif = chunk(b"eXIf", tag_bomb(1000, 500_000))
     tracemalloc.start()
@@ -418,13 +506,17 @@ def test_a_comment_of_a_gif_is_skipped(tmp_path):
     Image.fromarray((GREY * 255).astype(np.uint8)).save(buffer, "GIF")
     content = buffer.getvalue()
     place = 13 + 3 * 256  # after the palette
-    (tmp_path / "a.gif").write_bytes(content[:place] + b"!\xfe" + (b"\xff" + b"a" * 255) * 20_000 + b"\0" + content[place:])
+    (tmp_path / "a.gif").write_bytes(
+        content[:place] + b"!\xfe" + (b"\xff" + b"a" * 255) * 20_000 + b"\0" + content[place:]
+    )
     before = images.load("photo", content)[0]
     assert (images.load("photo", tmp_path / "a.gif")[0] == before).all()
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "HEIF", "NPY", "NPZ"])
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "AVIF", "HEIF", "NPY", "NPZ"]
+)
 def test_broken_headers_of_every_format(tmp_path, kind, seed):
     """Bytes changed, cut, doubled and exchanged at random: one sentence or a picture, whoever reads it."""
     random, buffer = np.random.default_rng(seed), io.BytesIO()

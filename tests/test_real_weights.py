@@ -1,4 +1,6 @@
-"""Every published prior with its real weights: gigabytes of download, so only on request, `python -m pytest -m slow`."""
+"""Every published prior with its real weights: gigabytes of download, so only on request, `python -m pytest
+-m slow`.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,12 @@ def test_the_table_is_right(prior):
     entry, checkpoint = PRIORS[prior.name], checkpoints.fetch(prior.name)
     sizes = checkpoint.parameters
     assert checkpoint.side == entry.side and prior.channels == 4 and prior.factor == 8
-    assert sizes["unet"] / 1e6 == pytest.approx(entry.unet, abs=0.2) and sizes["vae"] / 1e6 == pytest.approx(entry.vae, abs=0.2)
-    assert sum(size for part, size in sizes.items() if "text" in part) / 1e6 == pytest.approx(entry.text, rel=0.01)
+    assert sizes["unet"] / 1e6 == pytest.approx(entry.unet, abs=0.2) and sizes["vae"] / 1e6 == pytest.approx(
+        entry.vae, abs=0.2
+    )
+    assert sum(size for part, size in sizes.items() if "text" in part) / 1e6 == pytest.approx(
+        entry.text, rel=0.01
+    )
 
 
 @pytest.fixture
@@ -58,5 +64,7 @@ def test_reld_restores(prior, clean):
     task = TASKS["super-resolution"]()
     y = task.degrade(clean, torch.Generator().manual_seed(0))
     preset = "few-step" if PRIORS[prior.name].few_step else "fast"
-    result = list(restore(y, Run(RELDFast(**PRESETS["reld"][preset]), task, periodic=True), prior, reference=clean))[-1].result
+    result = list(
+        restore(y, Run(RELDFast(**PRESETS["reld"][preset]), task, periodic=True), prior, reference=clean)
+    )[-1].result
     assert result.scores["PSNR"] > metrics.psnr(task.start(y).clamp(0, 1), clean) - 3

@@ -49,8 +49,10 @@ def test_opening_a_link_again_takes_no_more_space(kept, pictures):
 
 
 HOSTILE = [
-    "", "x", "../" * 8 + "etc/passwd", "/etc/passwd", "a" * 31, "a" * 33, "a" * 31 + "/", "a" * 31 + ".", "." * 32,
-    "a" * 32 + "\n", "a" * 31 + "\0", "é" * 32, "%2e%2e%2f" * 4, "a" * 10_000_000, None, 7, ["a" * 32], b"a" * 32,
+    "", "x", "../" * 8 + "etc/passwd", "/etc/passwd", "a" * 31, "a" * 33, "a" * 31 + "/", "a" * 31 + ".",
+    "." * 32,
+    "a" * 32 + "\n", "a" * 31 + "\0", "é" * 32, "%2e%2e%2f" * 4, "a" * 10_000_000, None, 7, ["a" * 32],
+    b"a" * 32,
 ]  # fmt: skip
 
 
@@ -152,9 +154,13 @@ def test_a_shared_run_comes_back_with_its_settings_and_without_what_the_camera_w
     assert b"where it was taken" in Path(values["photo"]).read_bytes()
     assert b"where it was taken" not in (kept / f"{token}.zip").read_bytes()
     again, shown = history.shared("reld", token)
-    assert {k: v for k, v in again.items() if k != "photo"} == {k: v for k, v in values.items() if k != "photo"}
+    assert {k: v for k, v in again.items() if k != "photo"} == {
+        k: v for k, v in values.items() if k != "photo"
+    }
     assert images.to_pil(images.read_image(again["photo"])).tobytes() == picture.tobytes()
-    assert [Path(side).read_bytes() for side in shown[0]] == [Path(side).read_bytes() for side in example_outputs(row)[0]]
+    assert [Path(side).read_bytes() for side in shown[0]] == [
+        Path(side).read_bytes() for side in example_outputs(row)[0]
+    ]
     assert shown[2].equals(example_outputs(row)[2])
     with pytest.raises(ValueError, match="another method"):
         history.shared("ld-rps", token)

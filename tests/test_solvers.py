@@ -205,7 +205,9 @@ def test_quality(embedded, photo, task, gain):
 
 
 def test_a_real_border_costs_little(embedded, photo):
-    """What the camera saw of a larger scene: near a circular blur's result, and far better than the model of a torus makes it."""
+    """What the camera saw of a larger scene: near a circular blur's result, and far better than the model of
+    a torus makes it.
+    """
     degradation = TASKS["motion-deblur"]()
     margin = degradation.margin
     scene = torch.nn.functional.pad(photo, (margin,) * 4, mode="reflect")

@@ -12,23 +12,52 @@ from restoration.priors.latent import PRIORS
 from restoration.solvers.reld_fast import RELDFast
 
 
-@pytest.mark.parametrize(("name", "like"), [("sd-1.5", "sd-1.5"), ("sd-2.1-base", "sd-2.1-base"), ("sd-turbo", "sd-2.1-base"), ("sdxl", "sdxl")])
+@pytest.mark.parametrize(
+    ("name", "like"),
+    [("sd-1.5", "sd-1.5"), ("sd-2.1-base", "sd-2.1-base"), ("sd-turbo", "sd-2.1-base"), ("sdxl", "sdxl")],
+)
 def test_the_tables_sizes_are_the_architectures(name, like):
     with torch.device("meta"):
         parts = timings.networks(timings.ARCHITECTURES[like], torch.bfloat16)
     millions = {part: sum(p.numel() for p in network.parameters()) / 1e6 for part, network in parts.items()}
     entry = PRIORS[name]
-    assert entry.unet == pytest.approx(millions["unet"], abs=0.1) and entry.vae == pytest.approx(millions["vae"], abs=0.1)
-    assert entry.text == pytest.approx(sum(count for part, count in millions.items() if "text" in part), abs=0.1)
-    assert parts["unet"].dtype == torch.bfloat16 and parts["vae"].dtype == torch.float32 and torch.get_default_dtype() == torch.float32
+    assert entry.unet == pytest.approx(millions["unet"], abs=0.1) and entry.vae == pytest.approx(
+        millions["vae"], abs=0.1
+    )
+    assert entry.text == pytest.approx(
+        sum(count for part, count in millions.items() if "text" in part), abs=0.1
+    )
+    assert (
+        parts["unet"].dtype == torch.bfloat16
+        and parts["vae"].dtype == torch.float32
+        and torch.get_default_dtype() == torch.float32
+    )
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(timings, "seconds", lambda action, *_: (action(), 1.0)[1])  # times of so small networks say nothing
-    arguments = ["--prior", "tiny", "--task", "deblur", "--side", "32", "--repeats", "1", "--batch", "3", "--device", "cpu", "--set", "steps=2"]
+    # times of so small networks say nothing
+    monkeypatch.setattr(timings, "seconds", lambda action, *_: (action(), 1.0)[1])
+    arguments = [
+        "--prior",
+        "tiny",
+        "--task",
+        "deblur",
+        "--side",
+        "32",
+        "--repeats",
+        "1",
+        "--batch",
+        "3",
+        "--device",
+        "cpu",
+        "--set",
+        "steps=2",
+    ]
     assert timings.main([*arguments, "--json", str(tmp_path / "t.json")]) == 0
     figures = json.loads((tmp_path / "t.json").read_text())["figures"]
-    assert (figures["calls of decode"], figures["calls of denoise"]) == (2, 2) and figures["peak memory"] is None
+    assert (figures["calls of decode"], figures["calls of denoise"]) == (2, 2) and figures[
+        "peak memory"
+    ] is None
     assert 1e-5 < figures["predicted memory"] < 1e-2
     calls = sum(count for name, count in figures.items() if name.startswith("calls of"))
     assert figures["network calls alone"] == calls and figures["run / network calls"] == 1 / calls
@@ -47,7 +76,11 @@ def test_counting_sees_gradients_and_ends_with_the_block():
         prior.decode(z.clone().requires_grad_(), (32, 32))
         prior.denoise(z, 5, prior.embed("a"), 3.0)
         prior.denoise_at(z, 0.1)
-    assert calls["decode", (1, 4, 16, 16), ((32, 32), False)] == calls["decode", (1, 4, 16, 16), ((32, 32), True)] == 1
+    assert (
+        calls["decode", (1, 4, 16, 16), ((32, 32), False)]
+        == calls["decode", (1, 4, 16, 16), ((32, 32), True)]
+        == 1
+    )
     assert calls["denoise", (1, 4, 16, 16), 2] == calls["denoise", (1, 4, 16, 16), 1] == 1
     assert "decode" not in vars(prior) and all(timings.isolated(prior, call, 1) > 0 for call in calls)
 

@@ -1,4 +1,6 @@
-"""Training on a handful of real photographs: what it writes loads, and a killed run goes on as if nothing had happened."""
+"""Training on a handful of real photographs: what it writes loads, and a killed run goes on as if nothing had
+happened.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,30 @@ from restoration.priors.latent import load_prior
 from restoration.priors.networks import FFDNet, LatentUNet, PatchAutoencoder
 from restoration.training import autoencoder, data, denoiser, loop, states
 
-SMALL = ["--widths", "8", "8", "--blocks", "1", "--crop", "32", "--batch", "2", "--holdout", "2", "--evaluate-every", "1000"]
+SMALL = [
+    "--widths",
+    "8",
+    "8",
+    "--blocks",
+    "1",
+    "--crop",
+    "32",
+    "--batch",
+    "2",
+    "--holdout",
+    "2",
+    "--evaluate-every",
+    "1000",
+]
 
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("shards") / "photos.tar"
     with tarfile.open(path, "w") as archive:
-        for number, picture in enumerate([pictures.astronaut(), pictures.chelsea(), pictures.coffee(), pictures.rocket()]):
+        for number, picture in enumerate(
+            [pictures.astronaut(), pictures.chelsea(), pictures.coffee(), pictures.rocket()]
+        ):
             buffer = io.BytesIO()
             Image.fromarray(picture[:260, :260]).save(buffer, "PNG")
             entry = tarfile.TarInfo(f"{number}.png")
@@ -49,7 +67,17 @@ def command(shard: Path, codec: Path, folder: Path, steps: int, *more: str) -> l
     folder.mkdir(exist_ok=True)
     if not (folder / "vae").exists():
         (folder / "vae").symlink_to(codec / "vae")
-    return [str(shard), "--out", str(folder), "--checkpoint", str(folder / "unet.pt"), "--steps", str(steps), *SMALL, *more]
+    return [
+        str(shard),
+        "--out",
+        str(folder),
+        "--checkpoint",
+        str(folder / "unet.pt"),
+        "--steps",
+        str(steps),
+        *SMALL,
+        *more,
+    ]
 
 
 def test_what_training_writes_is_a_prior(shard, codec, tmp_path):
@@ -61,9 +89,14 @@ def test_what_training_writes_is_a_prior(shard, codec, tmp_path):
 
 def test_a_wider_prior_begins_as_the_one_it_starts_from(shard, codec, tmp_path):
     denoiser.main(command(shard, codec, tmp_path / "first", 3))
-    wide, options = tmp_path / "wide", ["--steps", "1", "--crop", "32", "--batch", "2", "--holdout", "2", "--channels", "20"]
+    wide, options = (
+        tmp_path / "wide",
+        ["--steps", "1", "--crop", "32", "--batch", "2", "--holdout", "2", "--channels", "20"],
+    )
     wide.mkdir()
-    autoencoder.main([str(shard), "--out", str(wide), "--checkpoint", str(wide / "ae.pt"), "--start", str(codec), *options])
+    autoencoder.main(
+        [str(shard), "--out", str(wide), "--checkpoint", str(wide / "ae.pt"), "--start", str(codec), *options]
+    )
     denoiser.main(command(shard, wide, wide, 0, "--start", str(tmp_path / "first")))
     narrow, wider = load_prior(str(tmp_path / "first"), "cpu"), load_prior(str(wide), "cpu")
     x = torch.rand(1, 3, 32, 32)
@@ -126,7 +159,11 @@ def test_uneven_noise_is_never_stronger_than_told():
 
 def test_reld_images_come_from_falling_levels_and_agree_with_the_measurement(monkeypatch):
     monkeypatch.setattr(states, "draw_degradation", lambda generator: GaussianBlur(noise_std=1.0))
-    x, levels, seen = torch.from_numpy(pictures.astronaut()[:64, :64] / 255.0).float().permute(2, 0, 1)[None], [], []
+    x, levels, seen = (
+        torch.from_numpy(pictures.astronaut()[:64, :64] / 255.0).float().permute(2, 0, 1)[None],
+        [],
+        [],
+    )
 
     def denoise(z: torch.Tensor, level: float) -> torch.Tensor:
         levels.append(level)
@@ -137,18 +174,38 @@ def test_reld_images_come_from_falling_levels_and_agree_with_the_measurement(mon
     z, level = states.reld_input(lambda t: t, lambda z: z, denoise, x, 3, generator)
     ratios = [b / a for a, b in zip(levels, [*levels[1:], level], strict=True)]
     assert states.LEVELS[0] <= levels[0] <= states.LEVELS[1] and len(levels) == 3
-    assert all(ratio == pytest.approx(ratios[0]) and states.RATIOS[0] <= ratio <= states.RATIOS[1] for ratio in ratios)
+    assert all(
+        ratio == pytest.approx(ratios[0]) and states.RATIOS[0] <= ratio <= states.RATIOS[1]
+        for ratio in ratios
+    )
     blurred = GaussianBlur().forward(x)
     misfits = [(GaussianBlur().forward(image) - blurred).square().mean().item() for image in (*seen, z)]
     assert max(misfits) < (1 / 255) ** 2 < (GaussianBlur().forward(blurred) - blurred).square().mean()
 
 
-def test_an_ffdnet_beside_the_unet_stays_as_it_was_while_the_unet_learns_from_what_reld_gives(shard, codec, tmp_path):
+def test_an_ffdnet_beside_the_unet_stays_as_it_was_while_the_unet_learns_from_what_reld_gives(
+    shard, codec, tmp_path
+):
     fine = FFDNet(8, 3).state_dict()
     torch.save(fine, tmp_path / "ffdnet.pth")
-    denoiser.main(command(shard, codec, tmp_path, 3, "--fine", str(tmp_path / "ffdnet.pth"), "--uneven", "0.5", "--states", "1"))
+    denoiser.main(
+        command(
+            shard,
+            codec,
+            tmp_path,
+            3,
+            "--fine",
+            str(tmp_path / "ffdnet.pth"),
+            "--uneven",
+            "0.5",
+            "--states",
+            "1",
+        )
+    )
     learned = LatentUNet.from_pretrained(tmp_path, subfolder="unet", torch_dtype=torch.float32)
-    assert all(torch.equal(value.half(), learned.fine.state_dict()[name].half()) for name, value in fine.items())
+    assert all(
+        torch.equal(value.half(), learned.fine.state_dict()[name].half()) for name, value in fine.items()
+    )
     assert learned.leave_fine.weight.any()
     assert load_prior(str(tmp_path), "cpu").denoise(torch.zeros(1, 16, 8, 8), 300).z0.shape == (1, 16, 8, 8)
 
@@ -176,7 +233,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(shard, codec, tmp_path)
     assert process.returncode == -signal.SIGKILL
     assert torch.load(tmp_path / "killed" / "unet.pt", weights_only=True)["step"] == 19
     denoiser.main(arguments)
-    whole, resumed = (load_file(tmp_path / name / "unet" / "diffusion_pytorch_model.safetensors") for name in ("whole", "killed"))
+    whole, resumed = (
+        load_file(tmp_path / name / "unet" / "diffusion_pytorch_model.safetensors")
+        for name in ("whole", "killed")
+    )
     for name, value in whole.items():
         assert torch.allclose(value.float(), resumed[name].float(), atol=2e-3), name
 
@@ -197,10 +257,15 @@ def test_no_photographs(tmp_path):
 
 
 def test_a_step_that_is_not_finite_is_left_out(tmp_path):
-    """A single bad batch must not undo hours: it once did. 1e30 is finite, the length of its gradient is not."""
+    """A single bad batch must not undo hours: it once did.
+
+    1e30 is finite, the length of its gradient is not.
+    """
     model = torch.nn.Linear(4, 1)
     parser = loop.arguments("", steps=30)
-    args = parser.parse_args(["x", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu"])
+    args = parser.parse_args(
+        ["x", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu"]
+    )
 
     def loss(model: torch.nn.Module, step: int) -> torch.Tensor:
         blown = {10: float("nan"), 20: 1e30}.get(step, 1.0)
@@ -212,10 +277,14 @@ def test_a_step_that_is_not_finite_is_left_out(tmp_path):
 
 
 def test_gradients_that_become_large_are_followed(tmp_path):
-    """Clipped, not left out: that once left a network where a bad step had taken it, and crops unlearned until they ruined a run."""
+    """Clipped, not left out: that once left a network where a bad step had taken it, and crops unlearned
+    until they ruined a run.
+    """
     model = torch.nn.Linear(4, 1)
     parser = loop.arguments("", steps=200, rate=1e-2)
-    args = parser.parse_args(["x", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu"])
+    args = parser.parse_args(
+        ["x", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu"]
+    )
     values = []
 
     def loss(model: torch.nn.Module, step: int) -> torch.Tensor:
@@ -235,8 +304,26 @@ def test_a_run_that_leaps_twice_from_one_checkpoint_goes_on_at_a_quarter_of_the_
         far = 100.0 if leaps and step == leaps[0] and leaps.pop() else 1.0
         return far * (model.weight.square().mean() + 1)
 
-    options = ["none.tar", "--out", str(tmp_path), "--checkpoint", str(checkpoint), "--steps", "20", "--save-every", "0", "--rate", "0.1"]
-    loop.train(torch.nn.Linear(2, 2), loss, lambda _: {}, lambda _: None, loop.arguments("a test", device="cpu").parse_args(options))
+    options = [
+        "none.tar",
+        "--out",
+        str(tmp_path),
+        "--checkpoint",
+        str(checkpoint),
+        "--steps",
+        "20",
+        "--save-every",
+        "0",
+        "--rate",
+        "0.1",
+    ]
+    loop.train(
+        torch.nn.Linear(2, 2),
+        loss,
+        lambda _: {},
+        lambda _: None,
+        loop.arguments("a test", device="cpu").parse_args(options),
+    )
     assert seen == [*range(13), 12, *range(12, 20)]
     assert torch.load(checkpoint, weights_only=True)["peak"] == pytest.approx(0.025)
 
@@ -245,5 +332,7 @@ def test_an_explosion_counts_by_its_logarithm():
     error = torch.tensor([0.5, denoiser.FAR, 1e9], requires_grad=True)
     value = denoiser.bounded(error)
     value.sum().backward()
-    assert value.tolist() == pytest.approx([0.5, denoiser.FAR, denoiser.FAR * (1 + math.log(1e9 / denoiser.FAR))])
+    assert value.tolist() == pytest.approx(
+        [0.5, denoiser.FAR, denoiser.FAR * (1 + math.log(1e9 / denoiser.FAR))]
+    )
     assert error.grad.tolist() == pytest.approx([1, 1, denoiser.FAR / 1e9])

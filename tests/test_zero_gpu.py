@@ -1,4 +1,6 @@
-"""ZeroGPU: that the Space starts there, restores, is stopped and is refused with sentences; no real one has run it."""
+"""ZeroGPU: that the Space starts there, restores, is stopped and is refused with sentences; no real one has
+run it.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,24 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
     folder = tmp_path_factory.mktemp("space")
     imsave(folder / "photo.png", astronaut()[:96, 160:256], check_contrast=False)
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "GRADIO_TEMP_DIR": str(folder), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "GRADIO_TEMP_DIR": str(folder),
+        "HF_HUB_OFFLINE": "1",
+    }
     run = subprocess.run(
         [sys.executable, "tests/zero_gpu_space.py", folder / "photo.png"],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(next(line for line in run.stdout.splitlines() if line.startswith("{")))  # spaces and Gradio print too
+    # spaces and Gradio print too
+    return json.loads(next(line for line in run.stdout.splitlines() if line.startswith("{")))
 
 
 def test_the_space_starts_and_restores(space):
-    first = next(node for node in ast.parse((ROOT / "app.py").read_text()).body if not isinstance(node, ast.Expr))
+    first = next(
+        node for node in ast.parse((ROOT / "app.py").read_text()).body if not isinstance(node, ast.Expr)
+    )
     assert ast.unparse(first) == "import spaces"  # before anything that may touch CUDA
     assert space["placed"].startswith("cuda")
     assert Path(space["result"]).name == "restored.png" and "96×96 pixels in" in space["status"]

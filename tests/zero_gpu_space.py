@@ -1,6 +1,8 @@
-"""A ZeroGPU Space on this CPU: the `spaces` package as it is, a scheduler of our own, and workers whose GPU is the host.
+"""A ZeroGPU Space on this CPU: the `spaces` package as it is, a scheduler of our own, and workers whose GPU
+is the host.
 
-Run by test_zero_gpu.py in a process of its own, since `spaces` changes torch for good. Prints one JSON object.
+Run by test_zero_gpu.py in a process of its own, since `spaces` changes torch for good. Prints one JSON
+object.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""python -m restoration.inspect PHOTO…: what is wrong with a photograph, how much, and what to do about it."""
+"""python -m restoration.inspect PHOTO…: what is wrong with a photograph, how much, and what to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def report(path: str) -> dict[str, Any]:
     return {
         "photo": path,
         "sentences": damage.describe(),
-        "damage": {name: dataclasses.asdict(estimate) | {"present": estimate.present} for name, estimate in damage.estimates().items()},
+        "damage": {
+            name: dataclasses.asdict(estimate) | {"present": estimate.present}
+            for name, estimate in damage.estimates().items()
+        },
         "noise_curve": list(damage.noise_curve),
         "suggestions": [dataclasses.asdict(suggestion) for suggestion in suggest(damage)],
     }
@@ -32,21 +35,32 @@ def report(path: str) -> dict[str, Any]:
 
 def tell(found: dict[str, Any]) -> str:
     """The report as plain sentences."""
-    lines = [f"{found['photo']}:", *(f"  {sentence}" for sentence in found["sentences"] or ["Nothing seems wrong with it."])]
+    lines = [
+        f"{found['photo']}:",
+        *(f"  {sentence}" for sentence in found["sentences"] or ["Nothing seems wrong with it."]),
+    ]
     for suggestion in found["suggestions"]:
         told = f" --task {suggestion['task']}" if suggestion["task"] else ""
         settings = "".join(f" {name}={value}" for name, value in suggestion["settings"].items())
-        command = f"--solver {suggestion['solver']} --preset {suggestion['preset']!r}{told}{' --set' + settings if settings else ''}"
+        more = f" --set{settings}" if settings else ""
+        command = f"--solver {suggestion['solver']} --preset {suggestion['preset']!r}{told}{more}"
         lines.append(f"  → {suggestion['sentence']}\n    {command}")
     return "\n".join(lines)
 
 
 def evaluate(folder: str, limit: int, seed: int) -> None:
-    """Print the meter's own accuracy on the clean photographs of a folder. ValueError where there are none."""
+    """Print the meter's own accuracy on the clean photographs of a folder.
+
+    ValueError where there are none.
+    """
     from restoration.evaluation.accuracy import accuracy
     from restoration.files import images
 
-    files = [path for path in sorted(Path(folder).rglob("*")) if path.suffix.lower() in images.SUFFIXES and path.is_file()][:limit]
+    files = [
+        path
+        for path in sorted(Path(folder).rglob("*"))
+        if path.suffix.lower() in images.SUFFIXES and path.is_file()
+    ][:limit]
     if not files:
         raise ValueError(f"No pictures in {folder}.")
     for line in accuracy([images.read_image(path, 1) for path in files], seed):
@@ -57,8 +71,14 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.inspe
     """0, or 2 after one line about each file that cannot be read."""
     parser = argparse.ArgumentParser(prog=prog, description="What is wrong with a photograph, and how much.")
     parser.add_argument("photos", nargs="*", metavar="PHOTO")
-    parser.add_argument("--json", action="store_true", help="print data, one list of all photos, in place of sentences")
-    parser.add_argument("--evaluate", metavar="FOLDER", help="of clean photographs: damage them and print how well that is measured")
+    parser.add_argument(
+        "--json", action="store_true", help="print data, one list of all photos, in place of sentences"
+    )
+    parser.add_argument(
+        "--evaluate",
+        metavar="FOLDER",
+        help="of clean photographs: damage them and print how well that is measured",
+    )
     parser.add_argument("--limit", type=int, default=64, help="photographs of --evaluate at most")
     parser.add_argument("--seed", type=int, default=0, help="of the damage of --evaluate")
     args = parser.parse_args(argv)

@@ -82,9 +82,7 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
         with whole_file(args.output) as file:
             images.to_pil(result.image).save(file, format="JPEG", quality=95, subsampling=0)
     else:
-        recipe.save_png(
-            result.image, args.output, result.recipe, result.scores, y=photo.x, alpha=photo.alpha
-        )
+        recipe.save_png(result.image, args.output, result.recipe, result.scores, y=photo.x, alpha=photo.alpha)
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
     scores += "".join(f"; no {name}: {why}" for name, why in getattr(result.scores, "missing", {}).items())
     print(
@@ -102,7 +100,10 @@ def give_back_photo(args: argparse.Namespace) -> None:
 
 
 def is_jpeg(path: str) -> bool:
-    """Whether a JPEG is to be written, by the name's ending. ValueError where it is another format's than PNG's."""
+    """Whether a JPEG is to be written, by the name's ending.
+
+    ValueError where it is another format's than PNG's.
+    """
     suffix = Path(path).suffix.lower()
     if suffix in {".jpg", ".jpeg", ".jpe", ".jfif"}:
         return True

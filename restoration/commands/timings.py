@@ -1,9 +1,11 @@
-"""python -m restoration.timings --prior sd-2.1-base --task deblur: time and memory on the accelerator that is there, without any download.
+"""python -m restoration.timings --prior sd-2.1-base --task deblur: time and memory on the accelerator that is
+there, without any download.
 
-Neither depends on what the weights are, so the full-size architectures are built with random ones; what they restore is meaningless.
-A run is the solver's loop until its picture is on the host, caches being filled by an earlier one, as for a second picture. Its network
-calls are counted and each kind is timed in isolation, in the same precision and size, decoding with its gradient where the run takes one;
-the quotient of the two says what the method costs besides.
+Neither depends on what the weights are, so the full-size architectures are built with random ones; what they
+restore is meaningless. A run is the solver's loop until its picture is on the host, caches being filled by an
+earlier one, as for a second picture. Its network calls are counted and each kind is timed in isolation, in
+the same precision and size, decoding with its gradient where the run takes one; the quotient of the two says
+what the method costs besides.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 class Architecture(NamedTuple):
-    """Arguments of UNet2DConditionModel, of one or two CLIP text encoders, and of AutoencoderKL; as the published config.json files say."""
+    """Arguments of UNet2DConditionModel, of one or two CLIP text encoders, and of AutoencoderKL; as the
+    published config.json files say.
+    """
 
     unet: dict[str, Any]
     texts: list[dict[str, Any]]
@@ -44,27 +48,55 @@ class Architecture(NamedTuple):
 
 
 KL = {
-    "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4, "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
     "layers_per_block": 2, "sample_size": 512, "scaling_factor": 0.18215,
 }  # fmt: skip
-CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "projection_dim": 768}
-CLIP_H = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16, "projection_dim": 512}
-CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20, "projection_dim": 1280}
+CLIP_L = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "projection_dim": 768,
+}
+CLIP_H = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 23,
+    "num_attention_heads": 16,
+    "projection_dim": 512,
+}
+CLIP_G = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "projection_dim": 1280,
+}
 ARCHITECTURES = {
     "tiny": Architecture(
-        {"down_block_types": ["CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D"], "block_out_channels": [8], "norm_num_groups": 4,
+        {"down_block_types": ["CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D"],
+         "block_out_channels": [8], "norm_num_groups": 4,
          "attention_head_dim": 8, "cross_attention_dim": 16},
-        [{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 16}],
-        {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2, "block_out_channels": [8, 8],
+        [{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+          "projection_dim": 16}],
+        {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2,
+         "block_out_channels": [8, 8],
          "norm_num_groups": 4},
     ),
     "sd-1.5": Architecture({"attention_head_dim": 8, "cross_attention_dim": 768}, [CLIP_L], KL),
-    "sd-2.1-base": Architecture({"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": True}, [CLIP_H], KL),
+    "sd-2.1-base": Architecture(
+        {"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": True},
+        [CLIP_H], KL,
+    ),
     "sdxl": Architecture(
         {"down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-         "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "block_out_channels": [320, 640, 1280],
-         "attention_head_dim": [5, 10, 20], "cross_attention_dim": 2048, "use_linear_projection": True, "transformer_layers_per_block": [1, 2, 10],
-         "addition_embed_type": "text_time", "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816},
+         "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+         "block_out_channels": [320, 640, 1280],
+         "attention_head_dim": [5, 10, 20], "cross_attention_dim": 2048, "use_linear_projection": True,
+         "transformer_layers_per_block": [1, 2, 10],
+         "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+         "projection_class_embeddings_input_dim": 2816},
         [CLIP_L, CLIP_G], KL | {"sample_size": 1024, "scaling_factor": 0.13025},
     ),
 }  # fmt: skip
@@ -81,7 +113,10 @@ def networks(architecture: Architecture, dtype: torch.dtype) -> dict[str, Any]:
         torch.set_default_dtype(dtype)
         parts["unet"] = UNet2DConditionModel(**architecture.unet)
         for name, kind, config in zip(
-            ("text_encoder", "text_encoder_2"), (CLIPTextModel, CLIPTextModelWithProjection), architecture.texts, strict=False
+            ("text_encoder", "text_encoder_2"),
+            (CLIPTextModel, CLIPTextModelWithProjection),
+            architecture.texts,
+            strict=False,
         ):
             parts[name] = kind(CLIPTextConfig(**config))
     finally:
@@ -89,13 +124,21 @@ def networks(architecture: Architecture, dtype: torch.dtype) -> dict[str, Any]:
     return parts
 
 
-def random_prior(name: str, side: int, device: str | None = None, dtype: torch.dtype | None = None) -> LatentPrior:
-    """The architecture `name` with random weights, placed by free memory for pictures of side×side pixels. ValueError where it does not fit."""
+def random_prior(
+    name: str, side: int, device: str | None = None, dtype: torch.dtype | None = None
+) -> LatentPrior:
+    """The architecture `name` with random weights, placed by free memory for pictures of side×side pixels.
+
+    ValueError where it does not fit.
+    """
     from diffusers import DDIMScheduler
     from transformers import CLIPTokenizer
 
     with torch.device("meta"):
-        counts = {part: sum(p.numel() for p in network.parameters()) for part, network in networks(ARCHITECTURES[name], torch.float32).items()}
+        counts = {
+            part: sum(p.numel() for p in network.parameters())
+            for part, network in networks(ARCHITECTURES[name], torch.float32).items()
+        }
     where = placement.choose(counts, side, device)
     where = replace(where, dtype=dtype) if dtype else where
     # where networks take turns, even their first moment on the device would be too much
@@ -103,9 +146,13 @@ def random_prior(name: str, side: int, device: str | None = None, dtype: torch.d
         parts = networks(ARCHITECTURES[name], where.dtype)
     words = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(letter + "</w>" for letter in LETTERS)]
     tokenizer = CLIPTokenizer({word: number for number, word in enumerate(words)}, [], model_max_length=77)
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon")
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon"
+    )
     encoders = tuple(network for part, network in parts.items() if "text" in part)
-    return LatentPrior(name, Parts(parts["vae"], parts["unet"], scheduler, (tokenizer,) * len(encoders), encoders), where)
+    return LatentPrior(
+        name, Parts(parts["vae"], parts["unet"], scheduler, (tokenizer,) * len(encoders), encoders), where
+    )
 
 
 def seconds(function: Callable[[], Any], device: torch.device, repeats: int) -> float:
@@ -125,7 +172,8 @@ def _finish(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-Call = tuple[str, tuple[int, ...], Any]  # verb, shape of its tensor, and what else matters: the size or the gradient, the text
+# verb, shape of its tensor, and what else matters: the size or the gradient, the text
+Call = tuple[str, tuple[int, ...], Any]
 
 
 @contextlib.contextmanager
@@ -143,7 +191,9 @@ def counted(prior: LatentPrior) -> Iterator[collections.Counter[Call]]:
         return decode(z, size)
 
     def counting_denoise(z_t: Tensor, t: int, text: Tensor | None = None, guidance: float = 1.0) -> Any:
-        calls["denoise", tuple(z_t.shape), 2 if text is not None and len(text) > 1 and guidance != 1 else 1] += 1
+        calls[
+            "denoise", tuple(z_t.shape), 2 if text is not None and len(text) > 1 and guidance != 1 else 1
+        ] += 1
         return denoise(z_t, t, text, guidance)
 
     vars(prior).update(encode=counting_encode, decode=counting_decode, denoise=counting_denoise)
@@ -183,7 +233,9 @@ def run(prior: LatentPrior, solver: Solver, y: Tensor, degradation: LinearDegrad
             step.image.cpu()
 
 
-def measure(prior: LatentPrior, solver: Solver, known: LinearDegradation | None, side: int, batch: int, repeats: int) -> dict[str, Any]:
+def measure(
+    prior: LatentPrior, solver: Solver, known: LinearDegradation | None, side: int, batch: int, repeats: int
+) -> dict[str, Any]:
     """All figures of one solver at side×side restored pixels: seconds, GB; None where there is none."""
     small = side // solver.factor(known)
     y = torch.rand(1, 3, small, small, generator=torch.Generator().manual_seed(0)).to(prior.device)
@@ -196,12 +248,19 @@ def measure(prior: LatentPrior, solver: Solver, known: LinearDegradation | None,
     whole = seconds(lambda: run(prior, solver, y, known), prior.device, repeats)
     alone = {call: isolated(prior, call, repeats) for call in calls}
     network = sum(count * alone[call] for call, count in calls.items())
-    figures: dict[str, Any] = {"run": whole, "network calls alone": network, "run / network calls": whole / network, "peak memory": peak}
+    figures: dict[str, Any] = {
+        "run": whole,
+        "network calls alone": network,
+        "run / network calls": whole / network,
+        "peak memory": peak,
+    }
     figures["predicted memory"] = prior.predicted(demand(solver, side**2)) / 1e9
     for verb in ("encode", "decode", "denoise"):
         figures[f"calls of {verb}"] = sum(count for call, count in calls.items() if call[0] == verb)
     if batch > 1:
-        together = seconds(lambda: run(prior, solver, y.expand(batch, -1, -1, -1).contiguous(), known), prior.device, repeats)
+        together = seconds(
+            lambda: run(prior, solver, y.expand(batch, -1, -1, -1).contiguous(), known), prior.device, repeats
+        )
         figures[f"batch of {batch} against {batch} single ones"] = batch * whole / together
     return figures
 
@@ -217,12 +276,22 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.timin
     """0 after printing the table, 2 after one line about bad input."""
     parser = settings_help.parser(prog, __doc__, "--prior sd-2.1-base --task deblur --side 512")
     cli.add_options(parser)
-    parser.add_argument("--weights", action="store_true", help="load the prior's real weights; without, those of ARCHITECTURES are random")
+    parser.add_argument(
+        "--weights",
+        action="store_true",
+        help="load the prior's real weights; without, those of ARCHITECTURES are random",
+    )
     parser.add_argument("--side", type=int, default=512, help="pixels of the restored picture")
-    parser.add_argument("--batch", type=int, default=1, help="compare so many pictures at once with single ones; 1 does not")
+    parser.add_argument(
+        "--batch", type=int, default=1, help="compare so many pictures at once with single ones; 1 does not"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="take the median of so many")
     parser.add_argument("--device", help="cuda, cuda:1, cpu, …; the one with most free memory by default")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the U-Net; by default what the device is good at")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="of the U-Net; by default what the device is good at",
+    )
     parser.add_argument("--json", help="file for all figures")
     args = parser.parse_args(argv)
     try:
@@ -233,18 +302,26 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.timin
         known = task if isinstance(task, LinearDegradation) and not solver.blind else None
         random = args.prior in ARCHITECTURES and not args.weights
         if random:
-            prior = random_prior(args.prior, args.side, args.device, getattr(torch, args.dtype) if args.dtype else None)
+            prior = random_prior(
+                args.prior, args.side, args.device, getattr(torch, args.dtype) if args.dtype else None
+            )
         else:
             prior = load_prior(args.prior, args.device)
         figures = measure(prior, solver, known, args.side, args.batch, args.repeats)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    title = f"{cli.named(solver, args)}, {args.prior}{' (random weights)' if random else ''}, {args.side}×{args.side}"
+    weights = " (random weights)" if random else ""
+    title = f"{cli.named(solver, args)}, {args.prior}{weights}, {args.side}×{args.side}"
     print(f"{title}\n{machine(prior.device)}, torch {torch.__version__}. {prior.placement.note}\n")
     print(table(figures))
     if args.json:
-        report = {"arguments": vars(args), "machine": machine(prior.device), "placement": prior.placement.note, "figures": figures}
+        report = {
+            "arguments": vars(args),
+            "machine": machine(prior.device),
+            "placement": prior.placement.note,
+            "figures": figures,
+        }
         Path(args.json).write_text(json.dumps(report, indent=1))
     return 0
 
@@ -252,7 +329,17 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.timin
 def table(figures: dict[str, Any]) -> str:
     """One Markdown table, a row per figure."""
     units = {"run": " s", "network calls alone": " s", "peak memory": " GB", "predicted memory": " GB"}
-    cells = {name: "–" if value is None else f"{value}" if isinstance(value, int) else f"{value:.3f}" for name, value in figures.items()}
+    cells = {
+        name: "–" if value is None else f"{value}" if isinstance(value, int) else f"{value:.3f}"
+        for name, value in figures.items()
+    }
     return "\n".join(
-        ["| what | figure |", "|---|---|", *(f"| {name} | {cell}{units.get(name, '') if cell != '–' else ''} |" for name, cell in cells.items())]
+        [
+            "| what | figure |",
+            "|---|---|",
+            *(
+                f"| {name} | {cell}{units.get(name, '') if cell != '–' else ''} |"
+                for name, cell in cells.items()
+            ),
+        ]
     )

@@ -9,13 +9,14 @@ from typing import Any
 
 from restoration.degradations.meter import Damage
 
-FLOOR = 1.0  # in 1/255: the noise that a deconvolution is told at the least, that of rounding and of the model
+# in 1/255: the noise that a deconvolution is told at the least, that of rounding and of the model
+FLOOR = 1.0
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A solver of SOLVERS, its preset of PRESETS, the task of TASKS that it is told ("" where it is blind), the settings of task or
-    solver that the measurement fills in, and why, in one sentence."""
+    """A solver of SOLVERS, its preset of PRESETS, the task of TASKS that it is told ("" where it is blind),
+    the settings of task or solver that the measurement fills in, and why, in one sentence."""
 
     solver: str
     preset: str
@@ -36,16 +37,34 @@ def _suggestions(damage: Damage) -> Iterator[Suggestion]:
         more = " and takes the noise out" if noisy else ""
         yield Suggestion("ld-rps", "low-light", "", f"Light is missing {where}: LD-RPS brightens it{more}.")
     if damage.veil.present:
-        yield Suggestion("ld-rps", "dehaze", "", f"It is hazy ({damage.veil.value:.0%}): LD-RPS takes the veil away.")
+        yield Suggestion(
+            "ld-rps", "dehaze", "", f"It is hazy ({damage.veil.value:.0%}): LD-RPS takes the veil away."
+        )
     if damage.colour.present:
         preset, more = ("colorize+denoise", ", and the noise is taken out") if noisy else ("colorize", "")
         yield Suggestion("ld-rps", preset, "", f"It has no colour: LD-RPS adds plausible ones{more}.")
     if damage.blur.present:
         std = round(min(max(damage.blur.value, 0.2), 6.0), 2)
-        told = {"std": std, "size": 2 * math.ceil(4 * std) + 1, "noise_std": max(FLOOR, level if noisy else 0.0)}
-        yield Suggestion("reld", "fast", "deblur", f"It is blurred by about {std:.1f} pixels: RELD is told so and sharpens it.", told)
+        told = {
+            "std": std,
+            "size": 2 * math.ceil(4 * std) + 1,
+            "noise_std": max(FLOOR, level if noisy else 0.0),
+        }
+        yield Suggestion(
+            "reld",
+            "fast",
+            "deblur",
+            f"It is blurred by about {std:.1f} pixels: RELD is told so and sharpens it.",
+            told,
+        )
     elif noisy:
-        yield Suggestion("reld", "fast", "denoise", f"It is noisy: RELD is told the level, {level:.0f}/255.", {"noise_std": level})
+        yield Suggestion(
+            "reld",
+            "fast",
+            "denoise",
+            f"It is noisy: RELD is told the level, {level:.0f}/255.",
+            {"noise_std": level},
+        )
         yield Suggestion("ld-rps", "denoise", "", "Or LD-RPS, which estimates the noise itself.")
     if damage.enlargement.present or damage.jpeg.present:
         cause = " and ".join(
@@ -53,4 +72,6 @@ def _suggestions(damage: Damage) -> Iterator[Suggestion]:
             for text, estimate in (("enlarged", damage.enlargement), ("compressed as JPEG", damage.jpeg))
             if estimate.present
         )
-        yield Suggestion("latent-indigo", "fast", "", f"It was {cause}: LatentINDIGO cleans it at its size.", {"scale": 1})
+        yield Suggestion(
+            "latent-indigo", "fast", "", f"It was {cause}: LatentINDIGO cleans it at its size.", {"scale": 1}
+        )

@@ -1,7 +1,8 @@
-"""Seeded damage that no operator undoes: what the blind method is measured on, and what the page can do to a clean picture first.
+"""Seeded damage that no operator undoes: what the blind method is measured on, and what the page can do to a
+clean picture first.
 
-Each corruption draws its strength and its noise from the generator and ends in 8 bits. x, y: (1,3,H,W) float32 in [0,1].
-The ranges are ours; each comment says what they imitate.
+Each corruption draws its strength and its noise from the generator and ends in 8 bits. x, y: (1,3,H,W)
+float32 in [0,1]. The ranges are ours; each comment says what they imitate.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def to_grey(x: Tensor) -> Tensor:
 
 
 def darken(x: Tensor, generator: torch.Generator) -> Tensor:
-    """A short exposure: 3-15 % of the light, shot noise of 2000-20000 electrons at white, read noise, and a steeper tone curve."""
+    """A short exposure: 3-15 % of the light, shot noise of 2000-20000 electrons at white, read noise, and a
+    steeper tone curve.
+    """
     exposure, electrons = _between(0.03, 0.15, generator), 10 ** _between(3.3, 4.3, generator)
     light = exposure * x.clamp(0, 1) ** 2.2
     light = light + (light / electrons).sqrt() * randn(x.shape, generator, x.device)
@@ -43,9 +46,16 @@ def darken(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def haze(x: Tensor, generator: torch.Generator) -> Tensor:
-    """y = x t + A (1-t), t = exp(-β d): near-white air A and a depth d in [0,1] that rises towards the top and varies smoothly."""
+    """y = x t + A (1-t), t = exp(-β d): near-white air A and a depth d in [0,1] that rises towards the top
+    and varies smoothly.
+    """
     height, width = x.shape[-2:]
-    bumps = F.interpolate(randn(torch.Size((1, 1, 4, 4)), generator, x.device), (height, width), mode="bicubic", align_corners=True)
+    bumps = F.interpolate(
+        randn(torch.Size((1, 1, 4, 4)), generator, x.device),
+        (height, width),
+        mode="bicubic",
+        align_corners=True,
+    )
     slope = torch.linspace(1, 0, height).to(x)[:, None]
     depth = (0.25 + 0.6 * slope + 0.15 * bumps).clamp(0, 1)
     transmission = torch.exp(-_between(0.6, 1.6, generator) * depth)
@@ -54,7 +64,9 @@ def haze(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def noise(x: Tensor, generator: torch.Generator) -> Tensor:
-    """White noise of 20-50/255 added at twice the size, then reduced: correlated and weaker, as in the Kodak files in circulation."""
+    """White noise of 20-50/255 added at twice the size, then reduced: correlated and weaker, as in the Kodak
+    files in circulation.
+    """
     large = F.interpolate(x, scale_factor=2, mode="bicubic", align_corners=False)
     large = (large + _between(20, 50, generator) / 255 * randn(large.shape, generator, x.device)).clamp(0, 1)
     return F.interpolate(large, scale_factor=0.5, mode="bicubic", align_corners=False, antialias=True)
@@ -96,7 +108,8 @@ Damage = LinearDegradation | Camera | Corruption | CameraNoise | Fog
 
 
 def make_damage(name: str, settings: Mapping[str, Any], scale: int) -> Damage:
-    """The damage of a name in TASKS or EXPOSURES (with settings), CAMERAS (which reduce `scale` times) or CORRUPTIONS.
+    """The damage of a name in TASKS or EXPOSURES (with settings), CAMERAS (which reduce `scale` times) or
+    CORRUPTIONS.
 
     ValueError for any other name, and for settings that it does not have.
     """
@@ -105,7 +118,9 @@ def make_damage(name: str, settings: Mapping[str, Any], scale: int) -> Damage:
     classes: dict[str, Any] = {**TASKS, **EXPOSURES}
     own = {field.name for field in dataclasses.fields(classes[name])} if name in classes else set()
     if unknown := settings.keys() - own:
-        raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {', '.join(sorted(own)) or 'none'}.")
+        raise ValueError(
+            f"{name} has no setting {', '.join(sorted(unknown))}; it has {', '.join(sorted(own)) or 'none'}."
+        )
     if name in classes:
         return classes[name](**settings)
     return Camera(CAMERAS[name], scale) if name in CAMERAS else CORRUPTIONS[name]
@@ -114,4 +129,8 @@ def make_damage(name: str, settings: Mapping[str, Any], scale: int) -> Damage:
 def titles() -> dict[str, str]:
     """Every damage's name -> what the page calls it."""
     cameras = {name: Camera(strength, 1).title for name, strength in CAMERAS.items()}
-    return {name: name for name in TASKS} | cameras | {name: corruption.title for name, corruption in CORRUPTIONS.items()}
+    return (
+        {name: name for name in TASKS}
+        | cameras
+        | {name: corruption.title for name, corruption in CORRUPTIONS.items()}
+    )

@@ -1,11 +1,12 @@
-"""Photographs as a camera takes them in little light, and haze: seeded damage that looks like that of real pictures.
+"""Photographs as a camera takes them in little light, and haze: seeded damage that looks like that of real
+pictures.
 
-A picture is taken back to what the sensor saw, gets the sensor's noise there, and is developed again:
-y = JPEG(tone(M · W · (raw · light + demosaic(n)))), raw = W⁻¹ M⁻¹ tone⁻¹(x), n ~ N(0, shot · raw · light + read²) on the Bayer mosaic.
-After Brooks et al. 2019 (arXiv 1811.11127: white balance, matrices, curve, noise) with Malvar's demosaicing (ICASSP 2004).
-Demosaicing is linear, so sending the noise alone through it is sending the picture's mosaic as well, but for the detail that a mosaic
-loses; that is lost to the mean of many exposures too, which is what real pairs are compared with.
-x, y: (1,3,H,W) float32 in [0,1].
+A picture is taken back to what the sensor saw, gets the sensor's noise there, and is developed again: y =
+JPEG(tone(M · W · (raw · light + demosaic(n)))), raw = W⁻¹ M⁻¹ tone⁻¹(x), n ~ N(0, shot · raw · light + read²)
+on the Bayer mosaic. After Brooks et al. 2019 (arXiv 1811.11127: white balance, matrices, curve, noise) with
+Malvar's demosaicing (ICASSP 2004). Demosaicing is linear, so sending the noise alone through it is sending
+the picture's mosaic as well, but for the detail that a mosaic loses; that is lost to the mean of many
+exposures too, which is what real pairs are compared with. x, y: (1,3,H,W) float32 in [0,1].
 """
 
 from __future__ import annotations
@@ -23,18 +24,23 @@ from restoration.degradations.realistic import jpeg
 from restoration.diffusion import randn
 from restoration.files.images import quantise
 
-# from CIE XYZ to four cameras' colours, and from linear sRGB to XYZ (Brooks et al. 2019, their code, Apache 2.0)
+# from CIE XYZ to four cameras' colours, and from linear sRGB to XYZ (Brooks et al. 2019, their code, Apache
+# 2.0)
 XYZ_TO_CAMERA = torch.tensor([
     [[1.0234, -0.2969, -0.2266], [-0.5625, 1.6328, -0.0469], [-0.0703, 0.2188, 0.6406]],
     [[0.4913, -0.0541, -0.0202], [-0.6130, 1.3513, 0.2906], [-0.1564, 0.2151, 0.7183]],
     [[0.8380, -0.2630, -0.0639], [-0.2887, 1.0725, 0.2496], [-0.0627, 0.1427, 0.5438]],
     [[0.6596, -0.2079, -0.0562], [-0.4782, 1.3016, 0.1933], [-0.0970, 0.1581, 0.5181]],
 ])  # fmt: skip
-RGB_TO_XYZ = torch.tensor([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
-SHOT = {"low": 0.0003, "medium": 0.002, "high": 0.008}  # variance of the shot noise at the sensor's white (ours): 3300, 500, 125 electrons
+RGB_TO_XYZ = torch.tensor(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+# variance of the shot noise at the sensor's white (ours): 3300, 500, 125 electrons
+SHOT = {"low": 0.0003, "medium": 0.002, "high": 0.008}
 GAIN = (4.0, 16.0)  # times too little light
 QUALITY = (85, 98)  # of the camera's JPEG
-# Malvar, He, Cutler (ICASSP 2004), in eighths: green at red and blue; red at green in its rows, in its columns; red at blue
+# Malvar, He, Cutler (ICASSP 2004), in eighths: green at red and blue; red at green in its rows, in its
+# columns; red at blue
 GREEN = [[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]
 ALONG = [[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]]
 ACROSS = [[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]
@@ -42,7 +48,9 @@ ACROSS = [[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 
 
 @dataclass(frozen=True)
 class Development:
-    """How one camera makes a picture of its raw values: white balance (3,), colour matrix camera -> linear sRGB (3,3), then the curves."""
+    """How one camera makes a picture of its raw values: white balance (3,), colour matrix camera -> linear
+    sRGB (3,3), then the curves.
+    """
 
     balance: Tensor
     matrix: Tensor
@@ -50,11 +58,15 @@ class Development:
     def develop(self, raw: Tensor) -> Tensor:
         """Linear raw colours (B,3,H,W) -> sRGB in [0,1]."""
         linear = _mix(self.matrix, raw.clamp(0, 1) * self.balance.to(raw)[:, None, None]).clamp(0, 1)
-        encoded = torch.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear.clamp_min(1e-8) ** (1 / 2.4) - 0.055)
+        encoded = torch.where(
+            linear < 0.0031308, 12.92 * linear, 1.055 * linear.clamp_min(1e-8) ** (1 / 2.4) - 0.055
+        )
         return encoded**2 * (3 - 2 * encoded)
 
     def undo(self, x: Tensor) -> Tensor:
-        """sRGB in [0,1] (B,3,H,W) -> linear raw colours in [0,1]; `develop` gives x back but for colours that no raw value has."""
+        """sRGB in [0,1] (B,3,H,W) -> linear raw colours in [0,1]; `develop` gives x back but for colours that
+        no raw value has.
+        """
         encoded = 0.5 - torch.sin(torch.asin((1 - 2 * x).clamp(-1, 1)) / 3)
         linear = torch.where(encoded < 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
         return (_mix(torch.linalg.inv(self.matrix), linear) / self.balance.to(x)[:, None, None]).clamp(0, 1)
@@ -77,7 +89,9 @@ def mosaic(raw: Tensor) -> Tensor:
 def demosaic(values: Tensor) -> Tensor:
     """(B,1,H,W) of an RGGB sensor -> (B,3,H,W), by Malvar's linear filters; linear in `values`."""
     padded = F.pad(values, (2, 2, 2, 2), mode="reflect")
-    kernels = torch.tensor([GREEN, ALONG, [*map(list, zip(*ALONG, strict=True))], ACROSS])[:, None].to(values) / 8
+    kernels = (
+        torch.tensor([GREEN, ALONG, [*map(list, zip(*ALONG, strict=True))], ACROSS])[:, None].to(values) / 8
+    )
     green, along, down, across = F.conv2d(padded, kernels).split(1, 1)
     red, at_green, blue = _sites(values)
     even = _rows(values)  # the rows with red photosites
@@ -92,13 +106,16 @@ def demosaic(values: Tensor) -> Tensor:
 
 
 def sensor(x: Tensor, light: Tensor, shot: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(the photograph of the scene x (1,3,H,W) in so much light (broadcastable to x), the same without noise), before JPEG.
+    """(the photograph of the scene x (1,3,H,W) in so much light (broadcastable to x), the same without
+    noise), before JPEG.
 
-    shot: variance of the shot noise at the sensor's white, in its square; the camera and the noise come from the (CPU) generator.
+    shot: variance of the shot noise at the sensor's white, in its square; the camera and the noise come from
+    the (CPU) generator.
     """
     camera = draw_development(generator)
     raw = camera.undo(x) * light
-    # read noise grows with the amplification: the line of Brooks et al. through phones' calibrations, and its spread
+    # read noise grows with the amplification: the line of Brooks et al. through phones' calibrations, and its
+    # spread
     read = math.exp(2.18 * math.log(shot) + 1.2 + 0.26 * randn(torch.Size(()), generator, x.device).item())
     photosites = mosaic(raw)
     noise = (shot * photosites + read).sqrt() * randn(photosites.shape, generator, x.device)
@@ -107,7 +124,9 @@ def sensor(x: Tensor, light: Tensor, shot: float, generator: torch.Generator) ->
 
 @dataclass(frozen=True)
 class CameraNoise(Checked):
-    """Sensor noise of three ISO-like levels as it is after development and JPEG: coloured, correlated, stronger where it is dark."""
+    """Sensor noise of three ISO-like levels as it is after development and JPEG: coloured, correlated,
+    stronger where it is dark.
+    """
 
     title: ClassVar[str] = "Camera noise"
     iso: str = knob("medium", "Noise of the sensor, as at ISO 800, 6400 and 25600", choices=tuple(SHOT))
@@ -117,7 +136,9 @@ class CameraNoise(Checked):
         return x.new_ones(1, 1, 1, 1)
 
     def expose(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(y, the same without the sensor's noise), both (1,3,H,W) and after JPEG; everything random from the (CPU) generator."""
+        """(y, the same without the sensor's noise), both (1,3,H,W) and after JPEG; everything random from the
+        (CPU) generator.
+        """
         pictures = sensor(x, self.light(x, generator), SHOT[self.iso], generator)
         quality = int(torch.randint(QUALITY[0], QUALITY[1] + 1, (), generator=generator))
         noisy, clean = (jpeg(picture, quality) for picture in pictures)
@@ -151,13 +172,20 @@ class Backlit(LowLight):
 
 @dataclass(frozen=True)
 class Fog:
-    """Haze by Koschmieder's law y = x t + A (1 - t), t = exp(-β d), with a depth d that is smooth in the large and rises with height."""
+    """Haze by Koschmieder's law y = x t + A (1 - t), t = exp(-β d), with a depth d that is smooth in the
+    large and rises with height.
+    """
 
     title: ClassVar[str] = "Fog by depth"
 
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """x -> y, same size, in 8 bits."""
-        return quantise(jpeg(self.veil(x, generator)[0], int(torch.randint(QUALITY[0], QUALITY[1] + 1, (), generator=generator))))
+        return quantise(
+            jpeg(
+                self.veil(x, generator)[0],
+                int(torch.randint(QUALITY[0], QUALITY[1] + 1, (), generator=generator)),
+            )
+        )
 
     def veil(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(y before JPEG, 1 - t (1,1,H,W)): the picture in fog and the share of each pixel that is fog."""
@@ -169,21 +197,32 @@ class Fog:
         return (x * (1 - fog) + air * fog).clamp(0, 1), fog
 
 
-EXPOSURES: dict[str, type[CameraNoise]] = {"camera-noise": CameraNoise, "camera-low-light": LowLight, "camera-backlit": Backlit}
+EXPOSURES: dict[str, type[CameraNoise]] = {
+    "camera-noise": CameraNoise,
+    "camera-low-light": LowLight,
+    "camera-backlit": Backlit,
+}
 
 
 def shade(x: Tensor, generator: torch.Generator) -> Tensor:
-    """(1,1,H,W) from about 0 to 1: where light is missing, in some random region or rather where x is dark, as before a bright sky."""
+    """(1,1,H,W) from about 0 to 1: where light is missing, in some random region or rather where x is dark,
+    as before a bright sky.
+    """
     small = F.adaptive_avg_pool2d(x.mean(1, keepdim=True), 12)
     bright = F.interpolate(small, x.shape[-2:], mode="bicubic", align_corners=False)
     share = torch.rand((), generator=generator).item()
     field = share * smooth_field(x, generator) + (1 - share) * (1 - bright)
     low, high = field.min(), field.max()
-    return torch.sigmoid(_between(6, 20, generator) * ((field - low) / (high - low).clamp_min(1e-6) - _between(0.3, 0.6, generator)))
+    return torch.sigmoid(
+        _between(6, 20, generator)
+        * ((field - low) / (high - low).clamp_min(1e-6) - _between(0.3, 0.6, generator))
+    )
 
 
 def smooth_field(x: Tensor, generator: torch.Generator) -> Tensor:
-    """(1,1,H,W) from 0 to 1 in x's sides: random values on grids of 3, 5 and 9 points, the finer the weaker, joined smoothly."""
+    """(1,1,H,W) from 0 to 1 in x's sides: random values on grids of 3, 5 and 9 points, the finer the weaker,
+    joined smoothly.
+    """
     field = x.new_zeros(1, 1, *x.shape[-2:])
     for points in (3, 5, 9):
         grid = randn(torch.Size((1, 1, points, points)), generator, x.device)

@@ -1,7 +1,8 @@
-"""A first guess of what damaged a picture, read off the picture itself: the fast form of LD-RPS starts from it (ours).
+"""A first guess of what damaged a picture, read off the picture itself: the fast form of LD-RPS starts from
+it (ours).
 
-y = D(x) with D(x) = gain · (1 - v) x^power + v:  v is the veil of haze, gain and power the exposure, and grey says that x lost its
-colour, which nothing can invert. F-PAM then learns what the guess leaves over.
+y = D(x) with D(x) = gain · (1 - v) x^power + v:  v is the veil of haze, gain and power the exposure, and grey
+says that x lost its colour, which nothing can invert. F-PAM then learns what the guess leaves over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ GUESSES = ("none", "exposure", "veil", "grey", "grey+noise", "auto")
 # ours, chosen on the 64 photographs that the prior's training held out
 WHITE_QUANTILE = 0.995  # the share of pixels below white
 EXPOSURE_POWER = 0.9
-VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12  # of the dark channel; of the short side; of the short side
+# of the dark channel; of the short side; of the short side
+VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12
 CLEAREST = 0.9  # a veil is kept below this share of the air light, where nothing of the picture is left
 LAMP = 3.0  # white is at most this often the mean, so that one lamp does not hide that the rest is dark
 DARK_WHITE = {"auto": 0.45, "exposure": 0.6}  # too dark is a picture whose white is below this
@@ -28,23 +30,30 @@ DARK_WHITE = {"auto": 0.45, "exposure": 0.6}  # too dark is a picture whose whit
 # are above a share of its white
 HAZY_VEIL, COLOURFUL = {"auto": 0.25, "veil": 0.15}, 0.25
 SHADOW_QUANTILE, HAZY_SHADOW = 0.01, 0.06
-NOISE_FACTOR, TEXTURE = 1.4, 4 / 255  # of before: what correlation hides of noise; what clean photographs have of it
+# of before: what correlation hides of noise; what clean photographs have of it
+NOISE_FACTOR, TEXTURE = 1.4, 4 / 255
 # the meter's confidence from which a picture is noisy; a small one, which is all detail; and a grey one
 NOISY, NOISY_SMALL, NOISY_GREY, SMALL = 0.5, 0.9, 0.1, 128
 FAINT = 2 / 255  # noise that nobody sees, and that rounding and flat areas look like to the meter
-DRAWN, UNCLIPPED = 0.5, 0.2  # share of pixels that equal their neighbours in a drawing; of pixels needed to tell
+# share of pixels that equal their neighbours in a drawing; of pixels needed to tell
+DRAWN, UNCLIPPED = 0.5, 0.2
 GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
-TONED_SPREAD = 4 / 255  # of white: the colour that may be left beside one tone that follows brightness, as in sepia
-# a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour; nor does
-# one without an edge, whose slope changes by less of its white: at most 0.03 in gradients, 0.16 to 0.6 in hazy photos
+# of white: the colour that may be left beside one tone that follows brightness, as in sepia
+TONED_SPREAD = 4 / 255
+# a picture that varies less between areas, so many a side, says nothing of its exposure, veil or colour; nor
+# does one without an edge, whose slope changes by less of its white: at most 0.03 in gradients, 0.16 to 0.6
+# in hazy photos
 FLAT, FLAT_SIDE = 2 / 255, 16
 EDGELESS, BENT_QUANTILE, BENT_SIDE = 0.06, 0.99, 64
-VEIL_SIDE = 512  # pixels of the short side above which the veil, which is smooth, is computed on a reduced picture
+# pixels of the short side above which the veil, which is smooth, is computed on a reduced picture
+VEIL_SIDE = 512
 
 
 @dataclass(frozen=True)
 class Guess:
-    """gain, power: numbers; veil: (1,1,h,w) in [0,1]; air: the veil's full brightness; grey: no colour; noise: standard deviation after `invert`."""
+    """gain, power: numbers; veil: (1,1,h,w) in [0,1]; air: the veil's full brightness; grey: no colour;
+    noise: standard deviation after `invert`.
+    """
 
     gain: float
     power: float
@@ -59,7 +68,7 @@ class Guess:
         return (clear / self.gain).clamp(0, 1) ** self.power
 
     def forward(self, x: Tensor) -> Tensor:
-        """The damage as guessed, without the loss of colour: invert(forward(x)) = x for x (1,3,h,w) in [0,1]."""
+        """The guessed damage without the loss of colour: invert(forward(x)) = x for x (1,3,h,w) in [0,1]."""
         return self.gain * x.clamp(0, 1) ** (1 / self.power) * (1 - self.veil) + self.air * self.veil
 
     def describe(self) -> str:
@@ -76,8 +85,8 @@ class Guess:
 def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
     """What kind (one of GUESSES) of damage y (1,3,h,w) in [0,1] has and how strong; "auto" looks for each.
 
-    A kind that is told but not there is left out as well: a picture in which nothing is wrong stays as it is. always:
-    as it was before there was a damage meter, for recipes of that time.
+    A kind that is told but not there is left out as well: a picture in which nothing is wrong stays as it is.
+    always: as it was before there was a damage meter, for recipes of that time.
     """
     if always:
         return _guess_of_before(y, kind)
@@ -119,7 +128,9 @@ def _guess_of_before(y: Tensor, kind: str) -> Guess:
 
 
 def noise_level(y: Tensor) -> float:
-    """Standard deviation of white noise in y, [0,1] units: the median of the finest diagonal Haar details over 0.6745 (Donoho 1994)."""
+    """Standard deviation of white noise in y, [0,1] units: the median of the finest diagonal Haar details
+    over 0.6745 (Donoho 1994).
+    """
     height, width = (side // 2 * 2 for side in y.shape[-2:])
     a, b, c, d = (y[..., i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
     return ((a - b - c + d) / 2).abs().median().item() / 0.6745
@@ -133,7 +144,9 @@ def _whites(y: Tensor) -> tuple[float, float]:
 
 
 def _is_noisy(y: Tensor, measured: Damage, noise: float) -> bool:
-    """Whether noise that is this strong once the guess is undone, which lifts it from the dark, is there and is seen."""
+    """Whether noise that is this strong once the guess is undone, which lifts it from the dark, is there and
+    is seen.
+    """
     if _is_drawn(y):
         return False
     least = NOISY_GREY if is_grey(y) else NOISY if min(y.shape[-2:]) >= SMALL else NOISY_SMALL
@@ -148,7 +161,9 @@ def _noise_after(guess: Guess, y: Tensor, measured: Damage) -> float:
 
 
 def _is_drawn(y: Tensor) -> bool:
-    """Whether most pixels equal their neighbours, as in drawings; what is black or white may be clipped and does not count."""
+    """Whether most pixels equal their neighbours, as in drawings; what is black or white may be clipped and
+    does not count.
+    """
     corner = y[..., :-1, :-1]
     equal = ((corner == y[..., :-1, 1:]) & (corner == y[..., 1:, :-1])).all(1)
     seen = ((corner > 0) & (corner < 1)).any(1)
@@ -171,7 +186,9 @@ def _is_hazy(y: Tensor, white: float) -> bool:
     strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
     if y.amin(1).flatten().quantile(SHADOW_QUANTILE) <= HAZY_SHADOW * white:
         return False
-    return bool(_veil(y, white).mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL["veil"])
+    return bool(
+        _veil(y, white).mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL["veil"]
+    )
 
 
 def is_grey(y: Tensor) -> bool:
@@ -190,7 +207,9 @@ def is_toned(y: Tensor) -> bool:
 
 
 def _veil(y: Tensor, air: float) -> Tensor:
-    """The haze's share of each pixel, (1,1,h,w): the dark channel (He et al., CVPR 2009) of wide windows, smoothed as depth is smooth."""
+    """The haze's share of each pixel, (1,1,h,w): the dark channel (He et al., CVPR 2009) of wide windows,
+    smoothed as depth is smooth.
+    """
     from scipy.ndimage import gaussian_filter, minimum_filter
 
     channels = y.amin(1, keepdim=True)
@@ -200,5 +219,7 @@ def _veil(y: Tensor, air: float) -> Tensor:
         return F.interpolate(_veil(reduced, air), y.shape[-2:], mode="bilinear")
     dark = (channels[0, 0] / air).clamp(0, 1).cpu().numpy()
     side = min(dark.shape)
-    smooth = gaussian_filter(minimum_filter(dark, max(3, round(VEIL_WINDOW * side))), VEIL_WIDTH * side, mode="nearest")
+    smooth = gaussian_filter(
+        minimum_filter(dark, max(3, round(VEIL_WINDOW * side))), VEIL_WIDTH * side, mode="nearest"
+    )
     return torch.from_numpy(smooth).to(y).mul(VEIL_STRENGTH).clamp_max(CLEAREST)[None, None]

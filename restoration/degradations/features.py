@@ -1,9 +1,11 @@
-"""What the damage meter looks at: some two hundred statistics of a picture, whatever its size. Values 0 to 255 inside.
+"""What the damage meter looks at: some two hundred statistics of a picture, whatever its size. Values 0 to
+255 inside.
 
-Spectra of the blocks of a picture and of its flattest ones tell noise from texture (the flat-patch idea of Pyatykh et al. 2013 and
-Chen et al. 2015, with a spectrum in place of one variance, since the noise of photographs is not white); ratios of gradients across
-scales give the width of edges (Zhuo and Sim 2011); the comb of DCT coefficients gives JPEG's steps (Fan and de Queiroz 2003); periodic
-second differences betray enlargement (Gallagher 2005); the dark channel gives haze (He et al. 2009).
+Spectra of the blocks of a picture and of its flattest ones tell noise from texture (the flat-patch idea of
+Pyatykh et al. 2013 and Chen et al. 2015, with a spectrum in place of one variance, since the noise of
+photographs is not white); ratios of gradients across scales give the width of edges (Zhuo and Sim 2011); the
+comb of DCT coefficients gives JPEG's steps (Fan and de Queiroz 2003); periodic second differences betray
+enlargement (Gallagher 2005); the dark channel gives haze (He et al. 2009).
 """
 
 from __future__ import annotations
@@ -16,17 +18,22 @@ import numpy as np
 from scipy.fft import dct
 from scipy.ndimage import gaussian_filter, minimum_filter, uniform_filter
 
-TILE, TILES = 128, 15  # of a large picture so many tiles of this side are looked at, whose corners keep the grid of JPEG's blocks
+# of a large picture so many tiles of this side are looked at, whose corners keep the grid of JPEG's blocks
+TILE, TILES = 128, 15
 BLOCK = 8
-BANDS = np.digitize(np.add.outer(np.arange(BLOCK), np.arange(BLOCK)), (1, 2, 3, 5, 7, 9, 11)) - 1  # of a block's frequencies; -1: its mean
+# of a block's frequencies; -1: its mean
+BANDS = np.digitize(np.add.outer(np.arange(BLOCK), np.arange(BLOCK)), (1, 2, 3, 5, 7, 9, 11)) - 1
 QUANTILES = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.995)
 SMALL = 64  # side of the picture on which light, haze and colour are judged
 BLOCKS = 600  # of JPEG's that are looked at
 ROUNDING = 0.3  # standard deviation of a DCT coefficient of luma through 8-bit colours
-# Annex K of the JPEG standard, the first frequencies of luma in zigzag order as (row, column): step at quality 50
+# Annex K of the JPEG standard, the first frequencies of luma in zigzag order as (row, column): step at
+# quality 50
 STEPS = {
-    (0, 1): 11, (1, 0): 12, (2, 0): 14, (1, 1): 12, (0, 2): 10, (0, 3): 16, (1, 2): 14, (2, 1): 13, (3, 0): 14, (4, 0): 18, (3, 1): 17,
-    (2, 2): 16, (1, 3): 19, (0, 4): 24, (0, 5): 40, (1, 4): 26, (2, 3): 24, (3, 2): 22, (4, 1): 22, (5, 0): 24,
+    (0, 1): 11, (1, 0): 12, (2, 0): 14, (1, 1): 12, (0, 2): 10, (0, 3): 16, (1, 2): 14, (2, 1): 13, (3,
+     0): 14, (4, 0): 18, (3, 1): 17,
+    (2, 2): 16, (1, 3): 19, (0, 4): 24, (0, 5): 40, (1, 4): 26, (2, 3): 24, (3, 2): 22, (4, 1): 22, (5,
+     0): 24,
 }  # fmt: skip
 QUALITIES = np.arange(5, 101)
 FAINT = 0.35  # light below this is little
@@ -36,7 +43,9 @@ EPSILON = 0.05  # of 255: below this all spectra are alike
 
 
 def texture(pixels: np.ndarray) -> np.ndarray:
-    """(H,W,3) float in [0,255], sides ≥ 16 -> (n,) float32 of fixed length, all finite: of noise, blur, JPEG and enlargement."""
+    """(H,W,3) float in [0,255], sides ≥ 16 -> (n,) float32 of fixed length, all finite: of noise, blur, JPEG
+    and enlargement.
+    """
     opponents = [_opponents(tile) for tile in _tiles(pixels)]
     lumas = [colours[..., 0] for colours in opponents]
     values = [
@@ -53,13 +62,15 @@ def texture(pixels: np.ndarray) -> np.ndarray:
 
 
 def light(pixels: np.ndarray) -> np.ndarray:
-    """(H,W,3) float in [0,255] -> (n,) float32 of fixed length, all finite: of darkness, backlight and haze, seen on a small copy."""
+    """(H,W,3) float in [0,255] -> (n,) float32 of fixed length, all finite: of darkness, backlight and haze,
+    seen on a small copy.
+    """
     return _finite([*_light_and_colour(pixels)])
 
 
 def illumination(pixels: np.ndarray) -> tuple[float, float, float]:
-    """(how bright the darkest quarter is at most, the brightest tenth at least, the share below FAINT) of the light that is smoothed
-    over a tenth of the short side, of (H,W,3) in [0,255]; light from 0 to 1."""
+    """(how bright the darkest quarter is at most, the brightest tenth at least, the share below FAINT) of the
+    light that is smoothed over a tenth of the short side, of (H,W,3) in [0,255]; light from 0 to 1."""
     smooth = _smooth_light(_reduced(pixels))
     return float(np.quantile(smooth, 0.25)), float(np.quantile(smooth, 0.9)), float((smooth < FAINT).mean())
 
@@ -74,12 +85,15 @@ def _finite(values: list[float]) -> np.ndarray:
 
 
 def file_quality(data: bytes) -> int | None:
-    """The quality, 1 to 100, that libjpeg would have taken for the table of luma in the bytes of a JPEG file; None of anything else."""
+    """The quality, 1 to 100, that libjpeg would have taken for the table of luma in the bytes of a JPEG file;
+    None of anything else.
+    """
     place = 2
     while data[:2] == b"\xff\xd8" and place + 4 <= len(data) and data[place] == 0xFF:
         end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
         segment = data[place + 4 : end]
-        if data[place + 1] == 0xDB and len(segment) >= 65 and segment[0] == 0:  # table 0, in bytes and in zigzag order as STEPS
+        # table 0, in bytes and in zigzag order as STEPS
+        if data[place + 1] == 0xDB and len(segment) >= 65 and segment[0] == 0:
             return _quality([*segment[2 : 2 + len(STEPS)]])
         if end <= place + 2 or data[place + 1] == 0xDA:
             break
@@ -109,13 +123,20 @@ def _tiles(pixels: np.ndarray) -> Iterator[np.ndarray]:
 
 def _opponents(tile: np.ndarray) -> np.ndarray:
     """Luma and two differences of colours (JPEG's), float32."""
-    matrix = np.array([[0.299, -0.168736, 0.5], [0.587, -0.331264, -0.418688], [0.114, 0.5, -0.081312]], dtype=np.float32)
+    matrix = np.array(
+        [[0.299, -0.168736, 0.5], [0.587, -0.331264, -0.418688], [0.114, 0.5, -0.081312]], dtype=np.float32
+    )
     return tile.astype(np.float32) @ matrix
 
 
 def _halved(a: np.ndarray) -> np.ndarray:
     height, width = (side // 2 * 2 for side in a.shape)
-    return (a[0:height:2, 0:width:2] + a[1:height:2, 0:width:2] + a[0:height:2, 1:width:2] + a[1:height:2, 1:width:2]) / 4
+    return (
+        a[0:height:2, 0:width:2]
+        + a[1:height:2, 0:width:2]
+        + a[0:height:2, 1:width:2]
+        + a[1:height:2, 1:width:2]
+    ) / 4
 
 
 @functools.cache
@@ -137,7 +158,10 @@ def _coefficients(blocks: np.ndarray) -> np.ndarray:
 
 def _powers(planes: list[np.ndarray], stride: int = 4) -> np.ndarray:
     """(n,8): each block's mean power in the bands of frequency, the last the whole."""
-    blocks = np.concatenate([blocks_of(plane, stride) for plane in planes if min(plane.shape) >= BLOCK] or [np.zeros((1, BLOCK, BLOCK))])
+    blocks = np.concatenate(
+        [blocks_of(plane, stride) for plane in planes if min(plane.shape) >= BLOCK]
+        or [np.zeros((1, BLOCK, BLOCK))]
+    )
     squares = _coefficients(np.ascontiguousarray(blocks, dtype=np.float32)).reshape(len(blocks), -1) ** 2
     inside = BANDS.reshape(-1, 1) == np.arange(7)
     masks = (inside / inside.sum(0)).astype(np.float32)
@@ -150,11 +174,16 @@ def _level(powers: np.ndarray) -> np.ndarray:
 
 def block_means(planes: list[np.ndarray], stride: int = 4) -> np.ndarray:
     """(n,): the mean of the block that each row of `_powers` is about."""
-    return np.concatenate([blocks_of(plane, stride).mean((1, 2)) for plane in planes if min(plane.shape) >= BLOCK] or [np.zeros(1)])
+    return np.concatenate(
+        [blocks_of(plane, stride).mean((1, 2)) for plane in planes if min(plane.shape) >= BLOCK]
+        or [np.zeros(1)]
+    )
 
 
 def _spectra(lumas: list[np.ndarray], *colours: list[np.ndarray]) -> Iterator[float]:
-    """Quantiles over blocks of the spectrum, and the spectrum of the flattest blocks: of luma, and of colour where it is given."""
+    """Quantiles over blocks of the spectrum, and the spectrum of the flattest blocks: of luma, and of colour
+    where it is given.
+    """
     means = block_means(lumas)
     whole = _powers(lumas)
     seen = (means > 4) & (means < 251)  # what is clipped has no noise
@@ -177,7 +206,9 @@ def _spectra(lumas: list[np.ndarray], *colours: list[np.ndarray]) -> Iterator[fl
 
 
 def _fourier(lumas: list[np.ndarray]) -> Iterator[float]:
-    """The spectrum in 16 rings, of windowed squares of 64, relative to the first; then its fall along rows and columns at the end."""
+    """The spectrum in 16 rings, of windowed squares of 64, relative to the first; then its fall along rows
+    and columns at the end.
+    """
     side = min(64, *(min(luma.shape) for luma in lumas))
     window = np.outer(np.hanning(side + 2)[1:-1], np.hanning(side + 2)[1:-1])
     frequency = np.fft.fftfreq(side)
@@ -189,12 +220,16 @@ def _fourier(lumas: list[np.ndarray]) -> Iterator[float]:
             for left in range(0, luma.shape[1] - side + 1, side):
                 square = luma[top : top + side, left : left + side]
                 power += np.abs(np.fft.fft2((square - square.mean()) * window)) ** 2 / side**2 / len(lumas)
-    rings = np.bincount(ring.ravel(), power.ravel(), 16) / np.maximum(np.bincount(ring.ravel(), minlength=16), 1)
+    rings = np.bincount(ring.ravel(), power.ravel(), 16) / np.maximum(
+        np.bincount(ring.ravel(), minlength=16), 1
+    )
     levels = np.log(rings + 1e-3) / 2
     yield levels[1:3].mean()
     yield from np.diff(levels)
     steep = np.abs(frequency) > 0.4
-    yield np.log(power[steep][:, np.abs(frequency) < 0.1].mean() + 1e-3) - np.log(power[np.abs(frequency) < 0.1][:, steep].mean() + 1e-3)
+    yield np.log(power[steep][:, np.abs(frequency) < 0.1].mean() + 1e-3) - np.log(
+        power[np.abs(frequency) < 0.1][:, steep].mean() + 1e-3
+    )
 
 
 def _edges(lumas: list[np.ndarray]) -> Iterator[float]:
@@ -202,7 +237,9 @@ def _edges(lumas: list[np.ndarray]) -> Iterator[float]:
     lost: dict[tuple[float, float], list[np.ndarray]] = {(0.6, 1.2): [], (1.0, 2.0): [], (2.0, 4.0): []}
     strong: list[np.ndarray] = []
     for luma in lumas:
-        size = {s: np.hypot(*np.gradient(gaussian_filter(luma, s))) for s in {s for pair in lost for s in pair}}
+        size = {
+            s: np.hypot(*np.gradient(gaussian_filter(luma, s))) for s in {s for pair in lost for s in pair}
+        }
         for (fine, coarse), ratios in lost.items():
             ratios.append(np.stack([size[fine].ravel(), size[coarse].ravel()]))
         strong.append(size[1.0].ravel())
@@ -216,7 +253,9 @@ def _edges(lumas: list[np.ndarray]) -> Iterator[float]:
 
 
 def _periods(lumas: list[np.ndarray]) -> Iterator[float]:
-    """The strongest periods of the second differences' mean size along rows and columns: interpolation leaves its own behind."""
+    """The strongest periods of the second differences' mean size along rows and columns: interpolation leaves
+    its own behind.
+    """
     peaks = np.zeros((2, 64))
     for luma in lumas:
         for axis in (0, 1):
@@ -228,17 +267,28 @@ def _periods(lumas: list[np.ndarray]) -> Iterator[float]:
             peaks[axis] += spectrum.reshape(64, 4).max(1) / len(lumas)
     both = np.log(1e-2 + peaks).mean(0)
     whole = np.sort(both[8:])
-    yield from (both[10:13].max(), both[15:17].max(), both[20:23].max(), both[24], both[31:33].max(), both[41:44].max(), both[47:49].max())
+    yield from (
+        both[10:13].max(),
+        both[15:17].max(),
+        both[20:23].max(),
+        both[24],
+        both[31:33].max(),
+        both[41:44].max(),
+        both[47:49].max(),
+    )
     yield from (both[62:].max(), whole[-1], whole[-4], float(np.argmax(both[8:])) / 64)
 
 
 def _blocking(lumas: list[np.ndarray]) -> Iterator[float]:
-    """JPEG's grid and steps: how much stronger the differences at its borders are, the quality whose comb fits best, and how well."""
+    """JPEG's grid and steps: how much stronger the differences at its borders are, the quality whose comb
+    fits best, and how well.
+    """
     phases = np.zeros((2, BLOCK))
     for luma in lumas:
         for axis in (0, 1):
             a = luma if axis else luma.T
-            steps = np.abs(a[:, 2:-1] - a[:, 1:-2] - (a[:, 3:] - a[:, :-3]) / 3)  # a step beyond the slope around it
+            # a step beyond the slope around it
+            steps = np.abs(a[:, 2:-1] - a[:, 1:-2] - (a[:, 3:] - a[:, :-3]) / 3)
             for phase in range(BLOCK):  # the border between columns k - 1 and k is steps[:, k - 2]
                 phases[axis, phase] += steps[:, (phase - 2) % BLOCK :: BLOCK].mean() / len(lumas)
     usual = np.median(phases, axis=1, keepdims=True) + 0.02
@@ -253,15 +303,24 @@ def _blocking(lumas: list[np.ndarray]) -> Iterator[float]:
 
 
 def _comb(lumas: list[np.ndarray], offset: tuple[int, int]) -> tuple[float, float, float]:
-    """(quality / 100, mean log-likelihood ratio of its comb against none, share of coefficients that say anything)."""
-    parts = [blocks_of(luma[offset[0] :, offset[1] :], BLOCK) for luma in lumas if min(luma.shape) >= 2 * BLOCK]
+    """(quality / 100, mean log-likelihood ratio of its comb against none, share of coefficients that say
+    anything).
+    """
+    parts = [
+        blocks_of(luma[offset[0] :, offset[1] :], BLOCK) for luma in lumas if min(luma.shape) >= 2 * BLOCK
+    ]
     if not parts:
         return 1.0, 0.0, 0.0
     blocks = np.concatenate(parts)
-    blocks = blocks[(blocks.min((1, 2)) > 1) & (blocks.max((1, 2)) < 254)]  # clipping moves the coefficients off the comb
+    # clipping moves the coefficients off the comb
+    blocks = blocks[(blocks.min((1, 2)) > 1) & (blocks.max((1, 2)) < 254)]
     blocks = blocks[:: max(1, len(blocks) // BLOCKS)]
     rows, columns = np.array([*STEPS]).T
-    values = np.abs(_coefficients(np.ascontiguousarray(blocks, dtype=np.float32))[:, rows, columns]) if len(blocks) else np.zeros((1, len(STEPS)))
+    values = (
+        np.abs(_coefficients(np.ascontiguousarray(blocks, dtype=np.float32))[:, rows, columns])
+        if len(blocks)
+        else np.zeros((1, len(STEPS)))
+    )
     telling = values > 4 * ROUNDING
     if telling.sum() < 20:
         return 1.0, 0.0, 0.0
@@ -281,7 +340,9 @@ def _comb(lumas: list[np.ndarray], offset: tuple[int, int]) -> tuple[float, floa
 
 
 def _brightness(lumas: list[np.ndarray]) -> Iterator[float]:
-    yield from np.quantile(np.concatenate([luma[::4, ::4].ravel() for luma in lumas]), (0.05, 0.5, 0.95)) / 255
+    yield from (
+        np.quantile(np.concatenate([luma[::4, ::4].ravel() for luma in lumas]), (0.05, 0.5, 0.95)) / 255
+    )
 
 
 def _reduced(pixels: np.ndarray) -> np.ndarray:
@@ -310,10 +371,15 @@ def _light_and_colour(pixels: np.ndarray) -> Iterator[float]:
     third = max(1, dark.shape[0] // 3)
     height, width = luma.shape
     centre = luma[height // 4 : height - height // 4, width // 4 : width - width // 4]
-    yield from (centre.mean(), *np.quantile(centre, (0.1, 0.5)), *((smooth < least).mean() for least in (0.15, 0.25, 0.35)))
+    yield from (
+        centre.mean(),
+        *np.quantile(centre, (0.1, 0.5)),
+        *((smooth < least).mean() for least in (0.15, 0.25, 0.35)),
+    )
     yield from (dark[:third].mean(), dark[-third:].mean(), luma[:third].mean(), luma[-third:].mean())
     contrast = np.sqrt(np.maximum(uniform_filter(luma**2, window) - uniform_filter(luma, window) ** 2, 0))
-    lively = weakest[contrast >= np.quantile(contrast, 0.7)]  # where something is seen; what haze leaves of its shadows
+    # where something is seen; what haze leaves of its shadows
+    lively = weakest[contrast >= np.quantile(contrast, 0.7)]
     yield from np.quantile(lively, (0.01, 0.05, 0.25))
     yield from np.log(0.003 + np.quantile(contrast, (0.1, 0.5, 0.9)))
     yield from np.log(0.003 + np.array([contrast[:third].mean(), contrast[-third:].mean()]))
@@ -324,20 +390,28 @@ def _light_and_colour(pixels: np.ndarray) -> Iterator[float]:
     yield (saturation * strongest).mean()
     dark_part, bright_part = smooth <= np.quantile(smooth, 0.3), smooth >= np.quantile(smooth, 0.7)
     yield from (np.log(0.003 + contrast[part].mean()) for part in (dark_part, bright_part))
-    yield from (np.log(0.02 + luma[bright_part].mean()) - np.log(0.02 + luma[dark_part].mean()), saturation[dark_part].mean())
+    yield from (
+        np.log(0.02 + luma[bright_part].mean()) - np.log(0.02 + luma[dark_part].mean()),
+        saturation[dark_part].mean(),
+    )
     airy = dark >= np.quantile(dark, 0.98)
     yield from (saturation[airy].mean(), luma[airy].mean())
-    yield np.corrcoef(dark.ravel(), contrast.ravel())[0, 1] if min(dark.std(), contrast.std()) > 1e-6 else 0.0  # haze is pale and smooth
+    # haze is pale and smooth
+    yield np.corrcoef(dark.ravel(), contrast.ravel())[0, 1] if min(dark.std(), contrast.std()) > 1e-6 else 0.0
 
 
 def noise_by_brightness(pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """(len(edges) - 1,): the level of the flattest blocks whose mean brightness lies between neighbouring edges; nan where there are few.
+    """(len(edges) - 1,): the level of the flattest blocks whose mean brightness lies between neighbouring
+    edges; nan where there are few.
 
-    pixels (H,W,3) and edges in [0,255]. Only the ratios of these levels are good: texture and selection bias all of them.
+    pixels (H,W,3) and edges in [0,255]. Only the ratios of these levels are good: texture and selection bias
+    all of them.
     """
     planes = [_opponents(tile) for tile in _tiles(pixels)]
     means = block_means([colours[..., 0] for colours in planes])
-    powers = np.mean([_powers([colours[..., k] for colours in planes])[:, 2:7].mean(1) for k in range(3)], axis=0)
+    powers = np.mean(
+        [_powers([colours[..., k] for colours in planes])[:, 2:7].mean(1) for k in range(3)], axis=0
+    )
     levels = np.full(len(edges) - 1, np.nan)
     for k, (low, high) in enumerate(itertools.pairwise(edges)):
         part = np.sort(powers[(means >= low) & (means < high)])

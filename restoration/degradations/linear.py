@@ -1,6 +1,7 @@
 """Degradations y = A(x) + n with knobs, after deepinv's physics: exact adjoints, closed-form proximal steps.
 
-x, y: (B,3,H,W) float32 in [0,1]. `noise_std` is the measurement noise in the same units. Objects are immutable.
+x, y: (B,3,H,W) float32 in [0,1]. `noise_std` is the measurement noise in the same units. Objects are
+immutable.
 """
 
 from __future__ import annotations
@@ -22,16 +23,26 @@ from restoration.files.knobs import read_kernel, read_mask
 NOISE_FLOOR = 0.5 / 255  # measurements are never better than their 8-bit rounding
 
 
-def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()) -> Any:
+def knob(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] = (),
+) -> Any:
     """A dataclass field that the page shows as a slider or drop-down and that is checked on construction."""
     return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
 
 
-KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), str: ((str,), "text")}  # of a knob's default: what it takes
+# of a knob's default: what it takes
+KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), str: ((str,), "text")}
 
 
 class Checked:
-    """Dataclass base: every knob of its default's kind and within its bounds, or ValueError naming the numbers."""
+    """Dataclass base: every knob of its default's kind and within its bounds, or ValueError naming the
+    numbers.
+    """
 
     def __post_init__(self) -> None:
         for info in fields(self):  # type: ignore[arg-type]
@@ -40,7 +51,9 @@ class Checked:
             if type(value) not in kinds:  # not isinstance: True is an int
                 raise ValueError(f"{name} is {value!r}; it must be {words}.")
             if meta.get("choices") and value not in meta["choices"]:
-                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(str, meta['choices']))}.")
+                raise ValueError(
+                    f"{name} is {value!r}; it must be one of {', '.join(map(str, meta['choices']))}."
+                )
             low, high = meta.get("low"), meta.get("high")
             if low is not None and not low <= value <= high:
                 raise ValueError(f"{name} is {value}; it must lie between {low} and {high}.")
@@ -93,7 +106,9 @@ class LinearDegradation(Checked, ABC):
         return y
 
     def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
-        """argmin_x ½|Ax-y|² + ρ/2|x-v|² = v + Aᵀ(AAᵀ+ρ)⁻¹(y-Av), which never divides by ρ: docs/methods/reld.md (6)."""
+        """argmin_x ½|Ax-y|² + ρ/2|x-v|² = v + Aᵀ(AAᵀ+ρ)⁻¹(y-Av), which never divides by ρ:
+        docs/methods/reld.md (6).
+        """
         return v + self.adjoint(self.solve(y - self.forward(v), rho))
 
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -112,10 +127,11 @@ class LinearDegradation(Checked, ABC):
         return ((weight * (self.forward(x) - y)).square().sum() / weight.sum()).sqrt().item()
 
     def brightness_noise(self, y: Tensor) -> float:
-        """Standard deviation of independent channel noise that is as strong along the brightness of y as its own is, [0,1] units.
+        """Standard deviation of independent channel noise that is as strong along the brightness of y as its
+        own is, [0,1] units.
 
-        Equal noise in three channels has √3 the amplitude there, and a latent prior sees no more of it than the brightness.
-        It is never less than the rounding to 8 bits.
+        Equal noise in three channels has √3 the amplitude there, and a latent prior sees no more of it than
+        the brightness. It is never less than the rounding to 8 bits.
         """
         return max(self.noise, NOISE_FLOOR) * (3**0.5 if is_grey(y) else 1.0)
 
@@ -138,9 +154,11 @@ class Denoise(LinearDegradation):
 
 @dataclass(frozen=True)
 class Blur(LinearDegradation, ABC):
-    """Circular convolution with `kernel()`, as scipy.ndimage.convolve(mode="wrap"): the kernel is how one bright point is drawn.
+    """Circular convolution with `kernel()`, as scipy.ndimage.convolve(mode="wrap"): the kernel is how one
+    bright point is drawn.
 
-    Its centre is the pixel size // 2 of each side, counted from 0. Real photographs are parts of a larger scene: partial.whole_scene.
+    Its centre is the pixel size // 2 of each side, counted from 0. Real photographs are parts of a larger
+    scene: partial.whole_scene.
     """
 
     noise_std: float = _noise(2.55)
@@ -153,7 +171,9 @@ class Blur(LinearDegradation, ABC):
     def _kernel(self) -> Tensor:
         kernel = self.kernel()
         if kernel.ndim != 2 or not torch.isfinite(kernel).all() or kernel.min() < 0 or not kernel.sum() > 0:
-            raise ValueError("The blur kernel must be a grey picture of finite, non-negative values that are not all zero.")
+            raise ValueError(
+                "The blur kernel must be a grey picture of finite, non-negative values that are not all zero."
+            )
         return kernel / kernel.sum()
 
     @property
@@ -166,15 +186,22 @@ class Blur(LinearDegradation, ABC):
         return {}
 
     def _spectrum(self, x: Tensor) -> Tensor:
-        """Transfer function of the centred kernel on the half grid of x's size, (1,1,H,W//2+1) complex; computed once a size."""
+        """Transfer function of the centred kernel on the half grid of x's size, (1,1,H,W//2+1) complex;
+        computed once a size.
+        """
         from deepinv.physics.functional import filter_fft
 
         size = tuple(x.shape[-2:])
         if min(size) < max(self._kernel.shape):
-            raise ValueError(f"The blur kernel ({self._kernel.shape[1]}×{self._kernel.shape[0]}) is larger than the picture ({size[1]}×{size[0]}).")
+            raise ValueError(
+                f"The blur kernel ({self._kernel.shape[1]}×{self._kernel.shape[0]}) is larger than the "
+                f"picture ({size[1]}×{size[0]})."
+            )
         if size not in self._spectra:
             self._spectra.clear()  # of one size: a folder holds pictures of many
-            self._spectra[size] = filter_fft(self._kernel[None, None], (1, *size), dims=(-2, -1), real_fft=True)
+            self._spectra[size] = filter_fft(
+                self._kernel[None, None], (1, *size), dims=(-2, -1), real_fft=True
+            )
         return self._spectra[size].to(x.device)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -202,7 +229,9 @@ class GaussianBlur(Blur):
     """Gaussian blur."""
 
     std: float = knob(1.6, "Width of the blur: standard deviation in pixels", low=0.2, high=6.0)
-    size: int = knob(25, "Side of the blur kernel in pixels; an even one counts as the next odd one", low=3, high=61)
+    size: int = knob(
+        25, "Side of the blur kernel in pixels; an even one counts as the next odd one", low=3, high=61
+    )
 
     def kernel(self) -> Tensor:
         axis = torch.arange(self.size | 1) - self.size // 2
@@ -214,7 +243,9 @@ class GaussianBlur(Blur):
 class MotionBlur(Blur):
     """A random hand-shake path (deepinv's MotionBlurGenerator), fixed by its seed."""
 
-    size: int = knob(31, "Side of the blur kernel in pixels; an even one counts as the next odd one", low=3, high=61)
+    size: int = knob(
+        31, "Side of the blur kernel in pixels; an even one counts as the next odd one", low=3, high=61
+    )
     path: int = knob(0, "Number of the random hand-shake path", low=0, high=10_000)
 
     def kernel(self) -> Tensor:
@@ -229,7 +260,9 @@ class MotionBlur(Blur):
 class UploadedBlur(Blur):
     """Blur with a kernel given as a file: a grey picture (bright = long exposure) or a .npy array."""
 
-    file: str = knob("", "Kernel: a small grey picture or a .npy array, as one bright point is drawn (convolution)")
+    file: str = knob(
+        "", "Kernel: a small grey picture or a .npy array, as one bright point is drawn (convolution)"
+    )
 
     def kernel(self) -> Tensor:
         if not self.file:
@@ -239,18 +272,29 @@ class UploadedBlur(Blur):
 
 @dataclass(frozen=True)
 class SuperResolution(LinearDegradation):
-    """Reduction by `scale` as an exact separable operator: Pillow's anti-aliased bicubic, or Gaussian blur and decimation.
+    """Reduction by `scale` as an exact separable operator: Pillow's anti-aliased bicubic, or Gaussian blur
+    and decimation.
 
-    A = R_h ⊗ R_w with the resampling matrices R; (AAᵀ+ρ)⁻¹ is closed-form in the eigenbases of R Rᵀ of both sides. No
-    periodicity is assumed, where deepinv's Downsampling has circular borders. Bicubic reduction keeps the centre of every scale×scale
-    cell; Gaussian blur either that or the top left pixel, as in DPIR, which lies (scale-1)/2 pixels off.
+    A = R_h ⊗ R_w with the resampling matrices R; (AAᵀ+ρ)⁻¹ is closed-form in the eigenbases of R Rᵀ of both
+    sides. No periodicity is assumed, where deepinv's Downsampling has circular borders. Bicubic reduction
+    keeps the centre of every scale×scale cell; Gaussian blur either that or the top left pixel, as in DPIR,
+    which lies (scale-1)/2 pixels off.
     """
 
     scale: int = knob(4, "How many times larger the result is", choices=(2, 3, 4))
     reduction: str = knob("bicubic", "How the small picture was made", choices=("bicubic", "blur-decimate"))
-    blur: float = knob(1.6, "Width of the Gaussian of blur-decimate: standard deviation in pixels of the result", low=0.2, high=6.0)
+    blur: float = knob(
+        1.6,
+        "Width of the Gaussian of blur-decimate: standard deviation in pixels of the result",
+        low=0.2,
+        high=6.0,
+    )
 
-    keep: str = knob("centre", "What blur-decimate keeps of every cell: its centre, or its top left pixel", choices=("centre", "top-left"))
+    keep: str = knob(
+        "centre",
+        "What blur-decimate keeps of every cell: its centre, or its top left pixel",
+        choices=("centre", "top-left"),
+    )
 
     @property
     def factor(self) -> int:
@@ -262,14 +306,19 @@ class SuperResolution(LinearDegradation):
 
     @property
     def _way(self) -> tuple[int, float, float]:
-        """(scale, standard deviation of the Gaussian or 0 for bicubic, position in a cell in pixels of the result)."""
+        """(scale, standard deviation of the Gaussian or 0 for bicubic, position in a cell in pixels of the
+        result).
+        """
         if self.reduction == "bicubic":
             return self.scale, 0.0, (self.scale - 1) / 2
         return self.scale, self.blur, 0.0 if self.keep == "top-left" else (self.scale - 1) / 2
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1] % self.scale or x.shape[-2] % self.scale:
-            raise ValueError(f"A picture of {x.shape[-1]}×{x.shape[-2]} cannot be reduced {self.scale} times exactly; crop it first.")
+            raise ValueError(
+                f"A picture of {x.shape[-1]}×{x.shape[-2]} cannot be reduced {self.scale} times exactly; "
+                "crop it first."
+            )
         rows, columns = self._sides(x.shape[-2] // self.scale, x.shape[-1] // self.scale, x)
         return rows @ x @ columns.T
 
@@ -285,16 +334,22 @@ class SuperResolution(LinearDegradation):
         """Pillow's bicubic enlargement, each channel in float, shifted to where the pixels of y were kept."""
         height, width = y.shape[-2:]
         size, shift = (width * self.scale, height * self.scale), 0.5 - (self._way[2] + 0.5) / self.scale
-        box = (1 + shift, 1 + shift, 1 + shift + width, 1 + shift + height) if shift else (0, 0, width, height)
+        box = (
+            (1 + shift, 1 + shift, 1 + shift + width, 1 + shift + height) if shift else (0, 0, width, height)
+        )
         planes = (F.pad(y, (1,) * 4, mode="replicate") if shift else y).flatten(0, 1).cpu().numpy()
-        large = [np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC, box=box)) for p in planes]
+        large = [
+            np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC, box=box)) for p in planes
+        ]
         return torch.from_numpy(np.stack(large)).reshape(*y.shape[:2], size[1], size[0]).to(y)
 
 
 # two sides of one picture: up to 70 MB each at 4 megapixels
 @functools.lru_cache(maxsize=2)
 def _resampling(low: int, scale: int, std: float, position: float) -> Tensor:
-    """(low, low·scale) reduction of one side: Pillow's bicubic read off Pillow itself on unit vectors, or a Gaussian of `std` > 0."""
+    """(low, low·scale) reduction of one side: Pillow's bicubic read off Pillow itself on unit vectors, or a
+    Gaussian of `std` > 0.
+    """
     high = low * scale
     if not std:
         unit = np.eye(high, dtype=np.float32)  # column j is the j-th unit vector
@@ -316,7 +371,9 @@ def _eigen(low: int, scale: int, std: float, position: float, device: torch.devi
 class Inpaint(LinearDegradation):
     """Missing pixels: `missing` of them at random, or those that are black in the picture `mask`."""
 
-    missing: float = knob(0.5, "Share of random pixels that are missing (without a mask file)", low=0.0, high=0.95)
+    missing: float = knob(
+        0.5, "Share of random pixels that are missing (without a mask file)", low=0.0, high=0.95
+    )
     mask: str = knob("", "Mask: a picture of the same size, black where pixels are missing")
 
     @functools.cached_property
@@ -324,13 +381,19 @@ class Inpaint(LinearDegradation):
         return {}
 
     def _keep(self, x: Tensor) -> Tensor:
-        """(1,1,h,w) of x's size, ones where pixels are known. ValueError, one sentence, for a mask file that cannot be of this picture."""
+        """(1,1,h,w) of x's size, ones where pixels are known.
+
+        ValueError, one sentence, for a mask file that cannot be of this picture.
+        """
         size = (x.shape[-2], x.shape[-1])
         if size not in self._masks:
             random = torch.rand(size, generator=torch.Generator().manual_seed(0))
             known = read_mask(self.mask, *size) if self.mask else random >= self.missing
             if not known.any():
-                raise ValueError("The mask leaves no pixel of the picture: it is black where pixels are missing, and all of it is black.")
+                raise ValueError(
+                    "The mask leaves no pixel of the picture: it is black where pixels are missing, and all "
+                    "of it is black."
+                )
             self._masks.clear()  # of one size: a folder holds pictures of many
             self._masks[size] = known[None, None]
         return self._masks[size].to(x)
@@ -359,7 +422,9 @@ class Inpaint(LinearDegradation):
             average = _smooth(keep * y, std) / weight.clamp_min(1e-6)
             new = (known == 0) & (weight > 1e-3)
             filled, known = torch.where(new, average, filled), torch.where(new, 1.0, known)
-        return torch.where(known == 0, (keep * y).sum((-1, -2), keepdim=True) / keep.sum().clamp_min(1), filled)
+        return torch.where(
+            known == 0, (keep * y).sum((-1, -2), keepdim=True) / keep.sum().clamp_min(1), filled
+        )
 
 
 def _smooth(x: Tensor, std: float) -> Tensor:

@@ -1,7 +1,8 @@
 """The damage meter: what is wrong with a photograph, how much, and how sure that is (ours).
 
-Two small networks, trained by restoration/training/meter.py on photographs damaged at random, read the statistics of features.py.
-Their thresholds were put where one clean photograph in some hundreds is called damaged in each respect.
+Two small networks, trained by restoration/training/meter.py on photographs damaged at random, read the
+statistics of features.py. Their thresholds were put where one clean photograph in some hundreds is called
+damaged in each respect.
 """
 
 from __future__ import annotations
@@ -22,17 +23,36 @@ from restoration.degradations.features import COMB, illumination, light, noise_b
 from restoration.files import images
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "meter" / "model.safetensors"
-KINDS = {"texture": ("noise", "blur", "jpeg", "enlargement"), "light": ("darkness", "backlight", "veil")}  # by the statistics they are read from
+# by the statistics they are read from
+KINDS = {"texture": ("noise", "blur", "jpeg", "enlargement"), "light": ("darkness", "backlight", "veil")}
 STATISTICS = {"texture": texture, "light": light}
-LEAST = {"noise": 0.0, "blur": 0.0, "jpeg": 1.0, "enlargement": 1.0, "darkness": 0.0, "backlight": 0.0, "veil": 0.0}
-MOST = {"noise": 100 / 255, "blur": 6.0, "jpeg": 100.0, "enlargement": 6.0, "darkness": 6.0, "backlight": 6.0, "veil": 1.0}
+LEAST = {
+    "noise": 0.0,
+    "blur": 0.0,
+    "jpeg": 1.0,
+    "enlargement": 1.0,
+    "darkness": 0.0,
+    "backlight": 0.0,
+    "veil": 0.0,
+}
+MOST = {
+    "noise": 100 / 255,
+    "blur": 6.0,
+    "jpeg": 100.0,
+    "enlargement": 6.0,
+    "darkness": 6.0,
+    "backlight": 6.0,
+    "veil": 1.0,
+}
 BRIGHTNESSES = (0.1, 0.3, 0.5, 0.7, 0.9)  # at which the level of noise is told
 GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
-# plain cases of little light, whatever else is seen: 1 in 100 clean photographs has so little, 1 in 200 such differences
+# plain cases of little light, whatever else is seen: 1 in 100 clean photographs has so little, 1 in 200 such
+# differences
 DARK_LIGHT, SHADE, SUN, SHADED = 0.315, 0.28, 0.88, 0.33
 USUAL_SUN, USUAL_SHADE = 0.74, 0.45  # how bright the brightest tenth and the darkest quarter usually are
 GAMMA = 2.2  # stops of light per doubling of a value in the picture
-SURE_COMB = 0.5  # log-likelihood ratio a coefficient from which the comb of JPEG's steps tells the quality alone
+# log-likelihood ratio a coefficient from which the comb of JPEG's steps tells the quality alone
+SURE_COMB = 0.5
 PLAIN = 0.75  # confidence in such a case
 STRAY = 6.0  # standard deviations: a statistic further out than this counts as so far
 WIDTHS = (192, 96)
@@ -40,8 +60,8 @@ WIDTHS = (192, 96)
 
 @dataclass(frozen=True)
 class Estimate:
-    """How much of a damage there is if there is any, and how sure it is that there is, from 0 to 1: `present` from one half on,
-    which few clean photographs reach."""
+    """How much of a damage there is if there is any, and how sure it is that there is, from 0 to 1: `present`
+    from one half on, which few clean photographs reach."""
 
     value: float
     confidence: float
@@ -55,10 +75,11 @@ class Estimate:
 class Damage:
     """What is wrong with a picture.
 
-    noise: standard deviation of the noise as it is in the picture, over all pixels and channels, in [0,1]; noise_curve: the same at
-    BRIGHTNESSES. blur: standard deviation of the blur in pixels. jpeg: quality, 1 to 100. enlargement: so many times as large a side as
-    it has detail for. darkness: stops of light (powers of two) that are missing everywhere; backlight: in the dark part. veil: the mean
-    share of haze. colour: the share of colour that is missing, 1 for a grey picture.
+    noise: standard deviation of the noise as it is in the picture, over all pixels and channels, in [0,1];
+    noise_curve: the same at BRIGHTNESSES. blur: standard deviation of the blur in pixels. jpeg: quality, 1 to
+    100. enlargement: so many times as large a side as it has detail for. darkness: stops of light (powers of
+    two) that are missing everywhere; backlight: in the dark part. veil: the mean share of haze. colour: the
+    share of colour that is missing, 1 for a grey picture.
     """
 
     noise: Estimate
@@ -73,10 +94,16 @@ class Damage:
 
     def estimates(self) -> Mapping[str, Estimate]:
         """Every kind of damage by name."""
-        return {f.name: value for f in dataclasses.fields(self) if isinstance(value := getattr(self, f.name), Estimate)}
+        return {
+            f.name: value
+            for f in dataclasses.fields(self)
+            if isinstance(value := getattr(self, f.name), Estimate)
+        }
 
     def noise_map(self, y: Tensor) -> Tensor:
-        """The noise's standard deviation at each pixel of y (B,3,H,W) in [0,1] by its brightness, (B,1,H,W) in [0,1]."""
+        """The noise's standard deviation at each pixel of y (B,3,H,W) in [0,1] by its brightness, (B,1,H,W)
+        in [0,1].
+        """
         brightness = y.mean(1, keepdim=True).clamp(0, 1).detach().cpu().numpy()
         levels = np.interp(brightness, BRIGHTNESSES, self.noise_curve).astype(np.float32)
         return torch.from_numpy(levels).to(y)
@@ -89,7 +116,7 @@ class Damage:
             "jpeg": f"It was compressed as JPEG of quality {self.jpeg.value:.0f}.",
             "enlargement": f"It was enlarged about {self.enlargement.value:.1f} times.",
             "darkness": f"It is too dark: {self.darkness.value:.1f} stops of light are missing.",
-            "backlight": f"Its dark part lacks {self.backlight.value:.1f} stops of light (backlit or unevenly lit).",
+            "backlight": f"Its dark part lacks {self.backlight.value:.1f} stops of light (backlit).",
             "veil": f"It is hazy: about {self.veil.value:.0%} of what is seen is haze.",
             "colour": "It has no colour.",
         }
@@ -97,11 +124,17 @@ class Damage:
 
     def _where(self) -> str:
         dark, bright = self.noise_curve[0], self.noise_curve[-1]
-        return f", {255 * dark:.0f} in the dark and {255 * bright:.0f} in the light" if max(dark, bright) > 1.5 * min(dark, bright) else ""
+        return (
+            f", {255 * dark:.0f} in the dark and {255 * bright:.0f} in the light"
+            if max(dark, bright) > 1.5 * min(dark, bright)
+            else ""
+        )
 
 
 class Reader(nn.Module):
-    """Statistics (B,n) -> (logits that each kind of damage is there (B,k), how much where it is (B,k), in the units of `to_units`)."""
+    """Statistics (B,n) -> (logits that each kind of damage is there (B,k), how much where it is (B,k), in the
+    units of `to_units`).
+    """
 
     centre: Tensor
     spread: Tensor
@@ -112,9 +145,19 @@ class Reader(nn.Module):
     def __init__(self, count: int, kinds: int) -> None:
         super().__init__()
         sizes = (count, *WIDTHS)
-        layers = [part for a, b in itertools.pairwise(sizes) for part in (nn.Linear(a, b), nn.SiLU(), nn.Dropout(0.1))]
+        layers = [
+            part
+            for a, b in itertools.pairwise(sizes)
+            for part in (nn.Linear(a, b), nn.SiLU(), nn.Dropout(0.1))
+        ]
         self.network = nn.Sequential(*layers, nn.Linear(WIDTHS[-1], 2 * kinds))
-        for name, size in {"centre": count, "spread": count, "value_centre": kinds, "value_spread": kinds, "threshold": kinds}.items():
+        for name, size in {
+            "centre": count,
+            "spread": count,
+            "value_centre": kinds,
+            "value_spread": kinds,
+            "threshold": kinds,
+        }.items():
             self.register_buffer(name, torch.zeros(size))
 
     def forward(self, statistics: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,12 +168,24 @@ class Reader(nn.Module):
 
 def to_units(kind: str, value: float) -> float:
     """What the network is trained to tell of a value of Damage: noise and enlargement by their logarithms."""
-    return float(np.log(max(255 * value, 0.1))) if kind == "noise" else float(np.log(value)) if kind == "enlargement" else value
+    return (
+        float(np.log(max(255 * value, 0.1)))
+        if kind == "noise"
+        else float(np.log(value))
+        if kind == "enlargement"
+        else value
+    )
 
 
 def from_units(kind: str, told: float) -> float:
     """The inverse of `to_units`, within LEAST and MOST."""
-    value = float(np.exp(told)) / 255 if kind == "noise" else float(np.exp(told)) if kind == "enlargement" else told
+    value = (
+        float(np.exp(told)) / 255
+        if kind == "noise"
+        else float(np.exp(told))
+        if kind == "enlargement"
+        else told
+    )
     return min(max(value, LEAST[kind]), MOST[kind])
 
 
@@ -140,7 +195,13 @@ def load_readers(path: Path = WEIGHTS) -> Mapping[str, Reader]:
     state, readers = load_file(path), {}
     for name, kinds in KINDS.items():
         readers[name] = Reader(len(state[f"{name}.centre"]), len(kinds))
-        readers[name].load_state_dict({key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")})
+        readers[name].load_state_dict(
+            {
+                key.removeprefix(f"{name}."): value
+                for key, value in state.items()
+                if key.startswith(f"{name}.")
+            }
+        )
         readers[name].eval()
     return readers
 
@@ -151,25 +212,34 @@ def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
     quality: JPEG's, where the file at hand says it (`features.file_quality`). ValueError for another shape.
     """
     if x.ndim != 4 or x.shape[:2] != (1, 3) or min(x.shape[-2:]) < images.MIN_SIDE:
-        raise ValueError(f"One picture (1,3,H,W) of at least {images.MIN_SIDE} pixels a side is measured, not {tuple(x.shape)}.")
+        raise ValueError(
+            f"One picture (1,3,H,W) of at least {images.MIN_SIDE} pixels a side is measured, not "
+            f"{tuple(x.shape)}."
+        )
     pixels = _pixels(x)
     found: dict[str, Estimate] = {}
     statistics = {name: STATISTICS[name](pixels) for name in KINDS}
     for name, reader in load_readers().items():
         with torch.no_grad():
             logits, told = reader(torch.from_numpy(statistics[name])[None])
-        for kind, value, confidence in zip(KINDS[name], told[0].tolist(), logits[0].sigmoid().tolist(), strict=True):
+        for kind, value, confidence in zip(
+            KINDS[name], told[0].tolist(), logits[0].sigmoid().tolist(), strict=True
+        ):
             found[kind] = Estimate(from_units(kind, value), confidence)
     comb, likelihood = statistics["texture"][COMB].tolist()
     if likelihood > SURE_COMB:
         found["jpeg"] = Estimate(100 * comb, found["jpeg"].confidence)
     for kind, stops in _plain_darkness(pixels).items():
-        found[kind] = Estimate(min(max(found[kind].value, stops), MOST[kind]), max(found[kind].confidence, PLAIN))
+        found[kind] = Estimate(
+            min(max(found[kind].value, stops), MOST[kind]), max(found[kind].confidence, PLAIN)
+        )
     if quality is not None:
         found["jpeg"] = Estimate(quality, found["jpeg"].confidence)
     spread = float((pixels.max(-1) - pixels.min(-1)).mean()) / 255
     grey = spread < GREY_SPREAD
-    return Damage(**found, noise_curve=_curve(pixels, found["noise"].value), colour=Estimate(float(grey), float(grey)))
+    return Damage(
+        **found, noise_curve=_curve(pixels, found["noise"].value), colour=Estimate(float(grey), float(grey))
+    )
 
 
 def _pixels(x: Tensor) -> np.ndarray:
@@ -178,7 +248,9 @@ def _pixels(x: Tensor) -> np.ndarray:
 
 
 def _plain_darkness(pixels: np.ndarray) -> dict[str, float]:
-    """The stops of light that are missing, where that is plain: everywhere ("darkness"), or opposite to something bright ("backlight")."""
+    """The stops of light that are missing, where that is plain: everywhere ("darkness"), or opposite to
+    something bright ("backlight").
+    """
     shade, sun, share = illumination(pixels)
     if sun < DARK_LIGHT and pixels.std() > 1:  # a flat picture may be meant so
         return {"darkness": GAMMA * float(np.log2(USUAL_SUN / max(sun, 0.01)))}

@@ -1,9 +1,10 @@
 """What a photograph shows of a blurred scene: its interior alone, and lights up to white.
 
-Our own circular blur is a model of a whole torus. A real photograph y (B,3,h,w) is the part of a larger blurred scene that the sensor
-covered. The scene here has `margin` unknown pixels more a side, so that the circular blur of the larger picture is the true blur wherever
-y is known (unknown boundaries, Almeida and Figueiredo, IEEE TIP 2013); with the mask M the least squares have no closed form, and
-conjugate gradients solve them. Where the sensor clipped, the light was at least white: lights beyond white are estimated first
+Our own circular blur is a model of a whole torus. A real photograph y (B,3,h,w) is the part of a larger
+blurred scene that the sensor covered. The scene here has `margin` unknown pixels more a side, so that the
+circular blur of the larger picture is the true blur wherever y is known (unknown boundaries, Almeida and
+Figueiredo, IEEE TIP 2013); with the mask M the least squares have no closed form, and conjugate gradients
+solve them. Where the sensor clipped, the light was at least white: lights beyond white are estimated first
 (Richardson-Lucy with saturation, Whyte et al., IJCV 2014), and their glare is taken from y.
 """
 
@@ -20,13 +21,17 @@ from torch import Tensor
 from restoration.degradations.linear import Blur, LinearDegradation
 
 CLIPPED = 253.5 / 255  # what is stored as 254 or 255 may have been any brighter
-ITERATIONS, TOLERANCE = 12, 1e-2  # of the conjugate gradients: at most, and the residual's norm over that of the right side
-LIGHT_ITERATIONS = 30  # ours: case of lights 12 times as bright as white, 25.6 dB after 10, 27.6 after 30, 26.4 after 100
+# of the conjugate gradients: at most, and the residual's norm over that of the right side
+ITERATIONS, TOLERANCE = 12, 1e-2
+# ours: case of lights 12 times as bright as white, 25.6 dB after 10, 27.6 after 30, 26.4 after 100
+LIGHT_ITERATIONS = 30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskedBlur(LinearDegradation):
-    """y = M (h ∗ x) + n on the grid of the larger scene; known is M, (B,1,H,W) or (B,3,H,W) of zeros and ones."""
+    """y = M (h ∗ x) + n on the grid of the larger scene; known is M, (B,1,H,W) or (B,3,H,W) of zeros and
+    ones.
+    """
 
     blur: Blur
     known: Tensor
@@ -42,14 +47,22 @@ class MaskedBlur(LinearDegradation):
 
     def solve(self, r: Tensor, rho: float) -> Tensor:
         """(M h hᵀ M + ρ)⁻¹ r for r that is 0 where M is, to TOLERANCE."""
-        return conjugate_gradients(lambda z: self.forward(self.adjoint(z)) + rho * z, lambda z: self.known * self.blur.solve(z, rho), self.known * r)
+        return conjugate_gradients(
+            lambda z: self.forward(self.adjoint(z)) + rho * z,
+            lambda z: self.known * self.blur.solve(z, rho),
+            self.known * r,
+        )
 
     def measured(self, y: Tensor) -> Tensor:
         return self.known
 
 
-def conjugate_gradients(operator: Callable[[Tensor], Tensor], precondition: Callable[[Tensor], Tensor], right: Tensor) -> Tensor:
-    """operator⁻¹ right, every row of the (B,3,H,W) a system of its own (Saad, Iterative Methods, algorithm 9.1)."""
+def conjugate_gradients(
+    operator: Callable[[Tensor], Tensor], precondition: Callable[[Tensor], Tensor], right: Tensor
+) -> Tensor:
+    """operator⁻¹ right, every row of the (B,3,H,W) a system of its own (Saad, Iterative Methods, algorithm
+    9.1).
+    """
     z, r = torch.zeros_like(right), right
     p = q = precondition(r)
     rq, goal = _dot(r, q), TOLERANCE**2 * _dot(right, right)
@@ -70,7 +83,8 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Scene(NamedTuple):
-    """What a solver restores instead of a photograph: y and the degradation on a grid with `margin` pixels more a side.
+    """What a solver restores instead of a photograph: y and the degradation on a grid with `margin` pixels
+    more a side.
 
     excess: (B,3,H,W), the light beyond white, which y lacks and the result gets back; 0 where there is none.
     """
@@ -81,13 +95,17 @@ class Scene(NamedTuple):
     excess: Tensor
 
     def light(self, x: Tensor) -> Tensor:
-        """The photograph's part of the scene x with the light beyond white, unclamped; sides are those of the restored photograph."""
+        """The photograph's part of the scene x with the light beyond white, unclamped; sides are those of the
+        restored photograph.
+        """
         x = x + self.excess
         return x[..., self.margin : x.shape[-2] - self.margin, self.margin : x.shape[-1] - self.margin]
 
 
 def whole_scene(y: Tensor, degradation: LinearDegradation | None, periodic: bool) -> Scene:
-    """The scene behind a photograph y (B,3,h,w); y itself where nothing is blurred, or where `periodic` says that our own blur made it."""
+    """The scene behind a photograph y (B,3,h,w); y itself where nothing is blurred, or where `periodic` says
+    that our own blur made it.
+    """
     if periodic or not isinstance(degradation, Blur):
         return Scene(y, degradation, 0, torch.zeros((), device=y.device))
     margin = degradation.margin
@@ -106,7 +124,8 @@ def _without_glare(y: Tensor, scene: MaskedBlur, clipped: Tensor) -> tuple[Tenso
     x = y.clamp_min(1e-3)
     for _ in range(LIGHT_ITERATIONS):
         seen = scene.blur.forward(x).clamp_min(1e-4)
-        ratio = torch.where(clipped > 0, (y / seen).clamp_min(1), y / seen)  # brighter than white is no contradiction there
+        # brighter than white is no contradiction there
+        ratio = torch.where(clipped > 0, (y / seen).clamp_min(1), y / seen)
         x = x * scene.blur.adjoint(torch.where(scene.known > 0, ratio, 1.0)).clamp_min(0)
     reach = scene.blur.adjoint(clipped) > 1e-4  # of the light that y was clipped for
     excess = torch.where(reach, (x - 1).clamp_min(0), 0.0)

@@ -21,18 +21,26 @@ def suspicions(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
     """Of the pictures y (B,3,h,w) in [0,1] alone, before they are restored."""
     if isinstance(degradation, Inpaint):
         missing = 1 - degradation.measured(y).mean().item()
-        return (f"{missing:.0%} of the pixels are missing: most of the result is made up.",) if missing > MISSING else ()
+        return (
+            (f"{missing:.0%} of the pixels are missing: most of the result is made up.",)
+            if missing > MISSING
+            else ()
+        )
     told, seen = degradation.noise_std, 255 * noise_level(y)
     if seen <= TOLD_LESS * told + DETAIL.get(type(degradation), 1.0):
         return ()
     if 0 < told < 1:
         return (
-            f"noise_std is {told:g} in units of 1/255, but the picture looks as if it had noise of {seen:.1f}; "
+            f"noise_std is {told:g} in units of 1/255, but the picture looks as if it had noise of "
+            f"{seen:.1f}; "
             f"where {told:g} is meant for values from 0 to 1, give {min(255 * told, 100):g}.",
         )
     if isinstance(degradation, SuperResolution):
         return ()
-    return (f"noise_std is {told:g}, but the picture looks as if it had noise of {seen:.1f}; noise of which too little is told is amplified.",)
+    return (
+        f"noise_std is {told:g}, but the picture looks as if it had noise of {seen:.1f}; noise of which too "
+        "little is told is amplified.",
+    )
 
 
 def contradictions(degradation: LinearDegradation, consistency: float) -> tuple[str, ...]:
@@ -44,8 +52,11 @@ def contradictions(degradation: LinearDegradation, consistency: float) -> tuple[
         Blur: "the kernel may be too wide or turned by 180° (one bright point is drawn as the kernel is)",
         SuperResolution: "the picture may have been reduced in another way, or compressed",
     }
-    causes = [text for kind, text in what.items() if isinstance(degradation, kind)] + ["there may be more noise"]
+    causes = [text for kind, text in what.items() if isinstance(degradation, kind)] + [
+        "there may be more noise"
+    ]
     return (
-        f"Damaged as was told, the result differs from the picture by {255 * misfit:.1f}/255, more than noise_std {degradation.noise_std:g} "
+        f"Damaged as was told, the result differs from the picture by {255 * misfit:.1f}/255, more than "
+        f"noise_std {degradation.noise_std:g} "
         f"explains: {', or '.join(causes)}.",
     )

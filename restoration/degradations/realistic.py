@@ -1,9 +1,10 @@
-"""What cameras, resizing and the web do to a photograph: the second-order degradation of Real-ESRGAN, drawn at random.
+"""What cameras, resizing and the web do to a photograph: the second-order degradation of Real-ESRGAN, drawn
+at random.
 
-y = JPEG(sinc(resize(N₂(resize(blur₂(JPEG(N₁(resize(blur₁(x)))))))))  (Wang et al. 2021, arXiv 2107.10833, fig. 2).
-The probabilities and ranges of `strong` are Real-ESRGAN's, those of `light` StableSR's (its public configuration).
-Differences: of the kernel families only the Gaussian ones are drawn (isotropic and anisotropic; the generalised and the plateau
-kernels have 30 % there); all pictures of a batch share one draw.
+y = JPEG(sinc(resize(N₂(resize(blur₂(JPEG(N₁(resize(blur₁(x)))))))))  (Wang et al. 2021, arXiv 2107.10833,
+fig. 2). The probabilities and ranges of `strong` are Real-ESRGAN's, those of `light` StableSR's (its public
+configuration). Differences: of the kernel families only the Gaussian ones are drawn (isotropic and
+anisotropic; the generalised and the plateau kernels have 30 % there); all pictures of a batch share one draw.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Ranges:
-    """The ranges of one stage. blur: standard deviations in pixels; noise: Gaussian, in 1/255; shot: Poisson, 1 is that of 256 photons."""
+    """The ranges of one stage.
+
+    blur: standard deviations in pixels; noise: Gaussian, in 1/255; shot: Poisson, 1 is that of 256 photons.
+    """
 
     kernel: int
     blurred: float
@@ -49,8 +53,13 @@ STRENGTHS = {
 }
 
 
-# gratings, in periods per 24 reduced pixels (horizontal, vertical): four finenesses up to just below the finest that pixels can hold
-WAVES = tuple(wave for fine, oblique in ((3, 2), (6, 4), (9, 6), (11, 8)) for wave in ((fine, 0), (oblique, oblique), (0, fine), (-oblique, oblique)))
+# gratings, in periods per 24 reduced pixels (horizontal, vertical): four finenesses up to just below the
+# finest that pixels can hold
+WAVES = tuple(
+    wave
+    for fine, oblique in ((3, 2), (6, 4), (9, 6), (11, 8))
+    for wave in ((fine, 0), (oblique, oblique), (0, fine), (-oblique, oblique))
+)
 STRIPES = slice(4, 8)  # those of WAVES with a period of 4 reduced pixels
 PROBE = 96  # side of the picture of gratings
 
@@ -60,7 +69,9 @@ CAMERAS = {f"camera-{strength}": strength for strength in STRENGTHS}  # the name
 
 @dataclass(frozen=True)
 class Stage:
-    """One drawn pass: blur (None: none), resize by `ratio`, noise (`level` in 1/255 or, if `shot`, in the unit of Ranges), JPEG."""
+    """One drawn pass: blur (None: none), resize by `ratio`, noise (`level` in 1/255 or, if `shot`, in the
+    unit of Ranges), JPEG.
+    """
 
     kernel: Tensor | None
     ratio: float
@@ -85,7 +96,9 @@ class Realistic:
         return self._apply(x, None)
 
     def transfer(self) -> Tensor:
-        """(16,): what `forward` leaves of the contrast of WAVES, by sending all of them through it at once; 1: all of it."""
+        """(16,): what `forward` leaves of the contrast of WAVES, by sending all of them through it at once;
+        1: all of it.
+        """
         reduced, amplitude = PROBE // self.scale, 0.45 / len(WAVES)
         scene = 0.5 + amplitude * _gratings(PROBE, reduced).sum(0)
         seen = (self.forward(scene[None, None])[0, 0] - 0.5) / amplitude
@@ -114,7 +127,7 @@ class Realistic:
 
 @dataclass(frozen=True)
 class Camera:
-    """A task for blind solvers: every picture gets a degradation of its own, drawn from STRENGTHS[strength]."""
+    """A task for blind solvers: every picture gets a degradation drawn from STRENGTHS[strength]."""
 
     strength: str
     scale: int
@@ -145,7 +158,13 @@ def _draw_stage(ranges: Ranges, generator: torch.Generator) -> Stage:
     kernel = _draw_kernel(ranges, generator) if _chance(ranges.blurred, generator) else None
     up, down, _ = ranges.resizing
     pick = _uniform((0, 1), generator)
-    ratio = _uniform((1, ranges.ratio[1]), generator) if pick < up else _uniform((ranges.ratio[0], 1), generator) if pick < up + down else 1.0
+    ratio = (
+        _uniform((1, ranges.ratio[1]), generator)
+        if pick < up
+        else _uniform((ranges.ratio[0], 1), generator)
+        if pick < up + down
+        else 1.0
+    )
     shot = _chance(0.5, generator)
     return Stage(
         kernel=kernel,
@@ -175,7 +194,8 @@ def _gratings(side: int, reduced: int) -> Tensor:
     periods = torch.tensor(WAVES) * (reduced / 24)
     pixels = (torch.arange(side) + 0.5) / side
     phases = 2 * math.pi * (periods[:, :1, None] * pixels + periods[:, 1:, None] * pixels[:, None])
-    return torch.cos(phases + 2.4 * torch.arange(len(WAVES))[:, None, None])  # shifted, lest all be high at one place
+    # shifted, lest all be high at one place
+    return torch.cos(phases + 2.4 * torch.arange(len(WAVES))[:, None, None])
 
 
 def _sinc(cutoff: float, size: int = 21) -> Tensor:
@@ -195,7 +215,8 @@ def _uniform(bounds: Range, generator: torch.Generator) -> float:
 
 
 def _convolve(x: Tensor, kernel: Tensor | None) -> Tensor:
-    """Every channel correlated with the kernel, borders mirrored (replicated where the picture is smaller than the kernel).
+    """Every channel correlated with the kernel, borders mirrored (replicated where the picture is smaller
+    than the kernel).
 
     By FFT: a direct convolution of single channels took two thirds of the training data's time.
     """

@@ -1,4 +1,6 @@
-"""How well the damage meter measures: clean photographs are damaged with known strength, and what it tells is compared."""
+"""How well the damage meter measures: clean photographs are damaged with known strength, and what it tells is
+compared.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from restoration.degradations.realistic import jpeg
 from restoration.files.images import quantise
 
 NOISES, BLURS, QUALITIES = (3.0, 5.0, 10.0, 20.0, 35.0, 50.0), (0.8, 1.2, 2.0, 3.0), (15, 30, 50, 70, 80)
-Make = Callable[[Tensor, torch.Generator], tuple[Tensor, float]]  # a clean picture -> (the damaged one, the true value)
+# a clean picture -> (the damaged one, the true value)
+Make = Callable[[Tensor, torch.Generator], tuple[Tensor, float]]
 
 
 def _white(level: float) -> Make:
@@ -48,7 +51,9 @@ def _enlarge(factor: int) -> Make:
     def make(x: Tensor, generator: torch.Generator) -> tuple[Tensor, float]:
         size = [side // factor for side in x.shape[-2:]]
         small = torch.nn.functional.interpolate(x, size, mode="bicubic", antialias=True)
-        return quantise(torch.nn.functional.interpolate(small, scale_factor=factor, mode="bicubic")), float(factor)
+        return quantise(torch.nn.functional.interpolate(small, scale_factor=factor, mode="bicubic")), float(
+            factor
+        )
 
     return make
 
@@ -70,9 +75,17 @@ def accuracy(photographs: Sequence[Tensor], seed: int) -> Iterator[str]:
     yield ""
     yield "| damage | called so | other names for it |"
     yield "|---|---|---|"
-    for name, kind in {"camera-low-light": "darkness", "camera-backlit": "backlight", "fog": "veil", "haze": "veil", "grey": "colour"}.items():
+    for name, kind in {
+        "camera-low-light": "darkness",
+        "camera-backlit": "backlight",
+        "fog": "veil",
+        "haze": "veil",
+        "grey": "colour",
+    }.items():
         corruption = CORRUPTIONS[name]
-        measured = [measure_damage(corruption.degrade(x, _generator(seed + k))) for k, x in enumerate(photographs)]
+        measured = [
+            measure_damage(corruption.degrade(x, _generator(seed + k))) for k, x in enumerate(photographs)
+        ]
         yield f"| {name} | {_share(measured, kind)} | {_others(measured, kind)} |"
     clean = [measure_damage(x) for x in photographs]
     alarms = sum(any(e.present for e in found.estimates().values()) for found in clean)
@@ -95,7 +108,9 @@ def _row(title: str, kind: str, unit: int, make: Make, photographs: Sequence[Ten
         measured.append(measure_damage(y))
     values = [found.estimates()[kind].value for found in measured]
     relative = kind in {"noise", "enlargement"}
-    errors = [abs(value - truth) / (truth if relative else 1) for value, truth in zip(values, truths, strict=True)]
+    errors = [
+        abs(value - truth) / (truth if relative else 1) for value, truth in zip(values, truths, strict=True)
+    ]
     inside = sum(error <= BOUNDS[kind] for error in errors)
     usual = f"{median(errors):.0%}" if relative else f"{median(errors):.2f}"
     there, told = (f"{unit * median(numbers):.3g}" for numbers in (truths, values))
@@ -107,5 +122,10 @@ def _share(measured: Sequence[Damage], kind: str) -> str:
 
 
 def _others(measured: Sequence[Damage], kind: str) -> str:
-    counts = Counter(name for found in measured for name, estimate in found.estimates().items() if estimate.present and name != kind)
+    counts = Counter(
+        name
+        for found in measured
+        for name, estimate in found.estimates().items()
+        if estimate.present and name != kind
+    )
     return ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "none"

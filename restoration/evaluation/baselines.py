@@ -1,4 +1,7 @@
-"""Classical restoration, to stand beside ours. Every function takes y (1,3,H,W) in [0,1] and gives a picture in that range."""
+"""Classical restoration, to stand beside ours.
+
+Every function takes y (1,3,H,W) in [0,1] and gives a picture in that range.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 
 
 def gamma_grey_world(y: Tensor) -> Tensor:
-    """Channels scaled to a common mean, then the power that brings the mean to 0.45, that of the training photographs."""
+    """Channels scaled to a common mean, then the power that brings the mean to 0.45, that of the training
+    photographs.
+    """
     means = y.mean((-1, -2), keepdim=True).clamp_min(1e-3)
     balanced = (y * means.mean() / means).clamp(0, 1)
     low, high = 0.05, 2.0
@@ -28,7 +33,9 @@ def gamma_grey_world(y: Tensor) -> Tensor:
 
 
 def dark_channel_prior(y: Tensor) -> Tensor:
-    """He, Sun, Tang (CVPR 2009), ω = 0.95, 15×15 patches, t ≥ 0.1, transmission refined by a guided filter (radius 40, ε = 1e-3)."""
+    """He, Sun, Tang (CVPR 2009), ω = 0.95, 15×15 patches, t ≥ 0.1, transmission refined by a guided filter
+    (radius 40, ε = 1e-3).
+    """
     from scipy.ndimage import minimum_filter, uniform_filter
 
     image = y[0].permute(1, 2, 0).double().numpy()
@@ -54,7 +61,9 @@ def non_local_means(y: Tensor, sigma: float | None = None) -> Tensor:
     sigma = noise_level(y) if sigma is None else sigma
     if sigma == 0:
         return y
-    out = denoise_nl_means(_array(y), patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1)
+    out = denoise_nl_means(
+        _array(y), patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, fast_mode=True, channel_axis=-1
+    )
     return _tensor(out)
 
 
@@ -70,7 +79,9 @@ def wiener(y: Tensor, blur: Blur, balance: float) -> Tensor:
     from skimage.restoration import wiener as skimage_wiener
 
     kernel = blur._kernel.numpy()
-    return _tensor(np.stack([skimage_wiener(c, kernel, balance, clip=False) for c in _array(y).transpose(2, 0, 1)], -1))
+    return _tensor(
+        np.stack([skimage_wiener(c, kernel, balance, clip=False) for c in _array(y).transpose(2, 0, 1)], -1)
+    )
 
 
 def _array(x: Tensor) -> np.ndarray:
@@ -94,12 +105,21 @@ BLIND: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
-def baselines(degradation: LinearDegradation | None, task: str | None, factor: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """The classical methods to beat, by name. They are told the degradation, or nothing where it is None; of the Wiener balances the best counts."""
+def baselines(
+    degradation: LinearDegradation | None, task: str | None, factor: int
+) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The classical methods to beat, by name.
+
+    They are told the degradation, or nothing where it is None; of the Wiener balances the best counts.
+    """
     if isinstance(degradation, Denoise):
         sigma, told = degradation.noise, f"(noise {degradation.noise_std:g})"
-        found: dict[str, Callable[[Tensor], Tensor]] = {f"non-local means {told}": lambda y: non_local_means(y, sigma)}
-        return found | ({f"BM3D {told}": lambda y: bm3d(y, sigma)} if importlib.util.find_spec("bm3d") else {})
+        found: dict[str, Callable[[Tensor], Tensor]] = {
+            f"non-local means {told}": lambda y: non_local_means(y, sigma)
+        }
+        return found | (
+            {f"BM3D {told}": lambda y: bm3d(y, sigma)} if importlib.util.find_spec("bm3d") else {}
+        )
     if isinstance(degradation, Blur):
         return {f"Wiener {b}": lambda y, b=b: wiener(y, degradation, b) for b in WIENER_BALANCES}  # type: ignore[misc]
     if degradation is None:

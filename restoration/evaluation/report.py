@@ -21,22 +21,33 @@ RESULT = "result"
 
 
 class Report:
-    """Scores by picture and method. With a path they are kept there after every picture, and those already there are not computed again.
+    """Scores by picture and method. With a path they are kept there after every picture, and those already
+    there are not computed again.
 
     Several runs at once may share the path: each takes in what the others have added, and loses nothing.
-    data: what was done to the pictures; methods: label -> what makes its figures what they are. Both must be equal whenever
-    figures are added, else ValueError. Only a solver whose weights have changed since gets a row of its own beside the older one.
+    data: what was done to the pictures; methods: label -> what makes its figures what they are. Both must be
+    equal whenever figures are added, else ValueError. Only a solver whose weights have changed since gets a
+    row of its own beside the older one.
     """
 
-    def __init__(self, path: str | None, data: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]], current: str):
-        """methods: those of this run, with {} for a classical one; current: the solver's among them, called "result" in the file."""
+    def __init__(
+        self,
+        path: str | None,
+        data: Mapping[str, Any],
+        methods: Mapping[str, Mapping[str, Any]],
+        current: str,
+    ):
+        """methods: those of this run, with {} for a classical one; current: the solver's among them, called
+        "result" in the file.
+        """
         self._path = Path(path) if path else None
         self._data = _plain(data)
         found = self._read()
         before = {label: _but_weights(method) for label, method in found["methods"].items()}
         for label in before.keys() & methods.keys():
             _agree(self._path, label, before[label], _plain(_but_weights(methods[label])))
-        self.current = _label(found["methods"], current, methods[current])  # its row's name: the given one, or that with its weights
+        # its row's name: the given one, or that with its weights
+        self.current = _label(found["methods"], current, methods[current])
         methods = {self.current if label == current else label: method for label, method in methods.items()}
         self._methods: dict[str, Any] = _plain(methods)
         self._now = methods.keys()
@@ -63,12 +74,16 @@ class Report:
             images = [{key: value for key, value in row.items() if key != RESULT} for row in found["images"]]
             data, methods = found["data"], found["methods"]
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{self._path} is not a file of benchmark scores; choose another --json FILE.") from None
+            raise ValueError(
+                f"{self._path} is not a file of benchmark scores; choose another --json FILE."
+            ) from None
         _agree(self._path, "data", data, self._data)
         return {"methods": methods, "images": images}
 
     def picture(self, name: str, source: Mapping[str, Any]) -> None:
-        """Begin or go on with a picture; source: what tells whether it is still the same, such as the hash of its pixels."""
+        """Begin or go on with a picture; source: what tells whether it is still the same, such as the hash of
+        its pixels.
+        """
         row = self._rows.setdefault(name, {"name": name, "source": _plain(source)})
         _agree(self._path, name, row["source"], _plain(source))
 
@@ -83,28 +98,47 @@ class Report:
         if scalars:
             row.setdefault("scalars", {})[label] = scalars
         if self._path:
-            with FileLock(self._path.with_name(f".{self._path.name}.lock")), recipe.whole_file(self._path) as file:
+            with (
+                FileLock(self._path.with_name(f".{self._path.name}.lock")),
+                recipe.whole_file(self._path) as file,
+            ):
                 self._take_in(self._read())
                 file.write(json.dumps(self.as_dict(), indent=1).encode())
 
     def means(self) -> dict[str, Scores]:
-        """By method, over the pictures `names`; an older method that lacks one of them, as after an interrupted run, is left out."""
+        """By method, over the pictures `names`; an older method that lacks one of them, as after an
+        interrupted run, is left out.
+        """
         rows = self._complete()
-        return {label: _mean([row[label] for row in rows]) for label in self._methods if rows and all(label in row for row in rows)}
+        return {
+            label: _mean([row[label] for row in rows])
+            for label in self._methods
+            if rows and all(label in row for row in rows)
+        }
 
     def improved(self, label: str) -> str:
         """How many pictures of the method beat their input in both PSNR and SSIM, and the worst of them."""
         rows = [(row[label], row["input"]) for row in self._complete()]
         ratios = [result["SSIM"] / before["SSIM"] for result, before in rows]
-        better = [result["PSNR"] > before["PSNR"] and ratio > 1 for (result, before), ratio in zip(rows, ratios, strict=True)]
-        return f"PSNR and SSIM above the input's: {sum(better)} of {len(rows)}; lowest SSIM {min(ratios):.2f} times the input's."
+        better = [
+            result["PSNR"] > before["PSNR"] and ratio > 1
+            for (result, before), ratio in zip(rows, ratios, strict=True)
+        ]
+        share = f"{sum(better)} of {len(rows)}"
+        return f"PSNR and SSIM above the input's: {share}; lowest SSIM {min(ratios):.2f} times the input's."
 
     def _complete(self) -> list[dict[str, Any]]:
-        return sorted((row for row in self._rows.values() if self._now <= row.keys()), key=lambda row: row["name"])
+        return sorted(
+            (row for row in self._rows.values() if self._now <= row.keys()), key=lambda row: row["name"]
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: "mean" and "images" hold the input, the classical baselines and this run's solver as "result"; "rows" all means."""
-        rows = [row | ({RESULT: row[self.current]} if self.current in row else {}) for row in self._rows.values()]
+        """JSON-ready: "mean" and "images" hold the input, the classical baselines and this run's solver as
+        "result"; "rows" all means.
+        """
+        rows = [
+            row | ({RESULT: row[self.current]} if self.current in row else {}) for row in self._rows.values()
+        ]
         means = self.means()
         classical = {label: scores for label, scores in means.items() if not self._methods[label]}
         return {
@@ -140,7 +174,9 @@ def _but_weights(method: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label(found: Mapping[str, Mapping[str, Any]], label: str, method: Mapping[str, Any]) -> str:
-    """The label, with the digests of the weights that differ where `found` has a method of that name with others, or with unknown ones."""
+    """The label, with the digests of the weights that differ where `found` has a method of that name with
+    others, or with unknown ones.
+    """
     now, then = method.get("weights", {}), found.get(label, method).get("weights", {})
     other = [f"{name} {digest}" for name, digest in now.items() if then.get(name) != digest]
     return f"{label}, weights {', '.join(other)}" if other else label
@@ -149,7 +185,9 @@ def _label(found: Mapping[str, Mapping[str, Any]], label: str, method: Mapping[s
 def _agree(path: Path | None, what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     other = [key for key in {**then, **now} if then.get(key) != now.get(key)]
     if other:
-        raise ValueError(f"{path} holds {what} with other {', '.join(other)} than now; choose another --json FILE.")
+        raise ValueError(
+            f"{path} holds {what} with other {', '.join(other)} than now; choose another --json FILE."
+        )
 
 
 def _mean(rows: list[Scores]) -> Scores:
@@ -161,7 +199,9 @@ def table(means: Mapping[str, Scores], published: Mapping[str, Scores]) -> str:
     """One Markdown table, a row per method, each marked as measured here or published."""
     known = [name for scores in [*means.values(), *published.values()] for name in scores]
     columns = [name for name in dict.fromkeys([*metrics.METRICS, *known]) if name in known]
-    rows = [(name, "measured", scores) for name, scores in means.items()] + [(name, "published", scores) for name, scores in published.items()]
+    rows = [(name, "measured", scores) for name, scores in means.items()] + [
+        (name, "published", scores) for name, scores in published.items()
+    ]
     lines = ["| | | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for name, origin, scores in rows:
         cells = (f"{scores[c]:.3f}" if c in scores else "–" for c in columns)
@@ -170,7 +210,9 @@ def table(means: Mapping[str, Scores], published: Mapping[str, Scores]) -> str:
 
 
 def keep_picture(folder: Path, label: str, name: str, x: Tensor) -> None:
-    """x (1,3,H,W) in [0,1] as folder/label/name, a PNG: a.jpg becomes a.jpg.png, for there may be an a.png too."""
+    """x (1,3,H,W) in [0,1] as folder/label/name, a PNG: a.jpg becomes a.jpg.png, for there may be an a.png
+    too.
+    """
     path = _kept(folder, label, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     recipe.save_png(x, path, {"method": label})
@@ -181,12 +223,17 @@ def _kept(folder: Path, label: str, name: str) -> Path:
 
 
 def contact_sheet(folder: Path, labels: Iterable[str], names: list[str]) -> Path:
-    """Write folder/sheet.png from the pictures kept there: a row per picture, a column per label, the centre of each pixel by pixel.
+    """Write folder/sheet.png from the pictures kept there: a row per picture, a column per label, the centre
+    of each pixel by pixel.
 
     A cell stays grey where the scores were known and no picture was made.
     """
     labels = list(labels)
-    cells = [(label if j else f"{label}: {name}", _centre(_kept(folder, label, name))) for name in names[:ROWS] for j, label in enumerate(labels)]
+    cells = [
+        (label if j else f"{label}: {name}", _centre(_kept(folder, label, name)))
+        for name in names[:ROWS]
+        for j, label in enumerate(labels)
+    ]
     with recipe.whole_file(folder / "sheet.png") as file:
         images.sheet(cells, len(labels)).save(file, format="PNG")
     return folder / "sheet.png"

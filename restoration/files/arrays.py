@@ -1,4 +1,7 @@
-"""Blur kernels in numpy's files. The header is checked before anything is allocated: 20 kB of file may claim terabytes."""
+"""Blur kernels in numpy's files.
+
+The header is checked before anything is allocated: 20 kB of file may claim terabytes.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ def is_array(data: bytes) -> bool:
 
 
 def kernel(data: bytes, name: str) -> np.ndarray:
-    """The kernel (h,w) float32 in a .npy or .npz file's content. ValueError, one sentence, for anything else."""
+    """The kernel (h,w) float32 in a .npy or .npz file's content.
+
+    ValueError, one sentence, for anything else.
+    """
     if data.startswith(ZIP):
         data = _only_member(data, name)
     kernel = _array(data, name)
@@ -35,7 +41,10 @@ def kernel(data: bytes, name: str) -> np.ndarray:
         kernel = kernel.mean(axis) if kernel.shape[axis] <= 4 and not kernel.std(axis).any() else kernel
     if kernel.ndim != 2 or not kernel.size or max(kernel.shape) > MAX_KERNEL:
         shape = "×".join(map(str, kernel.shape))
-        raise ValueError(f"The blur kernel {name} has the shape {shape}; a grey one of at most {MAX_KERNEL}×{MAX_KERNEL} is accepted.")
+        raise ValueError(
+            f"The blur kernel {name} has the shape {shape}; a grey one of at most {MAX_KERNEL}×{MAX_KERNEL} "
+            "is accepted."
+        )
     return kernel
 
 
@@ -49,7 +58,15 @@ def _only_member(data: bytes, name: str) -> bytes:
                 return file.read(MAX_BYTES)
     except ValueError:
         raise
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, LookupError):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        LookupError,
+    ):
         raise ValueError(f"{name} is damaged or cut off; a complete .npz file is needed.") from None
 
 
@@ -58,7 +75,11 @@ def _array(data: bytes, name: str) -> np.ndarray:
     width = 2 if data[6:7] == b"\1" else 4
     length = int.from_bytes(data[8 : 8 + width], "little")
     start = 8 + width + length
-    header = HEADER.fullmatch(data[8 + width : start].decode("latin-1")) if data.startswith(NPY) and length <= MAX_HEADER else None
+    header = (
+        HEADER.fullmatch(data[8 + width : start].decode("latin-1"))
+        if data.startswith(NPY) and length <= MAX_HEADER
+        else None
+    )
     if header is None:
         raise ValueError(f"The blur kernel {name} is no .npy array of real numbers.")
     shape = tuple(int(side) for side in header["shape"].replace(" ", "").split(",") if side)
@@ -69,9 +90,13 @@ def _array(data: bytes, name: str) -> np.ndarray:
     count = int(np.prod([min(side, 10**6) for side in shape], dtype=object))
     if count > 4 * MAX_KERNEL**2:
         sides = "×".join(map(str, shape))
-        raise ValueError(f"The blur kernel {name} has the shape {sides}; at most {MAX_KERNEL}×{MAX_KERNEL} is accepted.")
+        raise ValueError(
+            f"The blur kernel {name} has the shape {sides}; at most {MAX_KERNEL}×{MAX_KERNEL} is accepted."
+        )
     if len(data) < start + count * kind.itemsize:
         raise ValueError(f"The blur kernel {name} is cut off.")
-    values = np.frombuffer(data, kind, count, start).reshape(shape, order="F" if header["fortran"] == "True" else "C")
+    values = np.frombuffer(data, kind, count, start).reshape(
+        shape, order="F" if header["fortran"] == "True" else "C"
+    )
     with np.errstate(all="ignore"):
         return values.astype(np.float32)

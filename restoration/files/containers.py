@@ -1,7 +1,9 @@
-"""Picture files taken apart with bounds, before any decoder sees them: the sides, the turn, the profile, and the pixels alone.
+"""Picture files taken apart with bounds, before any decoder sees them: the sides, the turn, the profile, and
+the pixels alone.
 
-What is handed on holds no comments, EXIF, XMP or further pictures: decoders spend gigabytes or minutes on crafted ones, and refuse
-honest pictures for odd ones. Needs neither Pillow nor numpy. Formats: those of READERS.
+What is handed on holds no comments, EXIF, XMP or further pictures: decoders spend gigabytes or minutes on
+crafted ones, and refuse honest pictures for odd ones. Needs neither Pillow nor numpy. Formats: those of
+READERS.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ XMP_SEARCHED = 2**20  # bytes of XMP that are searched for a turn
 
 
 class Container(NamedTuple):
-    """kind: Pillow's name of the format; width, height: as stored, (0, 0) where only the decoder knows; turn: EXIF's 1 to 8.
+    """kind: Pillow's name of the format; width, height: as stored, (0, 0) where only the decoder knows; turn:
+    EXIF's 1 to 8.
 
-    bits, sample: bits of one value and "u", "i" or "f", as the file says; frames: whether there are more pictures than the first.
+    bits, sample: bits of one value and "u", "i" or "f", as the file says; frames: whether there are more
+    pictures than the first.
     """
 
     kind: str
@@ -46,7 +50,10 @@ class UnknownFormat(ValueError):
 
 
 def take_apart(data: bytes) -> Container:
-    """The container of a picture file's content. UnknownFormat where it is none of READERS, ValueError where it is damaged."""
+    """The container of a picture file's content.
+
+    UnknownFormat where it is none of READERS, ValueError where it is damaged.
+    """
     for begins, reader in READERS:
         if begins(data[:32]):
             try:
@@ -118,7 +125,10 @@ def png_chunks(data: bytes | mmap.mmap) -> Iterator[tuple[bytes, int, int]]:
 
 
 def png_text(data: bytes | mmap.mmap, key: str) -> str | None:
-    """The text under a key in a PNG's content, plain or packed, wherever it stands; None where there is none. ValueError for no PNG."""
+    """The text under a key in a PNG's content, plain or packed, wherever it stands; None where there is none.
+
+    ValueError for no PNG.
+    """
     if data[: len(PNG)] != PNG:
         raise ValueError("only PNGs written by this project do")
     wanted = key.encode("latin-1") + b"\0"
@@ -146,7 +156,8 @@ def _png(data: bytes) -> Container:
         elif name == b"iCCP":
             profile = _inflated(data[data.find(b"\0", start, end) + 2 : end], MAX_ICC)
         elif name == b"iTXt" and data.startswith(b"XML:com.adobe.xmp\0\0", start):
-            turns.insert(1, _xmp_turn(data[start : min(end, start + XMP_SEARCHED)]))  # EXIF, where both speak, is right
+            # EXIF, where both speak, is right
+            turns.insert(1, _xmp_turn(data[start : min(end, start + XMP_SEARCHED)]))
         frames = frames or name == b"acTL"
     return Container("PNG", width, height, b"".join(kept), _last(turns), profile, frames, bits)
 
@@ -185,13 +196,17 @@ def _jpeg(data: bytes) -> Container:
             exif = exif_turn(body)
         elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
             xmp = _xmp_turn(body)
-        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and sum(map(len, profile.values())) < MAX_ICC:
+        elif (
+            marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and sum(map(len, profile.values())) < MAX_ICC
+        ):
             profile[body[12]] = body[14:]
         frames = frames or (marker == 0xE2 and body.startswith(b"MPF\0"))
         parts += 1
         _count(parts)
     pixels = b"".join([*kept, b"\xff", data[start - 1 :]])
-    return Container("JPEG", *size, pixels, _last([1, xmp, exif]), b"".join(profile[k] for k in sorted(profile)), frames)
+    return Container(
+        "JPEG", *size, pixels, _last([1, xmp, exif]), b"".join(profile[k] for k in sorted(profile)), frames
+    )
 
 
 # ---- WebP
@@ -277,19 +292,25 @@ def _tiff(data: bytes) -> Container:
     if turn == 1:
         turn = _xmp_turn(directory.content(XMP, XMP_SEARCHED))
     profile, letter = directory.content(ICC, MAX_ICC), {2: "i", 3: "f"}.get(sample, "u")
-    return Container("TIFF", width, height, directory.picture_alone(), turn, profile, directory.more, max(bits), letter)
+    return Container(
+        "TIFF", width, height, directory.picture_alone(), turn, profile, directory.more, max(bits), letter
+    )
 
 
 def _bmp(data: bytes) -> Container:
     header = struct.unpack_from("<I", data, 14)[0]
     width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
     if header != 12 and struct.unpack_from("<I", data, 30)[0] in {1, 2}:
-        raise UnknownFormat("a BMP picture with run-length coding")  # decoded in Python: minutes for crafted ones
+        # decoded in Python: minutes for crafted ones
+        raise UnknownFormat("a BMP picture with run-length coding")
     return Container("BMP", abs(width), abs(height), data)
 
 
 def _ppm(data: bytes) -> Container:
-    said = re.match(rb"P[456](?:\s+|#[^\n]{0,1000}\n){1,50}?(\d{1,9})(?:\s+|#[^\n]{0,1000}\n){1,50}?(\d{1,9})\s", data[:65536])
+    said = re.match(
+        rb"P[456](?:\s+|#[^\n]{0,1000}\n){1,50}?(\d{1,9})(?:\s+|#[^\n]{0,1000}\n){1,50}?(\d{1,9})\s",
+        data[:65536],
+    )
     if not said:
         raise ValueError("no size")
     depth = re.match(rb"(?:\s*#[^\n]{0,1000}\n)*\s*(\d{1,5})\s", data[said.end() - 1 : said.end() + 4096])

@@ -1,7 +1,8 @@
 """Pixels out of picture files: what is done beside decoding is said, and nothing is guessed from one pixel.
 
-Every picture of the project is read here: photographs, references, blur kernels and masks. Needs only Pillow and numpy, so that
-restoration/files/sandbox.py can run it apart. Errors are ValueErrors, one sentence, that begin with the name of the file.
+Every picture of the project is read here: photographs, references, blur kernels and masks. Needs only Pillow
+and numpy, so that restoration/files/sandbox.py can run it apart. Errors are ValueErrors, one sentence, that
+begin with the name of the file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from restoration.files.sizes import MAX_DECODED, MAX_KERNEL, check_size, fitted
 
 ACCEPTED = "PNG, JPEG, WebP, HEIC, AVIF, TIFF, GIF, BMP or PPM"
 TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 BULK = 0.99  # of the positive values decide what is white; single ones may be anything
@@ -35,7 +37,9 @@ class Unreadable(ValueError):
 
 
 class Photo(NamedTuple):
-    """pixels (H,W,3) uint8 sRGB, over white; alpha (H,W) uint8, or None where nothing shows through; how: what was done, one line."""
+    """pixels (H,W,3) uint8 sRGB, over white; alpha (H,W) uint8, or None where nothing shows through; how:
+    what was done, one line.
+    """
 
     pixels: np.ndarray
     alpha: np.ndarray | None
@@ -44,7 +48,10 @@ class Photo(NamedTuple):
 
 @contextlib.contextmanager
 def _opened(data: bytes, name: str) -> Iterator[tuple[Container, Image.Image]]:
-    """The picture in a file's content, not decoded yet. ValueError, one sentence, for whatever goes wrong in the block too."""
+    """The picture in a file's content, not decoded yet.
+
+    ValueError, one sentence, for whatever goes wrong in the block too.
+    """
     try:
         container = containers.take_apart(data)
         _check_decodable(container.width, container.height)
@@ -60,7 +67,8 @@ def _opened(data: bytes, name: str) -> Iterator[tuple[Container, Image.Image]]:
         raise ValueError(str(error)) from None
     except MemoryError:
         raise ValueError(f"{name} needs more memory than there is; take a smaller picture.") from None
-    except Exception:  # decoders raise whatever a broken file leads them to: TypeError, IndexError, struct.error, …
+    # decoders raise whatever a broken file leads them to: TypeError, IndexError, struct.error, …
+    except Exception:
         raise ValueError(f"{name} is damaged or cut off; a complete {ACCEPTED} file is needed.") from None
 
 
@@ -70,7 +78,9 @@ def _decoder(container: Container) -> Image.Image:
         try:
             from pi_heif import register_heif_opener
         except ImportError:
-            raise Unreadable("HEIC pictures need `pip install pi-heif` here; or save it as JPEG or PNG first.") from None
+            raise Unreadable(
+                "HEIC pictures need `pip install pi-heif` here; or save it as JPEG or PNG first."
+            ) from None
         register_heif_opener()
     return Image.open(io.BytesIO(container.pixels), formats=(container.kind,))
 
@@ -82,7 +92,10 @@ def _check_decodable(width: int, height: int) -> None:
 
 
 def _turn(container: Container, image: Image.Image) -> int:
-    """EXIF's number of the turn; 1 is upright, 5 to 8 are sideways. HEIC decoders turn by themselves, AVIF's say it in EXIF."""
+    """EXIF's number of the turn; 1 is upright, 5 to 8 are sideways.
+
+    HEIC decoders turn by themselves, AVIF's say it in EXIF.
+    """
     block = image.info.get("exif") if container.kind == "AVIF" else None
     return exif_turn(block) if isinstance(block, bytes) else container.turn
 
@@ -111,7 +124,9 @@ def warm() -> None:
 
 
 def is_deep(mode: str) -> bool:
-    """More than 8 bits a value, which Pillow knows of grey pictures only: colour comes in 8 bits from its decoders."""
+    """More than 8 bits a value, which Pillow knows of grey pictures only: colour comes in 8 bits from its
+    decoders.
+    """
     return mode in {"I", "F"} or mode.startswith("I;16")
 
 
@@ -132,13 +147,17 @@ def bulk(values: np.ndarray) -> float:
 
 
 def white(values: np.ndarray, mode: str, container: Container) -> float:
-    """Which value stands for white: the largest of the type, or a common one that the bulk of the values keeps to."""
+    """Which value stands for white: the largest of the type, or a common one that the bulk of the values
+    keeps to.
+    """
     most = bulk(values)
     if mode == "F":
         for level in (1.0, 255.0, 65535.0, 2.0**32 - 1):
             if most <= level * OVERSHOOT:
                 return level
-        raise Unreadable(f"The picture's values reach {most:.3g}; floating point is read as 0 to 1, 255 or 65535.")
+        raise Unreadable(
+            f"The picture's values reach {most:.3g}; floating point is read as 0 to 1, 255 or 65535."
+        )
     bits = container.bits
     largest = 2.0 ** (bits - (container.sample == "i")) - 1
     usual = (255.0, 65535.0) if bits > 16 else (255.0,)
@@ -163,7 +182,8 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 def _to_srgb(profile: bytes, mode: str) -> Any:
     """The transform of a profile from a Pillow mode (L, RGB, CMYK); None where there is none to make.
 
-    That is: no profile, a broken one, one of other channels, or, whatever its name, sRGB itself: browsers show these as they are.
+    That is: no profile, a broken one, one of other channels, or, whatever its name, sRGB itself: browsers
+    show these as they are.
     """
     if not profile:
         return None
@@ -175,7 +195,9 @@ def _to_srgb(profile: bytes, mode: str) -> Any:
         if mode == "CMYK":
             return transform
         probe = _probe().convert(mode)
-        shift = np.asarray(probe.convert("RGB"), int) - np.asarray(ImageCms.applyTransform(probe, transform), int)
+        shift = np.asarray(probe.convert("RGB"), int) - np.asarray(
+            ImageCms.applyTransform(probe, transform), int
+        )
         return transform if abs(shift).max() > SRGB_ERROR else None
     except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
         return None
@@ -227,7 +249,7 @@ def _how(container: Container, image: Image.Image, size: tuple[int, int], level:
 
 
 def _fitted(image: Image.Image, enlarged: int | None) -> tuple[int, int]:
-    """The stored sides that are kept; ValueError where they are too small, or too large and enlarged is None."""
+    """The stored sides that are kept; ValueError where too small, or too large and enlarged is None."""
     size = image.size if enlarged is None else fitted(*image.size, enlarged)
     try:
         check_size(*size)
@@ -237,7 +259,9 @@ def _fitted(image: Image.Image, enlarged: int | None) -> tuple[int, int]:
 
 
 def describe(data: bytes, name: str, enlarged: int | None = 1) -> tuple[tuple[int, int], str]:
-    """((width, height), how) of what `photo` makes of a file, without decoding it where its header says enough."""
+    """((width, height), how) of what `photo` makes of a file, without decoding it where its header says
+    enough.
+    """
     with _opened(data, name) as (container, image):
         size, level = _fitted(image, enlarged), None
         if is_deep(image.mode):
@@ -248,7 +272,8 @@ def describe(data: bytes, name: str, enlarged: int | None = 1) -> tuple[tuple[in
 def photo(data: bytes, name: str, enlarged: int | None = None) -> Photo:
     """The photograph in a file's content; of an animation the first frame.
 
-    enlarged: of a restoration so many times as large a side; a picture too large for it is reduced. None: it is refused.
+    enlarged: of a restoration so many times as large a side; a picture too large for it is reduced. None: it
+    is refused.
     """
     with _opened(data, name) as (container, image):
         return flatten(image, container, enlarged)
@@ -270,7 +295,9 @@ def flatten(image: Image.Image, container: Container, enlarged: int | None) -> P
     if colours.size != size:
         colours = colours.resize(size, Image.Resampling.LANCZOS)
     colours = colours.convert(mode) if transform else colours
-    pixels = _turned((ImageCms.applyTransform(colours, transform) if transform else None) or colours.convert("RGB"), turn)
+    pixels = _turned(
+        (ImageCms.applyTransform(colours, transform) if transform else None) or colours.convert("RGB"), turn
+    )
     if alpha is None or alpha.getextrema()[0] == 255:
         return Photo(np.asarray(pixels), None, said)
     alpha = _turned(alpha, turn)
@@ -279,7 +306,9 @@ def flatten(image: Image.Image, container: Container, enlarged: int | None) -> P
 
 
 def _split(image: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, Image.Image | None]:
-    """(colours, alpha) of a picture of 8 bits or less, reduced to `size` where it has alpha: colours weigh as much as is seen of them."""
+    """(colours, alpha) of a picture of 8 bits or less, reduced to `size` where it has alpha: colours weigh as
+    much as is seen of them.
+    """
     if not image.has_transparency_data:
         return (image if image.mode in {"L", "RGB", "CMYK"} else image.convert(_base(image))), None
     grey = image.mode in {"LA", "La"}
@@ -309,7 +338,9 @@ def _oriented(values: np.ndarray, turn: int) -> np.ndarray:
 
 
 def kernel(data: bytes, name: str) -> np.ndarray:
-    """A blur kernel (h,w) float32, up to a factor: of a grey picture (transparent is black), or of a .npy or .npz array."""
+    """A blur kernel (h,w) float32, up to a factor: of a grey picture (transparent is black), or of a .npy or
+    .npz array.
+    """
     if arrays.is_array(data):
         return arrays.kernel(data, name)
     with _opened(data, name) as (container, image):
@@ -324,8 +355,9 @@ def kernel(data: bytes, name: str) -> np.ndarray:
 def mask(data: bytes, name: str, height: int, width: int) -> tuple[np.ndarray, str]:
     """((height,width) bool, how): True where pixels are known, and what was taken as that.
 
-    Black is missing. Of two values the higher is known, whatever they are; else it is half of white. Transparent is missing, except
-    around black strokes. A mask of a photograph that is reduced is reduced like it: a pixel is known where all of it was.
+    Black is missing. Of two values the higher is known, whatever they are; else it is half of white.
+    Transparent is missing, except around black strokes. A mask of a photograph that is reduced is reduced
+    like it: a pixel is known where all of it was.
     """
     with _opened(data, name) as (container, image):
         values, alpha = _grey(image, container)
@@ -334,18 +366,24 @@ def mask(data: bytes, name: str, height: int, width: int) -> tuple[np.ndarray, s
         known = _reduced_mask(known, height, width, name)
         how += f", reduced to {width}×{height}"
     if not known.any():
-        raise ValueError(f"The mask {name} leaves no pixel known; black marks what is missing, white what is known.")
+        raise ValueError(
+            f"The mask {name} leaves no pixel known; black marks what is missing, white what is known."
+        )
     return known, f"{how}; {100 * (1 - known.mean()):.1f} % of the pixels are missing"
 
 
-def _known(values: np.ndarray, alpha: np.ndarray | None, mode: str, container: Container) -> tuple[np.ndarray, str]:
+def _known(
+    values: np.ndarray, alpha: np.ndarray | None, mode: str, container: Container
+) -> tuple[np.ndarray, str]:
     """(known, how) of a mask's numbers and transparency."""
     if alpha is not None and alpha.min() < 0.5:
         opaque = values[alpha >= 0.5]
-        if not opaque.size or opaque.max() < 128:  # black strokes on a clear ground; without any, nothing is known
+        # black strokes on a clear ground; without any, nothing is known
+        if not opaque.size or opaque.max() < 128:
             return (alpha < 0.5) if opaque.size else np.zeros(values.shape, bool), "opaque is missing"
         levels = np.unique(opaque)
-        strokes = (values >= 128) | (len(levels) > 2)  # of a photograph with holes the transparency alone counts
+        # of a photograph with holes the transparency alone counts
+        strokes = (values >= 128) | (len(levels) > 2)
         return (alpha >= 0.5) & strokes, "transparent is missing"
     levels = np.unique(values)
     if len(levels) == 2:
@@ -360,6 +398,8 @@ def _reduced_mask(known: np.ndarray, height: int, width: int, name: str) -> np.n
     scale = max(width / sides[0], height / sides[1])
     alike = all(abs(side * scale - target) <= 1 for side, target in zip(sides, (width, height), strict=True))
     if scale >= 1 or not alike:
-        raise ValueError(f"The mask {name} is {sides[0]}×{sides[1]} but the picture {width}×{height}; they must be equal.")
+        raise ValueError(
+            f"The mask {name} is {sides[0]}×{sides[1]} but the picture {width}×{height}; they must be equal."
+        )
     share = Image.fromarray(known.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
     return np.asarray(share) > 0.999

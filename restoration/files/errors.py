@@ -6,7 +6,8 @@ import errno
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 NO_MEMORY = "Memory ran out; take a smaller picture, or close other programs."
-NO_MEMORY_SIGNS = ("out of memory", "not enough memory", "allocate memory", "unable to allocate")  # of torch, the loader, numpy
+# of torch, the loader, numpy
+NO_MEMORY_SIGNS = ("out of memory", "not enough memory", "allocate memory", "unable to allocate")
 
 
 def plain_name(path: object) -> str:
@@ -16,20 +17,28 @@ def plain_name(path: object) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, wherever: in a computation, while a library is loaded, or while a file is read."""
+    """Whether memory ran out: in a computation, while a library is loaded, or while a file is read."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    return isinstance(error, RuntimeError | ImportError | OSError) and any(sign in str(error).lower() for sign in NO_MEMORY_SIGNS)
+    return isinstance(error, RuntimeError | ImportError | OSError) and any(
+        sign in str(error).lower() for sign in NO_MEMORY_SIGNS
+    )
 
 
 def sentence(error: BaseException) -> str | None:
-    """The sentence for a user: of bad input (ValueError), of the system (OSError) or of memory; None for a fault of ours."""
+    """The sentence for a user: of bad input (ValueError), of the system (OSError) or of memory; None for a
+    fault of ours.
+    """
     if out_of_memory(error):
         return NO_MEMORY
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         return "The disk is full; free some space and try again."
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}." if error.filename is None else f"{plain_name(error.filename)}: {error.strerror}."
+        return (
+            f"{error.strerror}."
+            if error.filename is None
+            else f"{plain_name(error.filename)}: {error.strerror}."
+        )
     return str(error) if isinstance(error, ValueError | OSError) else None

@@ -12,14 +12,20 @@ from restoration.files import images
 
 
 def read_kernel(path: str) -> Tensor:
-    """A blur kernel (h,w) float32 up to a factor: a grey picture of any depth, a .npy or .npz array. ValueError, one sentence."""
+    """A blur kernel (h,w) float32 up to a factor: a grey picture of any depth, a .npy or .npz array.
+
+    ValueError, one sentence.
+    """
     kernel = torch.from_numpy(images.load("kernel", path))
     # the rounding of whoever made it; what is really negative is refused where the kernel is used
     return torch.where(kernel.abs() <= 1e-6 * kernel.abs().max(), 0, kernel)
 
 
 def read_mask(path: str, height: int, width: int) -> Tensor:
-    """An inpainting mask (height,width), True where pixels are known. ValueError, one sentence, for one that does not fit the picture."""
+    """An inpainting mask (height,width), True where pixels are known.
+
+    ValueError, one sentence, for one that does not fit the picture.
+    """
     return _mask(path, height, width)[0]
 
 

@@ -1,8 +1,10 @@
-"""Strangers' files opened apart: a small process that holds Pillow and numpy alone makes one child for each file.
+"""Strangers' files opened apart: a small process that holds Pillow and numpy alone makes one child for each
+file.
 
-The child has the opened file and nothing else, and ends within SECONDS of processor time, WALL seconds and MEMORY bytes, even
-inside a decoder or by its crash. A request takes some hundredths of a second more than in this process. Where the system cannot do this (no Linux),
-files are opened in this process, with the bounds of restoration/files/containers.py alone.
+The child has the opened file and nothing else, and ends within SECONDS of processor time, WALL seconds and
+MEMORY bytes, even inside a decoder or by its crash. A request takes some hundredths of a second more than in
+this process. Where the system cannot do this (no Linux), files are opened in this process, with the bounds of
+restoration/files/containers.py alone.
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ def enabled() -> bool:
 
 
 def call(function: str, file: int, name: str, arguments: dict[str, Any]) -> Any:
-    """What restoration.files.decode's `function` makes of an opened file, a descriptor. ValueError, one sentence, as it raises, or at a limit.
+    """What restoration.files.decode's `function` makes of an opened file, a descriptor. ValueError, one
+    sentence, as it raises, or at a limit.
 
     Everything waits for AT_ONCE others at most, each over within WALL seconds.
     """
@@ -64,7 +67,9 @@ def call(function: str, file: int, name: str, arguments: dict[str, Any]) -> Any:
         answer = _ask(json.dumps(request).encode(), file)
     head, _, body = answer.partition(b"\n")
     if not head:
-        raise ValueError(f"{name} takes too much time or memory to open; save it as PNG or JPEG, or reduce it first.")
+        raise ValueError(
+            f"{name} takes too much time or memory to open; save it as PNG or JPEG, or reduce it first."
+        )
     said = json.loads(head)
     if "error" in said:
         raise ValueError(said["error"])
@@ -111,7 +116,11 @@ def _started() -> socket.socket:
         if _server is None or _server[0].poll() is not None:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             # none of this process's secrets; threads of numpy's would only reserve memory
-            environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+            environment = {
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "OPENBLAS_NUM_THREADS": "1",
+                "OMP_NUM_THREADS": "1",
+            }
             command = [sys.executable, "-c", SERVER, str(theirs.fileno()), str(os.getpid())]
             with theirs:
                 quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
@@ -137,7 +146,8 @@ def _stop() -> None:
 
 
 def serve(descriptor: int, parent: int) -> None:
-    """Make a child for each request that comes over a socket, until it is closed at the other end or the process `parent` has ended.
+    """Make a child for each request that comes over a socket, until it is closed at the other end or the
+    process `parent` has ended.
 
     A fork of `parent` may hold that end open for longer than it lives.
     """
@@ -178,7 +188,10 @@ def _child(request: bytes, file: int, answer: int) -> NoReturn:
             parts: list[bytes] = []
             head = {"value": _packed(value, parts)}
         except MemoryError:
-            head, parts = {"error": f"{said['name']} needs too much memory to open; take a smaller picture."}, []
+            head, parts = (
+                {"error": f"{said['name']} needs too much memory to open; take a smaller picture."},
+                [],
+            )
         except ValueError as error:
             head, parts = {"error": str(error)}, []
         with open(answer, "wb") as pipe:
@@ -212,7 +225,10 @@ def _packed(value: Any, parts: list[bytes]) -> Any:
 
 
 def _unpacked(value: Any, body: memoryview) -> Any:
-    """The inverse of `_packed`; nothing in it is ever executed. ValueError where a child that was taken over wrote anything else."""
+    """The inverse of `_packed`; nothing in it is ever executed.
+
+    ValueError where a child that was taken over wrote anything else.
+    """
     place = 0
 
     def unpack(part: Any) -> Any:

@@ -25,5 +25,7 @@ def fitted(width: int, height: int, enlarged: int = 1) -> tuple[int, int]:
 
     enlarged: how many times as large a side the result is.
     """
-    shrink = min(1.0, math.sqrt(MAX_PIXELS / (width * height)) / enlarged, MAX_SIDE / max(width, height) / enlarged)
+    shrink = min(
+        1.0, math.sqrt(MAX_PIXELS / (width * height)) / enlarged, MAX_SIDE / max(width, height) / enlarged
+    )
     return int(width * shrink), int(height * shrink)

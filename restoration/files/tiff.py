@@ -1,6 +1,8 @@
-"""TIFF directories read with bounds: the one that describes a TIFF picture, and the one that an EXIF block is.
+"""TIFF directories read with bounds: the one that describes a TIFF picture, and the one that an EXIF block
+is.
 
-Pillow reads every tag of every directory, and values as long as a tag claims: a megabyte of file becomes gigabytes.
+Pillow reads every tag of every directory, and values as long as a tag claims: a megabyte of file becomes
+gigabytes.
 """
 
 from __future__ import annotations
@@ -17,7 +19,24 @@ PIXEL_TAGS = {
     254, *SIDES, BITS, COMPRESSION, 262, 266, 273, SAMPLES, 278, 279, 284, 292, 293, 301, 317, 318, 319, 320,
     322, 323, 324, 325, 332, 334, 336, 338, SAMPLE_FORMAT, 340, 341, 347, 529, 530, 531, 532,
 }  # fmt: skip
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # by type: the letter of struct
 MAX_VALUE = 2**20  # bytes of one tag: a quarter of a million strips
 MAX_ICC = 2**22  # bytes of a colour profile; the largest in use, of printers, have two million
@@ -73,7 +92,10 @@ class Directory:
             tag, kind, number = struct.unpack_from(self.order + head, raw)
             inside = place + width - (8 if self.big else 4)
             fits = SIZES.get(kind, 1) * number <= width - inside + place
-            yield tag, Entry(raw, kind, number, inside if fits else self._number("Q" if self.big else "I", inside))
+            yield (
+                tag,
+                Entry(raw, kind, number, inside if fits else self._number("Q" if self.big else "I", inside)),
+            )
 
     @property
     def more(self) -> bool:
@@ -90,7 +112,9 @@ class Directory:
             return []
         count = min(entry.number, most)
         try:
-            return list(struct.unpack_from(f"{self.order}{count}{INTEGERS[entry.kind]}", self.data, entry.start))
+            return list(
+                struct.unpack_from(f"{self.order}{count}{INTEGERS[entry.kind]}", self.data, entry.start)
+            )
         except (struct.error, OverflowError):
             return []
 
@@ -108,7 +132,10 @@ class Directory:
         return turn[0] if turn and 1 <= turn[0] <= 8 else 1
 
     def picture_alone(self) -> bytes:
-        """The same file with one directory, of PIXEL_TAGS alone. ValueError where one of these is absurdly long."""
+        """The same file with one directory, of PIXEL_TAGS alone.
+
+        ValueError where one of these is absurdly long.
+        """
         kept = {tag: entry for tag, entry in self.entries.items() if tag in PIXEL_TAGS}
         for tag, entry in kept.items():
             if entry.length > MAX_VALUE or entry.start + entry.length > len(self.data):

@@ -20,7 +20,8 @@ STALE = 3600  # seconds after which an unfinished file is nobody's, where that c
 
 
 def check_target(path: str | Path) -> None:
-    """ValueError where `whole_file` could not write under this name: to be known before hours of computing, not after.
+    """ValueError where `whole_file` could not write under this name: to be known before hours of computing,
+    not after.
 
     What killed runs left in its folder is removed.
     """
@@ -34,7 +35,9 @@ def check_target(path: str | Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """ValueError where no file can be made in a folder: asked by making one, as rights, disks and quotas all have a say."""
+    """ValueError where no file can be made in a folder: asked by making one, as rights, disks and quotas all
+    have a say.
+    """
     probe = folder / f".{uuid.uuid4().hex}{UNFINISHED}"
     try:
         with open(probe, "xb") as file:
@@ -50,8 +53,8 @@ def check_folder(folder: Path) -> None:
 def whole_file(path: str | Path) -> Iterator[IO[bytes]]:
     """A file to write that appears under `path` complete or not at all, whatever happens meanwhile.
 
-    It is written beside `path` under a name of its own that ends in UNFINISHED, so that two runs at once do no harm either, and
-    locked as long as it is written: so others know that somebody is at it.
+    It is written beside `path` under a name of its own that ends in UNFINISHED, so that two runs at once do
+    no harm either, and locked as long as it is written: so others know that somebody is at it.
     """
     try:
         file, temporary = _opened(Path(path))
@@ -81,7 +84,9 @@ def _opened(path: Path) -> tuple[IO[bytes], Path]:
 
 
 def _lock(file: IO[bytes]) -> bool:
-    """Whether the file is ours alone now; False where another process has it, or the file system knows no locks."""
+    """Whether the file is ours alone now; False where another process has it, or the file system knows no
+    locks.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (OSError, AttributeError):
@@ -90,8 +95,9 @@ def _lock(file: IO[bytes]) -> bool:
 
 
 def remove_abandoned(folder: Path, deep: bool = False) -> None:
-    """Remove the unfinished files in a folder, or at any depth below it, that no living process is writing."""
+    """Remove the unfinished files in a folder and below it that no living process is writing."""
     for leftover in (folder.rglob if deep else folder.glob)(f".*{UNFINISHED}"):
-        with contextlib.suppress(OSError), open(leftover, "r+b") as file:  # finished meanwhile, or another user's
+        # finished meanwhile, or another user's
+        with contextlib.suppress(OSError), open(leftover, "r+b") as file:
             if _lock(file) or time.time() - os.fstat(file.fileno()).st_mtime > STALE:
                 leftover.unlink()

@@ -1,4 +1,7 @@
-"""What the page's controls do: runs, repeats, comparisons, and what is said before them. layout.py lays out what they return."""
+"""What the page's controls do: runs, repeats, comparisons, and what is said before them.
+
+layout.py lays out what they return.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,8 @@ def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
 def with_last_words(
     runs: Iterator[tuple[Any, ...]], count: int, status: int, file: int
 ) -> Iterator[tuple[Any, ...]]:
-    """What a run yields, `count` values, and what to say should this be the end of it; status, file: their places in it.
+    """What a run yields, `count` values, and what to say should this be the end of it; status, file: their
+    places in it.
 
     An error takes the place of the status, and is raised then.
     """
@@ -113,7 +117,8 @@ def with_last_words(
 
 
 def caption_pair(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
-    """Run a method that reads a caption twice under one seed, without its caption and with it; yield as `run`.
+    """Run a method that reads a caption twice under one seed, without its caption and with it; yield as
+    `run`.
 
     The scores are of both, and both are first among the views.
     """
@@ -160,7 +165,9 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
 
 
 class Plan(NamedTuple):
-    """What a run will do: how its picture is read, the result's size in pixels, and about how many seconds it takes."""
+    """What a run will do: how its picture is read, the result's size in pixels, and about how many seconds it
+    takes.
+    """
 
     read: str
     width: int
@@ -186,7 +193,9 @@ def seconds_needed(method: str, values: Values) -> float:
 
 
 def forecast(method: str, values: Values) -> str:
-    """What the page says before a run, as HTML: how the picture is read, the result's size, how long it takes; or why not."""
+    """What the page says before a run, as HTML: how the picture is read, the result's size, how long it
+    takes; or why not.
+    """
     if not values["photo"]:
         return "&nbsp;"
     try:
@@ -195,7 +204,9 @@ def forecast(method: str, values: Values) -> str:
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
     words = f"Result: {width}×{height} pixels, in about {max(1, seconds):.0f} s once the model is loaded"
-    words += f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
+    words += (
+        f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
+    )
     if seconds > device.TIME_LIMIT:
         words += (
             f", but a run is stopped after {device.TIME_LIMIT:.0f} s: use fewer steps or a smaller picture"

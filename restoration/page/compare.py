@@ -1,4 +1,6 @@
-"""Many results of one picture side by side, damaged here or already damaged: the spread over seeds, the table of scores."""
+"""Many results of one picture side by side, damaged here or already damaged: the spread over seeds, the table
+of scores.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +46,16 @@ def choices() -> list[str]:
 
 
 def damages() -> dict[str, str]:
-    """What can be done to the picture first, by name: nothing, or a test with any damage that needs no file."""
+    """What can be done to the picture first, by name: nothing, or any damage that needs no file."""
     tests = {name: f"Test: {title}" for name, title in titles().items() if name != "kernel-deblur"}
     return {REAL: "Nothing: it is a photograph to restore"} | tests
 
 
 def checked(damage: Any, chosen: Any, seeds: Any) -> tuple[list[tuple[str, str]], int]:
-    """((method, preset) of every choice, each once, and the number of seeds). ValueError for what there is not."""
+    """((method, preset) of every choice, each once, and the number of seeds).
+
+    ValueError for what there is not.
+    """
     if damage not in list(damages()):
         raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(damages())}.")
     if isinstance(chosen, list):  # some presets were another method's
@@ -89,7 +94,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class State:
-    """How far a comparison is: share of the work in [0,1], one line about it, all pictures so far, and whether one is new."""
+    """How far a comparison is: share of the work in [0,1], one line about it, all pictures so far, and
+    whether one is new.
+    """
 
     share: float
     note: str
@@ -107,10 +114,11 @@ def compare(
 ) -> Iterator[State]:
     """Restore a picture with every (method, preset) and seed 0..seeds-1, side by side.
 
-    photo: (1,3,H,W) in [0,1]; damaged already where damage is REAL, else clean and damaged once here, with seed 0.
-    Before the results stand the clean picture, if there is one, the input (bicubic where the damage reduced) and the
-    classical restorations; without a clean picture the scores are those that need none. The last state's note names the
-    methods that could not take part and why, what RELD was told, and what the codec alone would score.
+    photo: (1,3,H,W) in [0,1]; damaged already where damage is REAL, else clean and damaged once here, with
+    seed 0. Before the results stand the clean picture, if there is one, the input (bicubic where the damage
+    reduced) and the classical restorations; without a clean picture the scores are those that need none. The
+    last state's note names the methods that could not take part and why, what RELD was told, and what the
+    codec alone would score.
     """
     cells, remarks = list[Cell](), list[str]()
     size = photo.shape[-1], photo.shape[-2]
@@ -137,14 +145,18 @@ def compare(
             remarks.append(f"{title} took no part: {error}")
         if len(pictures) > 1:
             mean, heat, top = spread(pictures)
-            cells.append(Cell(f"{title} · mean of seeds", mean, metrics.score(images.quantise(mean), reference)))
+            cells.append(
+                Cell(f"{title} · mean of seeds", mean, metrics.score(images.quantise(mean), reference))
+            )
             cells.append(Cell(f"{title} · where seeds differ, at most {255 * top:.1f}/255", heat, {}))
     if damage == REAL and any(not SOLVERS[method].blind for method, _ in runs):
         remarks.append(told(photo)[1])
     if reference is not None:
         ceiling = metrics.Scores()
         ceiling.add("round trip", lambda: metrics.psnr(round_trip(prior, reference), reference))
-        remarks += [f"The prior's round trip of the clean picture: {value:.2f} dB." for value in ceiling.values()]
+        remarks += [
+            f"The prior's round trip of the clean picture: {value:.2f} dB." for value in ceiling.values()
+        ]
     yield State(1.0, " ".join(["Done.", *remarks]), cells, True)
 
 
@@ -154,18 +166,23 @@ def told(y: Tensor) -> tuple[LinearDegradation, str]:
         if suggestion.task:
             return TASKS[suggestion.task](**suggestion.settings), f"Measured: {suggestion.sentence}"
     level = round(max(255 * noise_level(y), 1.0), 1)
-    return Denoise(noise_std=level), f"RELD was told noise of {level:g}/255: neither blur nor strong noise was measured."
+    return Denoise(
+        noise_std=level
+    ), f"RELD was told noise of {level:g}/255: neither blur nor strong noise was measured."
 
 
 def _given(job: Job, damage: str) -> list[Cell]:
-    """What stands before the results: the clean picture, if there is one, the input and the classical restorations."""
+    """What stands before the results: the clean picture, if there is one, the input and the classical
+    restorations.
+    """
     clean, shown = job.reference, job.before()
     cells = [] if clean is None else [Cell("clean", clean, {})]
     return [*cells, Cell("input", shown, metrics.score(shown, clean)), *_classical(job, damage)]
 
 
 def _classical(job: Job, damage: str) -> list[Cell]:
-    """The baselines of a damage, Wiener's at the balance that is best on this picture; none that shows what the input shows.
+    """The baselines of a damage, Wiener's at the balance that is best on this picture; none that shows what
+    the input shows.
 
     Which balance is best needs a clean picture: without one, the middle one.
     """
@@ -179,23 +196,29 @@ def _classical(job: Job, damage: str) -> list[Cell]:
     best = list(made)
     if clean is not None:
         best = list(best_wiener({name: {"PSNR": metrics.psnr(image, clean)} for name, image in made.items()}))
-    return [Cell(f"classical: {name.partition(' (')[0]}", made[name], metrics.score(made[name], clean)) for name in best]
+    return [
+        Cell(f"classical: {name.partition(' (')[0]}", made[name], metrics.score(made[name], clean))
+        for name in best
+    ]
 
 
 def seconds(size: tuple[int, int], damage: str, runs: Sequence[tuple[str, str]], seeds: int) -> float:
-    """About how long `compare` will take here on a picture of this (width, height), once the models are loaded."""
+    """About how long `compare` will take here on a picture of this (width, height), once the models are
+    loaded.
+    """
     needed = 0.0
     for method, preset in runs:
         with contextlib.suppress(ValueError):  # takes no part
             solver, degradation, factor = _plan(method, preset, damage, None)
-            needed += seeds * estimate_seconds(
-                solver, degradation, size[1] // factor, size[0] // factor
-            )
+            needed += seeds * estimate_seconds(solver, degradation, size[1] // factor, size[0] // factor)
     return needed
 
 
-def _plan(method: str, preset: str, damage: str, y: Tensor | None) -> tuple[Solver, LinearDegradation | None, int]:
-    """(solver, what it is told, how many times smaller the damage makes a side); y: a photograph whose damage is measured.
+def _plan(
+    method: str, preset: str, damage: str, y: Tensor | None
+) -> tuple[Solver, LinearDegradation | None, int]:
+    """(solver, what it is told, how many times smaller the damage makes a side); y: a photograph whose damage
+    is measured.
 
     ValueError where the method cannot be run on that.
     """
@@ -209,12 +232,17 @@ def _plan(method: str, preset: str, damage: str, y: Tensor | None) -> tuple[Solv
         raise ValueError(f"{solver.title} must be told the damage, and nobody can write down {damage!r}.")
     degradation = None if solver.blind else known
     if solver.factor(degradation) != factor:
-        raise ValueError(f"{solver.title} does not enlarge, and {damage!r} made the picture {factor} times smaller.")
+        raise ValueError(
+            f"{solver.title} does not enlarge, and {damage!r} made the picture {factor} times smaller."
+        )
     return solver, degradation, factor
 
 
 def _job(method: str, preset: str, damage: str, photo: Tensor, seed: int) -> Job:
-    """One run, on the damage made with seed 0 or on the photograph itself. ValueError where the method cannot be run on that."""
+    """One run, on the damage made with seed 0 or on the photograph itself.
+
+    ValueError where the method cannot be run on that.
+    """
     solver, degradation, factor = _plan(method, preset, damage, photo)
     if damage == REAL:
         return Job(photo, Run(solver, degradation, seed=seed), None)
@@ -224,9 +252,11 @@ def _job(method: str, preset: str, damage: str, photo: Tensor, seed: int) -> Job
 
 
 def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:
-    """(mean, heat map, largest deviation) of n results (1,3,H,W) of one picture: where the seeds disagree, the prior invents.
+    """(mean, heat map, largest deviation) of n results (1,3,H,W) of one picture: where the seeds disagree,
+    the prior invents.
 
-    The heat map shows the standard deviation over the pictures, mean over channels, black at 0 to bright at its largest.
+    The heat map shows the standard deviation over the pictures, mean over channels, black at 0 to bright at
+    its largest.
     """
     from matplotlib import colormaps
 
@@ -238,13 +268,18 @@ def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:
 
 
 def columns(cells: Sequence[Cell]) -> dict[str, tuple[bool, float | None]]:
-    """Of every score that a cell has: whether more is better, and the best value; None where there is no contest."""
+    """Of every score that a cell has: whether more is better, and the best value; None where there is no
+    contest.
+    """
     table: dict[str, tuple[bool, float | None]] = {}
     for name in [*metrics.METRICS, "consistency", "seconds"]:
         values = [cell.scores[name] for cell in cells if name in cell.scores]
         rising = name != "seconds" and (name not in metrics.METRICS or metrics.METRICS[name].higher_is_better)
         if values:
-            table[name] = rising, None if name == "seconds" or len(values) == 1 else (max if rising else min)(values)
+            table[name] = (
+                rising,
+                None if name == "seconds" or len(values) == 1 else (max if rising else min)(values),
+            )
     return table
 
 
@@ -259,7 +294,11 @@ def score_table(cells: Sequence[Cell]) -> dict[str, list[str]]:
 
 def won(cell: Cell, cells: Sequence[Cell]) -> list[str]:
     """The scores in which a cell is the best."""
-    return [name for name, (_, best) in columns(cells).items() if best is not None and cell.scores.get(name) == best]
+    return [
+        name
+        for name, (_, best) in columns(cells).items()
+        if best is not None and cell.scores.get(name) == best
+    ]
 
 
 def _cell(value: float | None, best: float | None) -> str:
@@ -281,4 +320,7 @@ def archive(cells: Sequence[Cell], path: str) -> None:
         sheet.save(picture := Path(folder, "contact-sheet.png"))
         file.write(picture, picture.name)
         table = score_table(cells)
-        file.writestr("scores.csv", "\n".join(",".join(row) for row in [table.keys(), *zip(*table.values(), strict=True)]) + "\n")
+        file.writestr(
+            "scores.csv",
+            "\n".join(",".join(row) for row in [table.keys(), *zip(*table.values(), strict=True)]) + "\n",
+        )

@@ -23,14 +23,19 @@ from restoration.priors.latent import load_prior
 from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
 TOOLS = {
-    "out": ("−", "Zoom out"), "in": ("+", "Zoom in"), "fit": ("Fit", "Whole pictures"), "pixels": ("1:1", "One to one"),
+    "out": ("−", "Zoom out"), "in": ("+", "Zoom in"), "fit": ("Fit", "Whole pictures"), "pixels": ("1:1",
+    "One to one"),
     "input": ("Hold: input", "Show the input as long as this is held"),
 }  # fmt: skip
-KEYS = "All zoom and move together: wheel, drag, pinch, or + − arrows, 0 whole, 1 for 1:1, hold i for the input."
+KEYS = (
+    "All zoom and move together: wheel, drag, pinch, or + − arrows, 0 whole, 1 for 1:1, hold i for the input."
+)
 
 
 def grid(cells: Sequence[compare.Cell]) -> str:
-    """The pictures of a comparison side by side, each with the scores in which it is the best; they zoom together."""
+    """The pictures of a comparison side by side, each with the scores in which it is the best; they zoom
+    together.
+    """
     figures = []
     for cell in cells:
         title, won = html.escape(cell.title), html.escape(", ".join(compare.won(cell, cells)))
@@ -43,11 +48,14 @@ def grid(cells: Sequence[compare.Cell]) -> str:
         for tool, (sign, name) in TOOLS.items()
     )
     label = f'tabindex="0" role="group" aria-label="Results side by side. {KEYS}"'
-    return f'<div class="tools">{buttons}<small>{KEYS}</small></div><div class="zoom" {label}>{"".join(figures)}</div>'
+    tools = f'<div class="tools">{buttons}<small>{KEYS}</small></div>'
+    return f'{tools}<div class="zoom" {label}>{"".join(figures)}</div>'
 
 
 def compared(photo: str | None, damage: str, choices: list[str], seeds: float) -> Iterator[tuple[Any, ...]]:
-    """Restore the picture with every choice and seed; yield (status, grid, table, file, what to say should this be the end)."""
+    """Restore the picture with every choice and seed; yield (status, grid, table, file, what to say should
+    this be the end).
+    """
     if not photo or not choices:
         raise gr.Error("Choose a picture and at least one method.", print_exception=False)
     with one_sentence():
@@ -66,7 +74,11 @@ def compared(photo: str | None, damage: str, choices: list[str], seeds: float) -
             spent = time.monotonic() - began
             left = spent / now.share * (1 - now.share) if now.share > 0.1 else max(0.0, needed - spent)
             status = bar(int(1000 * now.share), 1000, f"{now.note} · {left:.0f} s left")
-            shown = (grid(now.cells), pd.DataFrame(compare.score_table(now.cells))) if now.new else (gr.skip(), gr.skip())
+            shown = (
+                (grid(now.cells), pd.DataFrame(compare.score_table(now.cells)))
+                if now.new
+                else (gr.skip(), gr.skip())
+            )
             yield status, *shown, None, "Stopped: this is how far it got."
         if not now.cells:
             raise ValueError(now.note)
@@ -91,12 +103,18 @@ def forecast(photo: str | None, damage: str, choices: list[str], seeds: float) -
 
 def compare_tab() -> None:
     """The picture, the choices and the results, which take the whole width."""
-    first = [f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}" for method in SOLVERS if method not in PAPERS]
+    first = [
+        f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}"
+        for method in SOLVERS
+        if method not in PAPERS
+    ]
     damages = [(title, name) for name, title in compare.damages().items()]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             alt = "The picture to compare methods on"
-            photo = picture(value=str(EXAMPLES / "chelsea.png"), label="Your picture", height=240, alt_text=alt)
+            photo = picture(
+                value=str(EXAMPLES / "chelsea.png"), label="Your picture", height=240, alt_text=alt
+            )
             with gr.Row():
                 start, stop = gr.Button("Compare", variant="primary"), gr.Button("Stop")
             budget = gr.HTML()
@@ -110,12 +128,16 @@ def compare_tab() -> None:
     status = gr.HTML(words, elem_id="status-compare", elem_classes="status")
     pictures = gr.HTML()
     scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)
-    file = gr.File(label="Download: all pictures with their recipes, scores, contact sheet", height=80, interactive=False)
+    file = gr.File(
+        label="Download: all pictures with their recipes, scores, contact sheet", height=80, interactive=False
+    )
     last_words, inputs = gr.State(""), [photo, damage, methods, seeds]
 
     def needed(photo: str | None, damage: str, choices: list[str], seeds: float) -> float:
         try:
-            return compare.seconds(images.size_read(photo or ""), damage, *compare.checked(damage, choices, seeds))
+            return compare.seconds(
+                images.size_read(photo or ""), damage, *compare.checked(damage, choices, seeds)
+            )
         except (ValueError, OSError):  # the run itself will say what is wrong
             return device.UNKNOWN_SECONDS
 
@@ -130,6 +152,13 @@ def compare_tab() -> None:
         **PRIVATE,
     )
     photo.upload(lambda: compare.REAL, None, damage, **AT_ONCE)  # an upload means: restore my photograph
-    gr.on([photo.change, damage.change, methods.change, seeds.change], forecast, inputs, budget, trigger_mode="always_last", **AT_ONCE)
+    gr.on(
+        [photo.change, damage.change, methods.change, seeds.change],
+        forecast,
+        inputs,
+        budget,
+        trigger_mode="always_last",
+        **AT_ONCE,
+    )
     stop.click(None, cancels=[event], **PRIVATE)
     event.then(lambda words: words or gr.skip(), last_words, status, **AT_ONCE)

@@ -19,15 +19,19 @@ from restoration.priors.checkpoints import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
 PRIVATE: Any = {"api_visibility": "private"}
-# small things do not wait for a place in the queue, which runs may have filled; but only from the queue does gr.Error
-# reach the visitor
+# small things do not wait for a place in the queue, which runs may have filled; but only from the queue does
+# gr.Error reach the visitor
 AT_ONCE: Any = {"queue": False, "show_progress": "hidden"} | PRIVATE
 # the tabs: what a method is for before its name, and when it is the one
 TITLES = {
-    "reld": ("Known damage · RELD", "For noise, blur, a small size or missing parts, when you can say which."),
+    "reld": (
+        "Known damage · RELD",
+        "For noise, blur, a small size or missing parts, when you can say which.",
+    ),
     "latent-indigo": (
         "Unknown camera · LatentINDIGO",
-        "For what nobody can write down: the mixed blur, noise and compression of a camera; it also enlarges.",
+        "For what nobody can write down: the mixed blur, noise and compression of a camera; it also "
+        "enlarges.",
     ),
     "ld-rps": (
         "Dark, hazy, noisy, grey · LD-RPS",
@@ -35,12 +39,14 @@ TITLES = {
     ),
 }
 AS_PUBLISHED = "The paper's own algorithm, for comparison: takes minutes."
-EXPLAINED = """*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. *prior's round
-trip*: what the model alone can draw of the clean picture, a ceiling."""
+EXPLAINED = (
+    "*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. "
+    "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
+)
 READY, RUNNING = "Restore", "Restoring…"
 STATIC = "new URL('restoration/page.js', document.baseURI)"  # page/static/page.js
-# of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs, Gradio builds
-# another from its class; and not of subclasses, beside whose module it writes a stub file
+# of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs,
+# Gradio builds another from its class; and not of subclasses, beside whose module it writes a stub file
 for kind in (gr.Image, gr.File):
     kind.preprocess = staticmethod(received)  # type: ignore[method-assign,assignment]
 Parts = dict[Any, gr.components.Component]
@@ -52,13 +58,17 @@ def heading(method: str) -> tuple[str, str]:
 
 
 def browser(call: str, *arguments: str) -> str:
-    """The `js` of an event: a call of what page.js exports, with the values of the event's inputs under these names."""
+    """The `js` of an event: a call of what page.js exports, with the values of the event's inputs under these
+    names.
+    """
     return f"async ({', '.join(arguments)}) => (await import({STATIC})).{call}"
 
 
 def picture(**options: Any) -> gr.Image:
     """A box to upload or paste a picture into; it hands over the path of the untouched file."""
-    return gr.Image(sources=["upload", "clipboard"], format="png", type="filepath", image_mode=None, **options)
+    return gr.Image(
+        sources=["upload", "clipboard"], format="png", type="filepath", image_mode=None, **options
+    )
 
 
 def upload(**options: Any) -> gr.File:
@@ -84,21 +94,24 @@ def control(field: dataclasses.Field[Any], value: Any) -> gr.components.Componen
 def begin(place: str) -> str:
     """The `js` of a press: brings the status line into view and tells it that the run waits.
 
-    Returns what becomes of (button, comparison, status, file): until the run ends the button says that it is going on.
+    Returns what becomes of (button, comparison, status, file): until the run ends the button says that it is
+    going on.
     """
     see = f"document.getElementById('status-{place}').scrollIntoView({{block: 'center', behavior: 'smooth'}})"
     button = f"{{__type__: 'update', value: '{RUNNING}', interactive: false}}"
     return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
 
 
-# the `js` after a run or a look, for the button; and that of an upload, for (mode, button): a press before the photograph
-# has been looked at would damage it first
+# the `js` after a run or a look, for the button; and that of an upload, for (mode, button): a press before
+# the photograph has been looked at would damage it first
 AGAIN = f"() => ({{__type__: 'update', value: '{READY}', interactive: true}})"
 UPLOADED = f"() => ['{DEGRADED}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
 
 
 class Inputs(NamedTuple):
-    """The left side of a tab: its controls by the names of state.Values, the groups of a task's knobs, and what is pressed or only shown."""
+    """The left side of a tab: its controls by the names of state.Values, the groups of a task's knobs, and
+    what is pressed or only shown.
+    """
 
     parts: Parts
     groups: dict[str, gr.Group]
@@ -168,10 +181,10 @@ def picture_column(method: str) -> Inputs:
 
 
 def result_column(place: str, inside: bool) -> list[gr.components.Component]:
-    """What comes out: (comparison, status, scores, curve, views, file); inside: whether the method shows views."""
-    status = gr.HTML(
-        "Choose a picture and press Restore.", elem_id=f"status-{place}", elem_classes="status"
-    )
+    """What comes out: (comparison, status, scores, curve, views, file); inside: whether the method shows
+    views.
+    """
+    status = gr.HTML("Choose a picture and press Restore.", elem_id=f"status-{place}", elem_classes="status")
     # without a height: a block of another height than its pictures cuts them, and tears the two apart
     comparison = gr.ImageSlider(label="Before and after", format="png", interactive=False, type="filepath")
     with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):

@@ -1,8 +1,8 @@
 """The device that runs share: one at a time, for a limited time, on ZeroGPU lent for each run.
 
-ZeroGPU is a Space whose GPU is there only while a decorated function runs, in a process forked for it. What crosses
-to that process is pickled, so that Gradio's components travel as numbers; what it learns dies with it, so that its
-times come back with every result. Nothing is downloaded on the visitor's quota.
+ZeroGPU is a Space whose GPU is there only while a decorated function runs, in a process forked for it. What
+crosses to that process is pickled, so that Gradio's components travel as numbers; what it learns dies with
+it, so that its times come back with every result. Nothing is downloaded on the visitor's quota.
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ DEVICE = "cuda" if ZERO_GPU else None
 TIME_LIMIT = float(os.environ.get("RESTORATION_TIME_LIMIT", 600))  # seconds a run may take
 UNKNOWN_SECONDS = 20.0  # asked of ZeroGPU where nothing better is known of a run; never tried on one
 ON_DEVICE: Any = {"concurrency_id": "device", "concurrency_limit": 1}
-ADVICE = "Choose a faster preset, fewer steps or a smaller picture, sign in to Hugging Face, or open an example: it needs no GPU."
+ADVICE = (
+    "Choose a faster preset, fewer steps or a smaller picture, sign in to Hugging Face, "
+    "or open an example: it needs no GPU."
+)
 
 
 def gpu_seconds(estimate: float, prior: str = "embedded") -> int:
-    """What is asked of ZeroGPU for a run, which ends one that takes longer and counts this against the visitor's quota.
+    """What is asked of ZeroGPU for a run, which ends one that takes longer and counts this against the
+    visitor's quota.
 
     The estimate with a margin, and the loading of the prior.
     """
@@ -85,7 +89,9 @@ def on_gpu(
 
 
 def _without_components(values: tuple[Any, ...], components: dict[int, Any]) -> list[Any]:
-    """The arguments with a number in place of every component that is a key, and what the number stands for added to components."""
+    """The arguments with a number in place of every component that is a key, and what the number stands for
+    added to components.
+    """
     plain = []
     for value in values:
         if isinstance(value, dict):
@@ -97,21 +103,28 @@ def _without_components(values: tuple[Any, ...], components: dict[int, Any]) -> 
 
 def _with_components(values: list[Any], components: dict[int, Any]) -> list[Any]:
     return [
-        {components.get(key, key): inside for key, inside in value.items()} if isinstance(value, dict) else value
+        {components.get(key, key): inside for key, inside in value.items()}
+        if isinstance(value, dict)
+        else value
         for value in values
     ]
 
 
 @contextlib.contextmanager
 def _one_sentence() -> Iterator[None]:
-    """What ZeroGPU refuses or ends, with what can be done; bad names and absent weights as a message of the page."""
+    """What ZeroGPU refuses or ends, with what can be done; bad names and absent weights as a message of the
+    page.
+    """
     try:
         yield
     except gr.Error as error:
         if not str(error.title).startswith("ZeroGPU"):
             raise
-        if error.title == "ZeroGPU worker error" and error.message != "GPU task aborted":  # one of ours, whose log it has written
-            message = f"The run failed ({error.message}). Try other settings; the log of this Space says more."
+        # one of ours, whose log it has written
+        if error.title == "ZeroGPU worker error" and error.message != "GPU task aborted":
+            message = (
+                f"The run failed ({error.message}). Try other settings; the log of this Space says more."
+            )
         else:
             message = f"{error.message.rstrip('.')}. {ADVICE}"
         raise gr.Error(message, title=error.title, print_exception=False) from None

@@ -1,4 +1,6 @@
-"""What a run shows, as the page's components take it: pictures as files, scores as a table, progress as a line of HTML."""
+"""What a run shows, as the page's components take it: pictures as files, scores as a table, progress as a
+line of HTML.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ from restoration.solvers.base import Result, Step
 FULL = {errno.ENOSPC, errno.EDQUOT}  # of a disk, or of what one may have of it
 # where an iteration is, in the papers' terms
 JARGON = re.compile(r"(?:^|, | · )(?:pass \d+, timestep \d+|noise level [\d.]+/255)")
-# a result is clearly worse than its input where NIQE is so many times and so much higher, or PSNR so much lower
+# a result is clearly worse than its input where NIQE is so many times and so much higher, or PSNR so much
+# lower
 WORSE_NIQE, WORSE_NIQE_BY, WORSE_PSNR_BY = 1.5, 1.0, 0.5
 FOLDERS = re.compile(r"(?<![\w/:])/(?:[^/\s'\"]+/)+")  # of a path that begins at the root: nobody's business
 
@@ -45,7 +48,9 @@ def sentence(error: Exception) -> str:
 
 @contextlib.contextmanager
 def one_sentence() -> Iterator[None]:
-    """Bad input, a full disk and the end of memory as a message of the page, which draws it as HTML, without a stack trace."""
+    """Bad input, a full disk and the end of memory as a message of the page, which draws it as HTML, without
+    a stack trace.
+    """
     try:
         yield
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
@@ -81,7 +86,9 @@ def plain(note: str) -> str:
 
 
 def doubt(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """A sentence where the scores of a result are clearly worse than its input's, else ""; rows: those of `score_rows`."""
+    """A sentence where the scores of a result are clearly worse than its input's, else ""; rows: those of
+    `score_rows`.
+    """
     before, after = rows["input"], rows["result"]
     niqe = "NIQE (own fit)"
     if "PSNR" in before and "PSNR" in after:
@@ -132,9 +139,8 @@ def finished(
     except Exception as error:
         file = shown
         notes.append(f"the download carries no recipe: {sentence(error)}")
-    status = (
-        f"{result.image.shape[-1]}×{result.image.shape[-2]} pixels in {result.seconds:.1f} s, seed {job.run.seed}"
-    )
+    width, height = result.image.shape[-1], result.image.shape[-2]
+    status = f"{width}×{height} pixels in {result.seconds:.1f} s, seed {job.run.seed}"
     status += "".join(f" · {html.escape(note)}" for note in notes if note)
     return status, table, course(curve), gallery(step, job.reference), file
 
@@ -149,8 +155,8 @@ def stored_file(result: Result, job: state.Job) -> str:
 def as_file(x: Tensor) -> str:
     """x (1,3,H,W) in [0,1] as a PNG for the page.
 
-    Every time a new file: given pixels, Gradio writes equal ones into one file again and again, even while a browser
-    reads it.
+    Every time a new file: given pixels, Gradio writes equal ones into one file again and again, even while a
+    browser reads it.
     """
     file = new_file("image.png")
     images.to_pil(x).save(file)

@@ -96,7 +96,9 @@ def caption(photo: str, captioner: str) -> str:
 
 
 def measure(photo: str, reference: str | None = None) -> str:
-    """Measure the quality of a photograph: PSNR, SSIM and others against the clean reference where one is given, NIQE always."""
+    """Measure the quality of a photograph: PSNR, SSIM and others against the clean reference where one is
+    given, NIQE always.
+    """
     with one_sentence():
         clean = images.read_image(given(reference)) if reference else None
         return json.dumps(metrics.score(images.read_image(given(photo)), clean))
@@ -122,16 +124,27 @@ def bounds(field: dataclasses.Field[Any]) -> str:
     meta = field.metadata
     if meta["choices"]:
         return f"{field.name} ({' or '.join(map(str, meta['choices']))})"
-    return field.name + (" (text)" if isinstance(field.default, str) else f" ({meta['low']:g} to {meta['high']:g})")
+    return field.name + (
+        " (text)" if isinstance(field.default, str) else f" ({meta['low']:g} to {meta['high']:g})"
+    )
 
 
-def add(fn: Callable[..., Any], inputs: dict[str, gr.components.Component], meanings: Mapping[str, str], outputs: Any,
-        returns: str, **options: Any) -> None:
+def add(
+    fn: Callable[..., Any],
+    inputs: dict[str, gr.components.Component],
+    meanings: Mapping[str, str],
+    outputs: Any,
+    returns: str,
+    **options: Any,
+) -> None:
     """Add a named endpoint; gradio_client and MCP read from its docstring what the parameters mean.
 
     By components, not by gr.api: that hands over what was sent before anything is checked, files too.
     """  # fmt: skip
-    usual = {"photo": "the picture: an uploaded file or its address", "seed": "a whole number; the same gives the same result"}
+    usual = {
+        "photo": "the picture: an uploaded file or its address",
+        "seed": "a whole number; the same gives the same result",
+    }
     lines = [f"    {name}: {(usual | dict(meanings))[name]}" for name in inputs]
     fn.__doc__ = "\n".join([fn.__doc__ or "", "", "Args:", *lines, "", "Returns:", f"    {returns}"])
     name = "metrics" if fn is measure else fn.__name__
@@ -147,7 +160,10 @@ def offered() -> list[str]:
 
 
 def register() -> None:
-    """Add the named endpoints to the page; their boxes are never shown. The choices come from the registries."""
+    """Add the named endpoints to the page; their boxes are never shown.
+
+    The choices come from the registries.
+    """
 
     def choice(names: Collection[str], first: str, label: str) -> gr.Dropdown:
         # custom values reach the function, which knows older names and refuses others in a sentence
@@ -158,7 +174,9 @@ def register() -> None:
         out = gr.Image(label="restored", format="png", type="filepath")
         settings, seed = gr.Textbox("{}", label="settings"), gr.Number(0, label="seed", precision=0)
         facts = gr.Textbox(label="JSON")
-        made = "The restored picture as PNG, and JSON with scores, seconds, the recipe and how the photo was read."
+        made = (
+            "The restored picture as PNG, and JSON with scores, seconds, recipe and how the photo was read."
+        )
         for method in offered():
             solver = SOLVERS[method]
             inputs: dict[str, gr.components.Component] = {"photo": photo}
@@ -175,6 +193,19 @@ def register() -> None:
         add(degrade, inputs, meanings, out, "The damaged picture as PNG.")
         captioner = choice(list(CAPTIONERS), list(CAPTIONERS)[1], "captioner")
         meanings = {"captioner": "the model that describes it"}
-        add(caption, {"photo": photo, "captioner": captioner}, meanings, facts, "The words, or why there are none.", **ON_DEVICE)
+        add(
+            caption,
+            {"photo": photo, "captioner": captioner},
+            meanings,
+            facts,
+            "The words, or why there are none.",
+            **ON_DEVICE,
+        )
         meanings = {"reference": "the clean picture of the same size, if there is one"}
-        add(measure, {"photo": photo, "reference": reference}, meanings, facts, "JSON: the name of each metric and its value.")
+        add(
+            measure,
+            {"photo": photo, "reference": reference},
+            meanings,
+            facts,
+            "JSON: the name of each metric and its value.",
+        )

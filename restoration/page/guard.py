@@ -19,7 +19,8 @@ from restoration.page.visitors import listening
 
 STATIC = Path(__file__).parent / "static"
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-# Gradio compiles what its events do in the browser ('unsafe-eval') and sets styles on elements; it needs nothing from other sites
+# Gradio compiles what its events do in the browser ('unsafe-eval') and sets styles on elements; it needs
+# nothing from other sites
 POLICY = {
     "default-src": "'self'",
     "script-src": "'self' 'unsafe-eval'",
@@ -37,7 +38,9 @@ SPACE_FRAMES = " https://huggingface.co https://*.huggingface.co"  # a Space is 
 
 
 def allowed_hosts() -> set[str]:
-    """Names of this server: loopback, GRADIO_SERVER_NAME, the Space's, and RESTORATION_HOSTS (comma-separated, * for all)."""
+    """Names of this server: loopback, GRADIO_SERVER_NAME, the Space's, and RESTORATION_HOSTS
+    (comma-separated, * for all).
+    """
     named = [os.environ.get(name, "") for name in ("SPACE_HOST", "RESTORATION_HOSTS", "GRADIO_SERVER_NAME")]
     return LOOPBACK | {
         host.strip().strip("[]").lower() for host in ",".join(named).split(",") if host.strip()
@@ -53,7 +56,9 @@ def host_name(authority: str) -> str:
 
 
 class Guard:
-    """ASGI middleware: foreign names are refused, answers carry their policy, and open streams count as listeners."""
+    """ASGI middleware: foreign names are refused, answers carry their policy, and open streams count as
+    listeners.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -79,12 +84,16 @@ class Guard:
             await self.app(scope, receive, Answer(send, self.policy))
 
     def is_ours(self, authority: str) -> bool:
-        """Whether the server answers to that name: otherwise a page of another site, its name pointed here, would read answers."""
+        """Whether the server answers to that name: otherwise a page of another site, its name pointed here,
+        would read answers.
+        """
         name = host_name(authority)
         return name in self.hosts or "*" in self.hosts or (self.space and is_number(name))
 
     def origin_is_ours(self, scope: Scope, headers: Headers) -> bool:
-        """Whether a request that changes something comes from no page of another site; a Space is for all sites."""
+        """Whether a request that changes something comes from no page of another site; a Space is for all
+        sites.
+        """
         origin = headers.get("origin", "")
         return (
             self.space
@@ -104,7 +113,9 @@ def is_number(name: str) -> bool:
 
 
 class Answer:
-    """`send` of one request: adds headers and, to the scripts of an HTML page, the number that the policy lets run."""
+    """`send` of one request: adds headers and, to the scripts of an HTML page, the number that the policy
+    lets run.
+    """
 
     def __init__(self, send: Send, policy: dict[str, str]) -> None:
         self.send, self.policy = send, policy

@@ -23,7 +23,8 @@ from restoration.page.display import as_file, data_uri
 from restoration.page.state import Values
 from restoration.page.uploads import new_file
 
-RUN_BYTES = 1_000_000  # of one run; a browser gives a site about 5 MB, and forgets the oldest where that is not enough
+# of one run; a browser gives a site about 5 MB, and forgets the oldest where that is not enough
+RUN_BYTES = 1_000_000
 GONE = " · your picture itself was too large for the history: choose it again before you press Restore"
 
 
@@ -40,7 +41,10 @@ class Chosen(BaseModel):
 
 
 class Entry(BaseModel):
-    """A finished run. It holds numbers and text, in a browser's history pictures too, and no name of a file of the server."""
+    """A finished run.
+
+    It holds numbers and text, in a browser's history pictures too, and no name of a file of the server.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -84,7 +88,8 @@ def described(method: str, values: Values, shown: tuple[Any, ...]) -> Entry:
 def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
     """A finished run as JSON for the browser's history and for its settings link; "" before the run's end.
 
-    Without pictures, which the browser then does not keep, where they are large: its space is 5 MB for everything.
+    Without pictures, which the browser then does not keep, where they are large: its space is 5 MB for
+    everything.
     """
     if not shown[5]:
         return ""
@@ -99,7 +104,10 @@ def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
 
 
 def recall(method: str, text: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
-    """(values, outputs) of a run of the history, the picture that went in among them. gr.Error for anything else."""
+    """(values, outputs) of a run of the history, the picture that went in among them.
+
+    gr.Error for anything else.
+    """
     try:
         past = Entry.model_validate_json(text)
         before, after = (as_file(from_uri(picture)) for picture in past.pictures)
@@ -111,7 +119,9 @@ def recall(method: str, text: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
 
 
 class Finished(NamedTuple):
-    """A run as a page shows it, for its Share button: an Entry as JSON, and files of the server; download: None where it is gone."""
+    """A run as a page shows it, for its Share button: an Entry as JSON, and files of the server; download:
+    None where it is gone.
+    """
 
     manifest: str
     before: str
@@ -129,9 +139,11 @@ def finished(method: str, values: Values, shown: tuple[Any, ...]) -> Finished:
 
 
 def share(run: Finished, address: str) -> tuple[str, str]:
-    """Keep a finished run for whoever has the link; `shares.save`'s token and secret. ValueError where it cannot be kept.
+    """Keep a finished run for whoever has the link; `shares.save`'s token and secret. ValueError where it
+    cannot be kept.
 
-    The photograph is kept as it was read, at the size that was restored: a phone's file would tell where it was taken.
+    The photograph is kept as it was read, at the size that was restored: a phone's file would tell where it
+    was taken.
     """
     pictures = {"before.png": Path(run.before), "after.png": Path(run.after)}
     pictures |= {"download.png": Path(run.download)} if run.download else {}
@@ -146,10 +158,15 @@ def share(run: Finished, address: str) -> tuple[str, str]:
 
 
 def shared(method: str, token: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
-    """(values, outputs) of a share. ValueError for one that there is not, or that this version cannot read."""
+    """(values, outputs) of a share.
+
+    ValueError for one that there is not, or that this version cannot read.
+    """
     manifest, pictures = shares.load(token)
     files: Mapping[str, str] = {name: str(path) for name, path in pictures.items()}
-    values, shown = _shown(method, Entry.model_validate_json(manifest), files["before.png"], files["after.png"])
+    values, shown = _shown(
+        method, Entry.model_validate_json(manifest), files["before.png"], files["after.png"]
+    )
     return values | {"photo": files.get("photo.png")}, (*shown[:5], files.get("download.png"))
 
 
@@ -162,7 +179,10 @@ def _shown(method: str, past: Entry, before: str, after: str) -> tuple[dict[Any,
 
 
 def _values(past: Entry) -> dict[Any, Any]:
-    """The values of a run's controls, those of files empty. ValueError for a knob, a choice or a number that there is not here."""
+    """The values of a run's controls, those of files empty.
+
+    ValueError for a knob, a choice or a number that there is not here.
+    """
     values = state.opening_values(past.method) | past.chosen.model_dump()
     for name, value in past.values.items():
         key = tuple(name.split(".", 1))

@@ -1,4 +1,4 @@
-"""What the page sees in a photograph that was uploaded, and the settings of every method that follow from it."""
+"""What the page sees in an uploaded photograph, and the settings of every method that follow from it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ from restoration.solvers import PRESETS, SOLVERS
 
 HEADER = 65_536  # bytes of a file in which a JPEG's tables are looked for
 SHOWN = 1_000_000  # pixels of the picture that stands as Before until the run
-# LatentINDIGO enlarges so many times a picture of up to so many pixels: no result is larger than what is accepted
+# LatentINDIGO enlarges so many times a picture of up to so many pixels: no result is larger than what is
+# accepted
 SCALES = {4: images.MAX_PIXELS // 16, 2: images.MAX_PIXELS // 4, 1: images.MAX_PIXELS}
-_places = threading.BoundedSemaphore(2)  # photographs that are looked at at a time, each some hundred megabytes
+# photographs that are looked at at a time, each some hundred megabytes
+_places = threading.BoundedSemaphore(2)
 
 
 class Inspection(NamedTuple):
-    """sentences: what is wrong with the photograph, in plain text; method: the one of SOLVERS for that, "" where nothing is.
+    """sentences: what is wrong with the photograph, in plain text; method: the one of SOLVERS for that, ""
+    where nothing is.
 
-    before: a file with the picture, for the eye; values: by method what its controls are set to, as in `state.Values`.
+    before: a file with the picture, for the eye; values: by method what its controls are set to, as in
+    `state.Values`.
     """
 
     sentences: str
@@ -55,7 +59,7 @@ def inspect(photo: str) -> Inspection:
 
 
 def enlargement(pixels: int) -> int:
-    """How many times LatentINDIGO enlarges a picture of so many pixels, so that nothing of it is thrown away."""
+    """How many times LatentINDIGO enlarges a picture of so many pixels: nothing of it is thrown away."""
     return next((scale for scale, most in SCALES.items() if pixels <= most), 1)
 
 
@@ -66,9 +70,7 @@ def _reduced(x: Tensor) -> Tensor:
     return x if shrink >= 1 else images.lanczos(x, round(height * shrink), round(width * shrink))
 
 
-def _settings(
-    method: str, damage: Damage, suggestions: Sequence[Suggestion], pixels: int
-) -> dict[Any, Any]:
+def _settings(method: str, damage: Damage, suggestions: Sequence[Suggestion], pixels: int) -> dict[Any, Any]:
     """What is said of a photograph with this damage to one method, beside the photograph."""
     mine = next((one for one in suggestions if one.solver == method), None)
     preset = mine.preset if mine else next(iter(PRESETS[method]))

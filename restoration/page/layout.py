@@ -46,7 +46,8 @@ from restoration.priors.latent import load_prior
 from restoration.solvers import SOLVERS, resolve
 
 INTRO = """# Latent restoration
-Restore a photograph with a latent diffusion model as the prior. Details are estimated, not recovered: do not use results
+Restore a photograph with a latent diffusion model as the prior. Details are estimated,
+not recovered: do not use results
 to identify anybody."""
 # each costs half a megabyte; one that is forgotten loses the picture in its link, and nothing else
 SESSIONS = 64
@@ -63,7 +64,8 @@ THEME = gr.themes.Default().set(
 )
 LAUNCH: dict[str, Any] = {
     "theme": THEME,
-    "max_file_size": f"{uploads.LARGEST}mb", "mcp_server": True, "enable_monitoring": False, "show_error": False,
+    "max_file_size": f"{uploads.LARGEST}mb", "mcp_server": True, "enable_monitoring": False,
+    "show_error": False,
     "run_history": False, "footer_links": ["api", "settings"], "css_paths": [guard.STATIC / "page.css"],
     "state_session_capacity": SESSIONS, "ssr_mode": False,
     "app_kwargs": {"middleware": guard.MIDDLEWARE, "routes": guard.ROUTES, "lifespan": uploads.sweeping},
@@ -71,7 +73,9 @@ LAUNCH: dict[str, Any] = {
 
 
 class MethodTab(NamedTuple):
-    """What an upload fills in: the controls by the names of `state.Values`, the result's places, the line about the photograph."""
+    """What an upload fills in: the controls by the names of `state.Values`, the result's places, the line
+    about the photograph.
+    """
 
     parts: Parts
     outputs: list[gr.components.Component]
@@ -81,13 +85,17 @@ class MethodTab(NamedTuple):
 
 
 def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
-    """Controls on the left, result on the right, filled with the first stored example, or what the link says, as it opens."""
+    """Controls on the left, result on the right, filled with the first stored example, or what the link says,
+    as it opens.
+    """
     gr.Markdown(heading(method)[1])
     linked = gr.Checkbox(visible=False)  # whether a link has filled in the controls
     entry = gr.Textbox(visible=False)  # a run on its way to or from the history
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            parts, groups, seen, budget, start, stop, caption_pair, examples, reference = picture_column(method)
+            parts, groups, seen, budget, start, stop, caption_pair, examples, reference = picture_column(
+                method
+            )
         with gr.Column(scale=3, min_width=320):
             sharing = share_row.share_row(method)
             outputs = result_column(method, SOLVERS[method].blind)
@@ -184,7 +192,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     runs = [start.click(on_gpu(restored, needed, chosen_prior), inputs, **running)]
     if caption_pair:
         runs.append(
-            caption_pair.click(on_gpu(restored_twice, lambda values: 2 * needed(values), chosen_prior), inputs, **running)
+            caption_pair.click(
+                on_gpu(restored_twice, lambda values: 2 * needed(values), chosen_prior), inputs, **running
+            )
         )
     opened = page.load(open_page, None, [*everything, linked, tabs, sharing.erase], **AT_ONCE)
     opened.then(None, linked, None, js=browser(f"pressIf(linked, 'start-{method}')", "linked"), **PRIVATE)
@@ -270,10 +280,11 @@ def stoppable(
     last_words: gr.State,
     start: gr.Button | None = None,
 ) -> None:
-    """Let a button end the runs; once they have ended the status line says so, and `start` can be pressed again.
+    """Let a button end the runs; once they have ended the status line says so, and `start` can be pressed
+    again.
 
-    The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is drawn raw
-    for whoever opens a link to that session.
+    The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is
+    drawn raw for whoever opens a link to that session.
     """
     stop.click(None, cancels=runs, **PRIVATE)
     for event in runs:

@@ -1,4 +1,6 @@
-"""The Share button beside a result: a link that opens it at once, in any browser, until it expires or is deleted."""
+"""The Share button beside a result: a link that opens it at once, in any browser, until it expires or is
+deleted.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ Ticket = tuple[str, str]  # token and secret of a share, for whoever made it
 
 
 class ShareRow(NamedTuple):
-    """shown: a State, (history.Finished of the result that is shown, Ticket of its share if it is this visitor's) or None."""
+    """shown: a State, (history.Finished of the result that is shown, Ticket of its share if it is this
+    visitor's) or None.
+    """
 
     shown: gr.State
     erase: gr.Button
@@ -76,7 +80,9 @@ def share_row(method: str) -> ShareRow:
         """Another result is not the one that the links open."""
         return [gr.skip() if now and now[1] else gr.update(visible=False)] * 2
 
-    event = button.click(share, shown, [shown, links, link, remover, erase], show_progress="minimal", **PRIVATE)
+    event = button.click(
+        share, shown, [shown, links, link, remover, erase], show_progress="minimal", **PRIVATE
+    )
     copied = browser("copyLink(link, remover)", "link", "remover")
     event.success(None, [link, remover], [link, remover, note], js=copied, **PRIVATE)
     erase.click(delete, shown, [shown, note], show_progress="minimal", **PRIVATE)

@@ -1,7 +1,7 @@
 """Results that visitors share: one file for each, under a name nobody can guess, kept for DAYS.
 
-A share is a ZIP of a manifest and pictures. What a visitor sends of a share is its token and, to delete it, a secret;
-a token becomes a path only once it has the form that `secrets.token_urlsafe` gives it.
+A share is a ZIP of a manifest and pictures. What a visitor sends of a share is its token and, to delete it, a
+secret; a token becomes a path only once it has the form that `secrets.token_urlsafe` gives it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Gone(ValueError):
     def __init__(self) -> None:
         super().__init__(
             "This shared result is not here any more. Results are kept for "
-            f"{kept_for()}, and whoever shared one may delete it. Ask for a new link, or restore a photograph of your own."
+            f"{kept_for()}, and whoever shared one may delete it. Ask for a new link, or restore a "
+            "photograph of your own."
         )
 
 
@@ -51,12 +52,19 @@ def kept_for() -> str:
 
 
 def folder() -> Path:
-    """RESTORATION_SHARES, or a folder of this user's beside the page's temporary one. ValueError where it is somebody else's."""
+    """RESTORATION_SHARES, or a folder of this user's beside the page's temporary one.
+
+    ValueError where it is somebody else's.
+    """
     named = os.environ.get("RESTORATION_SHARES")
     path = Path(named or f"{get_upload_folder()}-shares")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.lstat()
-    if not named and hasattr(os, "getuid") and (not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid()):
+    if (
+        not named
+        and hasattr(os, "getuid")
+        and (not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid())
+    ):
         raise ValueError("Results cannot be shared here: the folder for them belongs to somebody else.")
     return path
 
@@ -85,7 +93,10 @@ def save(manifest: str, pictures: Mapping[str, Path], address: str = "") -> tupl
         raise ValueError(f"This result is too large to be shared: more than {LARGEST / 1e6:.0f} MB.")
     _count(address)
     token, secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    with whole_file(folder() / f"{token}.zip") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        whole_file(folder() / f"{token}.zip") as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive,
+    ):
         archive.writestr(MANIFEST, manifest)
         archive.writestr(SECRET, hashlib.sha256(secret.encode()).hexdigest())
         for name, path in pictures.items():
@@ -106,7 +117,8 @@ def _count(address: str) -> None:
 
 
 def load(token: str) -> tuple[str, dict[str, Path]]:
-    """(manifest, pictures by name) of a share, the pictures as files in the page's cache, where they are swept by age.
+    """(manifest, pictures by name) of a share, the pictures as files in the page's cache, where they are
+    swept by age.
 
     Gone where there is none, or none that can be read.
     """
@@ -144,7 +156,9 @@ def delete(token: str, secret: str) -> None:
             kept = archive.read(SECRET).decode()
     except (OSError, KeyError, zipfile.BadZipFile):
         raise Gone from None
-    if not isinstance(secret, str) or not hmac.compare_digest(hashlib.sha256(secret.encode()).hexdigest(), kept):
+    if not isinstance(secret, str) or not hmac.compare_digest(
+        hashlib.sha256(secret.encode()).hexdigest(), kept
+    ):
         raise ValueError("This link cannot delete that result: it was not made by whoever shared it.")
     _remove(path)
 

@@ -1,6 +1,8 @@
-"""The page's state as data: the values of its controls <-> runs, stored examples and links. No layout, no arithmetic.
+"""The page's state as data: the values of its controls <-> runs, stored examples and links. No layout, no
+arithmetic.
 
-`Values` maps "photo", "mode", "task", "reference", "seed", "prior", "preset", and a pair (task or method, knob) for every knob.
+`Values` maps "photo", "mode", "task", "reference", "seed", "prior", "preset", and a pair (task or method,
+knob) for every knob.
 """
 
 from __future__ import annotations
@@ -36,13 +38,16 @@ Values = Mapping[Any, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What `restore` takes: the observation y (1,3,h,w), the run, and the clean picture, where there is one, for scores."""
+    """What `restore` takes: the observation y (1,3,h,w), the run, and the clean picture, where there is one,
+    for scores.
+    """
 
     y: Tensor
     run: Run
     reference: Tensor | None
     alpha: Image.Image | None = (
-        None  # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
+        # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
+        None
     )
 
     def before(self) -> Tensor:
@@ -56,12 +61,18 @@ def knobs(cls: type) -> list[dataclasses.Field[Any]]:
 
 
 def checked(method: str, values: Values) -> Values:
-    """The values of a tab's controls, each choice one that there is: a browser may send others than its page offers.
+    """The values of a tab's controls, each choice one that there is: a browser may send others than its page
+    offers.
 
-    ValueError names one that is not, a seed that is none, or a file too large. Knobs are checked when what they are of is built, and
-    files by `uploads.received`, which alone makes paths of what a browser sends.
+    ValueError names one that is not, a seed that is none, or a file too large. Knobs are checked when what
+    they are of is built, and files by `uploads.received`, which alone makes paths of what a browser sends.
     """
-    choices = {"mode": (CLEAN, DEGRADED), "task": SOLVERS[method].damages(), "preset": PRESETS[method], "prior": PRIORS}
+    choices = {
+        "mode": (CLEAN, DEGRADED),
+        "task": SOLVERS[method].damages(),
+        "preset": PRESETS[method],
+        "prior": PRIORS,
+    }
     for name, offered in choices.items():
         if not isinstance(values[name], str) or values[name] not in offered:
             raise ValueError(f"There is no {name} {values[name]!r} here; there are {', '.join(offered)}.")
@@ -102,7 +113,10 @@ def preset_values(method: str, preset: str) -> dict[Any, Any]:
 
 
 def asked_for(method: str, values: Values) -> tuple[Solver, LinearDegradation | None, int]:
-    """(solver, what it is told, how many times as large a side the result is as the uploaded picture). ValueError names a knob out of bounds."""
+    """(solver, what it is told, how many times as large a side the result is as the uploaded picture).
+
+    ValueError names a knob out of bounds.
+    """
     solver: Solver = build_from(SOLVERS[method], method, values)
     degradation = None if solver.blind else build_from(TASKS[values["task"]], values["task"], values)
     if isinstance(degradation, Inpaint) and values["mode"] == DEGRADED and not degradation.mask:
@@ -111,7 +125,10 @@ def asked_for(method: str, values: Values) -> tuple[Solver, LinearDegradation | 
 
 
 def job(method: str, values: Values) -> Job:
-    """The run that the values describe, its picture read and, where it is clean, degraded. ValueError for bad input."""
+    """The run that the values describe, its picture read and, where it is clean, degraded.
+
+    ValueError for bad input.
+    """
     solver, degradation, enlarged = asked_for(method, values)
     seed = whole_seed(values["seed"])
     y, alpha, _ = images.read_photo(values["photo"], enlarged)
@@ -127,7 +144,10 @@ def job(method: str, values: Values) -> Job:
 
 
 def whole_seed(value: Any) -> int:
-    """The seed that a number box holds: whole, though perhaps as a float, or 0 where it is empty. ValueError for anything else."""
+    """The seed that a number box holds: whole, though perhaps as a float, or 0 where it is empty.
+
+    ValueError for anything else.
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return check_seed(0 if value is None else value)
@@ -145,7 +165,10 @@ def parse_settings(text: str) -> dict[str, Any]:
 
 
 def settings_values(method: str, task: str, text: str) -> dict[tuple[str, str], Any]:
-    """The values that a JSON object of settings names. ValueError names a setting that is none of the method's or the task's."""
+    """The values that a JSON object of settings names.
+
+    ValueError names a setting that is none of the method's or the task's.
+    """
     known = {name: (key, name) for key, name in reversed(_own(opening_values(method), method, task))}
     settings = parse_settings(text)
     if unknown := settings.keys() - known.keys():
@@ -169,14 +192,20 @@ def example_values(row: Mapping[str, Any]) -> dict[Any, Any]:
 
 
 def known_prior(name: str) -> str:
-    """The name itself. ValueError where it is none of PRIORS: visitors choose from the list, and no folder of the server."""
+    """The name itself.
+
+    ValueError where it is none of PRIORS: visitors choose from the list, and no folder of the server.
+    """
     if name not in PRIORS:
         raise ValueError(f"There is no prior {name!r} here; there are {', '.join(PRIORS)}.")
     return name
 
 
 def to_query(method: str, values: Values) -> str:
-    """The query string of a link to these values: what differs from the preset and the defaults. "" where the picture is no example."""
+    """The query string of a link to these values: what differs from the preset and the defaults.
+
+    "" where the picture is no example.
+    """
     example = _example_name(values["photo"])
     if not example or values["mode"] != CLEAN:
         return ""
@@ -204,13 +233,15 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
     method, example = query.get("method", ""), query.get("image", "")
     if method not in SOLVERS or not _is_example(example):
         raise ValueError(
-            f"The link names the method {method!r} and the picture {example!r}, which are not both known here."
+            f"The link names the method {method!r} and the picture {example!r}, which are not both known "
+            "here."
         )
     method, preset = resolve(method, query.get("preset", next(iter(PRESETS[method]))))
     task = query.get("task", SOLVERS[method].damages()[0])
     if task not in SOLVERS[method].damages() or preset not in PRESETS[method]:
         raise ValueError(
-            f"The link names the task {task!r} and the preset {preset!r}, which are not both known to {method}."
+            f"The link names the task {task!r} and the preset {preset!r}, which are not both known to "
+            f"{method}."
         )
     values = (
         opening_values(method)

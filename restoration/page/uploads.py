@@ -23,7 +23,9 @@ LARGEST_PHOTO = 20  # megabytes of a picture to restore
 
 
 def claim_folder() -> None:
-    """Give the page a folder of its own, since everything old in it is deleted; GRADIO_TEMP_DIR names another."""
+    """Give the page a folder of its own, since everything old in it is deleted; GRADIO_TEMP_DIR names
+    another.
+    """
     if os.environ.get("GRADIO_TEMP_DIR"):
         return
     folder = Path(
@@ -42,10 +44,14 @@ def claim_folder() -> None:
 
 
 def refuse_addresses() -> None:
-    """Let Gradio fetch nothing from the web for whoever posts an address instead of a file: its size has no bound."""
+    """Let Gradio fetch nothing from the web for whoever posts an address instead of a file: its size has no
+    bound.
+    """
 
     async def refused(url: str, cache_dir: str) -> str:
-        raise gr.Error("Upload the picture itself: nothing is fetched from an address.", print_exception=False)
+        raise gr.Error(
+            "Upload the picture itself: nothing is fetched from an address.", print_exception=False
+        )
 
     processing_utils.async_ssrf_protected_download = refused
 
@@ -65,8 +71,8 @@ def new_file(name: str) -> str:
 def received(payload: Any) -> str | None:
     """The path of the file that a control received, untouched; gr.Error unless it lies among the uploads.
 
-    It takes the place of Gradio's own `preprocess`, which opens pictures with whatever decoder fits, drops alpha and
-    clips 16 bits, and leaves an empty file behind for every other file.
+    It takes the place of Gradio's own `preprocess`, which opens pictures with whatever decoder fits, drops
+    alpha and clips 16 bits, and leaves an empty file behind for every other file.
     """
     if payload is None:
         return None
@@ -84,7 +90,7 @@ def checked_photo(path: str | None) -> str | None:
 
 
 def sweep(age: float, keep: Collection[str] = ()) -> None:
-    """Delete every file of the folder, and every folder that is then empty, that is older than `age` seconds."""
+    """Delete every file of the folder older than `age` seconds, and every such folder that is then empty."""
     before = time.time() - age
     for folder, _, names in os.walk(get_upload_folder(), topdown=False):
         for path in (Path(folder, name) for name in names):

@@ -44,7 +44,8 @@ def listening(path: str, session: str) -> Iterator[None]:
 def while_awaited(steps: Iterator[T]) -> Iterator[T]:
     """The steps for as long as their event's client listens, which it must begin to do within PATIENCE.
 
-    Outside an event of Gradio's queue all of them. gr.Error ends them: a ValueError would end one of several runs alone.
+    Outside an event of Gradio's queue all of them. gr.Error ends them: a ValueError would end one of several
+    runs alone.
     """
     event, request = LocalContext.event_id.get(None), LocalContext.request.get(None)
     keys = {event, getattr(request, "session_hash", None)} - {None}
@@ -62,7 +63,9 @@ def while_awaited(steps: Iterator[T]) -> Iterator[T]:
 
 
 def limit_places(queue: Any) -> None:
-    """Let Gradio's queue take no more than PLACES events of one session, nor ADDRESS_PLACES of one address, at a time."""
+    """Let Gradio's queue take no more than PLACES events of one session, nor ADDRESS_PLACES of one address,
+    at a time.
+    """
     push = queue.push
 
     async def push_within_limits(body: Any, request: Any, username: str | None) -> Any:
@@ -85,7 +88,9 @@ def limit_places(queue: Any) -> None:
 
 
 def address(request: Any) -> str:
-    """The public address that a request comes from, behind one proxy too; "" where it has none, as on one's own machine."""
+    """The public address that a request comes from, behind one proxy too; "" where it has none, as on one's
+    own machine.
+    """
     client = request.client.host if request.client else ""
     for candidate in (client, request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()):
         with contextlib.suppress(ValueError):

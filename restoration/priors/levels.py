@@ -1,4 +1,5 @@
-"""How a denoiser's output becomes a clean estimate, and what it is given: diffusion's levels, and those of a flow.
+"""How a denoiser's output becomes a clean estimate, and what it is given: diffusion's levels, and those of a
+flow.
 
 Every prior is used with z_t = √ᾱ z0 + √(1-ᾱ) ε at integer timesteps, whatever it was trained with.
 """
@@ -12,7 +13,7 @@ from torch import Tensor
 
 
 class Levels(Protocol):
-    """alpha_bar: (T,) falling, float64, on the host, so that looking up a level never waits for the device."""
+    """alpha_bar: (T,) falling, float64, on the host: looking up a level never waits for the device."""
 
     alpha_bar: Tensor
 
@@ -26,11 +27,13 @@ class Levels(Protocol):
 
 
 class Diffusion:
-    """Of DDPM's kind (arXiv 2006.11239), from a scheduler's betas; prediction_type: epsilon, sample or v_prediction."""
+    """Of DDPM's kind (arXiv 2006.11239), from a scheduler's betas; prediction_type: epsilon, sample or
+    v_prediction.
+    """
 
     def __init__(self, scheduler: Any):
-        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers. The bound is for schedules that end in
-        # noise alone, where the estimate would divide by zero: EulerDiscreteScheduler's
+        # float64: at the lowest levels 1-ᾱ is a difference of nearly equal numbers. The bound is for
+        # schedules that end in noise alone, where the estimate would divide by zero: EulerDiscreteScheduler's
         self.alpha_bar = (1 - scheduler.betas.double().cpu()).cumprod(0).clamp_min(2**-24)
         self.prediction_type: str = scheduler.config.prediction_type
 
@@ -47,10 +50,12 @@ class Diffusion:
 
 
 class Flow:
-    """Of rectified flow's kind (arXiv 2209.03003, 2403.03206 §2): x_σ = (1-σ) z0 + σ ε, the network predicting v = ε - z0.
+    """Of rectified flow's kind (arXiv 2209.03003, 2403.03206 §2): x_σ = (1-σ) z0 + σ ε, the network
+    predicting v = ε - z0.
 
-    x_σ = z_t (1-σ)/√ᾱ has the same signal and noise as z_t where ᾱ = (1-σ)²/((1-σ)² + σ²). The network takes any σ, so that its
-    timesteps are numbered by Stable Diffusion's levels: what a method says in those means the same here.
+    x_σ = z_t (1-σ)/√ᾱ has the same signal and noise as z_t where ᾱ = (1-σ)²/((1-σ)² + σ²). The network takes
+    any σ, so that its timesteps are numbered by Stable Diffusion's levels: what a method says in those means
+    the same here.
     """
 
     def __init__(self) -> None:

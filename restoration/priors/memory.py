@@ -1,4 +1,6 @@
-"""What a run needs on a device beside the weights, counted: the networks run on fake tensors, which have sizes but no memory."""
+"""What a run needs on a device beside the weights, counted: the networks run on fake tensors, which have
+sizes but no memory.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
     from restoration.priors.latent import LatentPrior
 
 SIDE = 256  # pixels of the picture on which bytes are counted; they grow with the area
-PICTURES = 20 * 3 * 4  # ours: bytes per pixel of the whole-size pictures that a solver, and the merging of tiles, hold
+# ours: bytes per pixel of the whole-size pictures that a solver, and the merging of tiles, hold
+PICTURES = 20 * 3 * 4
 
 
 class Live(TorchDispatchMode):
-    """Counts the bytes of the tensors that are made while it lasts and are alive; peak is the most there were."""
+    """Counts the bytes of the tensors that are made while it lasts and are alive; peak is the most there
+    were.
+    """
 
     def __init__(self, known: list[Tensor] | None = None):
         """known: tensors that were there before, such as weights, whose views are not counted."""
@@ -45,7 +50,9 @@ class Live(TorchDispatchMode):
 
 
 class Costs(NamedTuple):
-    """Bytes per pixel of the picture that each verb holds at its peak; gradient: decoding and the way back, checkpointed: with recomputing."""
+    """Bytes per pixel of the picture that each verb holds at its peak; gradient: decoding and the way back,
+    checkpointed: with recomputing.
+    """
 
     encode: float
     decode: float
@@ -57,8 +64,9 @@ class Costs(NamedTuple):
 class Demand(NamedTuple):
     """What a run asks of a prior.
 
-    pixels: of all its pictures together, at the result's size. gradient: whether the decoder is differentiated.
-    own: bytes per pixel that the method holds together with the decoder's graph. rows: of the denoiser's batch per picture.
+    pixels: of all its pictures together, at the result's size. gradient: whether the decoder is
+    differentiated. own: bytes per pixel that the method holds together with the decoder's graph. rows: of the
+    denoiser's batch per picture.
     """
 
     pixels: int
@@ -68,7 +76,9 @@ class Demand(NamedTuple):
 
     def bytes(self, costs: Costs, codec_tile: int = 0, denoiser_tile: int = 0) -> float:
         """At the run's peak beside the weights; sides of tiles in pixels, 0 without them."""
-        codec, unet = (min(self.pixels, tile**2) if tile else self.pixels for tile in (codec_tile, denoiser_tile))
+        codec, unet = (
+            min(self.pixels, tile**2) if tile else self.pixels for tile in (codec_tile, denoiser_tile)
+        )
         plain = max(costs.encode, costs.decode)
         codec_bytes = (costs.checkpointed if codec_tile else costs.gradient) if self.gradient else plain
         together = codec_bytes * codec + self.own * self.pixels
@@ -109,7 +119,9 @@ def count(prior: LatentPrior) -> Costs:
 
 
 def _empty(network: Any) -> Any:
-    """The same architecture in the same precision, without the weights; converted afterwards, fake parameters would not be swapped."""
+    """The same architecture in the same precision, without the weights; converted afterwards, fake parameters
+    would not be swapped.
+    """
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(network.dtype)

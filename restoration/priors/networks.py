@@ -1,8 +1,8 @@
 """The two networks of the embedded prior, as ordinary diffusers models: a patch codec and a latent denoiser.
 
-Both are ours because no diffusers class fits: the codec must be isometric (so that white noise in pixels is white
-noise of the same level in the latent and the denoiser is literally the Gaussian denoiser that RED asks for) and cheap
-(the solvers call it at every step on two cores).
+Both are ours because no diffusers class fits: the codec must be isometric (so that white noise in pixels is
+white noise of the same level in the latent and the denoiser is literally the Gaussian denoiser that RED asks
+for) and cheap (the solvers call it at every step on two cores).
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Residual(nn.Module):
-    """x + conv(silu(conv(norm(x)) (1+scale) + shift)); the second convolution begins at zero, so the block begins as identity."""
+    """x + conv(silu(conv(norm(x)) (1+scale) + shift)); the second convolution begins at zero, so the block
+    begins as identity.
+    """
 
     def __init__(self, channels: int, embedding: int = 0, norm: bool = False):
         super().__init__()
@@ -61,16 +63,26 @@ class Residual(nn.Module):
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):
-    """Isometric codec: E(x) = W (x - mean) on f×f patches, W orthonormal rows; D(z) = Wᵀz + Vᵀ detail(z) + mean.
+    """Isometric codec: E(x) = W (x - mean) on f×f patches, W orthonormal rows; D(z) = Wᵀz + Vᵀ detail(z) +
+    mean.
 
-    W holds the leading principal components of natural f×f RGB patches, V the remaining ones. `detail`, a small network
-    at latent resolution, predicts from z what W drops. Since W Vᵀ = 0, E(D(z)) = z exactly, whatever `detail` says.
+    W holds the leading principal components of natural f×f RGB patches, V the remaining ones. `detail`, a
+    small network at latent resolution, predicts from z what W drops. Since W Vᵀ = 0, E(D(z)) = z exactly,
+    whatever `detail` says.
 
-    encode: (B,3,H,W) in [-1,1], H and W multiples of f -> latent (B,C,H/f,W/f). decode: the reverse, unclamped.
+    encode: (B,3,H,W) in [-1,1], H and W multiples of f -> latent (B,C,H/f,W/f). decode: the reverse,
+    unclamped.
     """
 
     @register_to_config
-    def __init__(self, patch_size: int = 4, latent_channels: int = 16, width: int = 64, depth: int = 3, scaling_factor: float = 0.5):
+    def __init__(
+        self,
+        patch_size: int = 4,
+        latent_channels: int = 16,
+        width: int = 64,
+        depth: int = 3,
+        scaling_factor: float = 0.5,
+    ):
         super().__init__()
         n = 3 * patch_size**2
         # buffers, not parameters: they come from a closed form and no gradient may bend the isometry
@@ -95,7 +107,10 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     def coefficients(self, x: Tensor) -> Tensor:
         """All 3f² patch coefficients of x: what `encode` keeps, then what it drops."""
-        return F.conv2d(x, self._kernels(), stride=self.config.patch_size) - (self.basis @ self.mean)[:, None, None]
+        return (
+            F.conv2d(x, self._kernels(), stride=self.config.patch_size)
+            - (self.basis @ self.mean)[:, None, None]
+        )
 
     def detail(self, z: Tensor) -> Tensor:
         """The dropped coefficients (B,3f²-C,h,w), predicted from the latent."""
@@ -114,10 +129,11 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
 
 class FFDNet(nn.Module):
-    """FFDNet (Zhang, Zuo and Zhang, arXiv 1710.04026): a plain stack of convolutions at half resolution that is told the noise level.
+    """FFDNet (Zhang, Zuo and Zhang, arXiv 1710.04026): a plain stack of convolutions at half resolution that
+    is told the noise level.
 
-    x (B,3,H,W) in [0,1], H and W even, sigma (B,) the level of its noise -> the clean estimate, of the same shape.
-    With width 96 and depth 12 the names and shapes are those of the authors' `ffdnet_color.pth`.
+    x (B,3,H,W) in [0,1], H and W even, sigma (B,) the level of its noise -> the clean estimate, of the same
+    shape. With width 96 and depth 12 the names and shapes are those of the authors' `ffdnet_color.pth`.
     """
 
     def __init__(self, width: int = 96, depth: int = 12):
@@ -137,17 +153,20 @@ class FFDNet(nn.Module):
 class LatentUNet(ModelMixin, ConfigMixin):
     """A noise-conditional latent denoiser with per-channel preconditioning: (z_t, t) -> clean estimate z0.
 
-    With s = z_t/√ᾱ = z0 + σ n, S the latent's standard deviation per channel and F the network (EDM, arXiv 2206.00364,
-    Table 1, written per channel):  z0 = S²/(S²+σ²) s + Sσ/√(S²+σ²) F(s/√(S²+σ²), σ).
-    F begins at zero, so the untrained model is the per-channel Wiener filter. Its blocks are not normalised: with a LayerNorm each it
-    learned faster and denoised better, but made detail up wherever an input had less noise than t says, as RELD's have.
+    With s = z_t/√ᾱ = z0 + σ n, S the latent's standard deviation per channel and F the network (EDM, arXiv
+    2206.00364, Table 1, written per channel):  z0 = S²/(S²+σ²) s + Sσ/√(S²+σ²) F(s/√(S²+σ²), σ). F begins at
+    zero, so the untrained model is the per-channel Wiener filter. Its blocks are not normalised: with a
+    LayerNorm each it learned faster and denoised better, but made detail up wherever an input had less noise
+    than t says, as RELD's have.
 
-    With `fine_width` an FFDNet sees the picture that s stands for, and F its estimate beside s: F looks far at a quarter of the
-    resolution, FFDNet near at half. Up to the level FINE[0] the answer is FFDNet's estimate plus Sσ/√(S²+σ²) F'(…), F' a second output
-    of the same network; from FINE[1] on it is the U-Net's alone, and FFDNet is not called; between the two it goes over.
+    With `fine_width` an FFDNet sees the picture that s stands for, and F its estimate beside s: F looks far
+    at a quarter of the resolution, FFDNet near at half. Up to the level FINE[0] the answer is FFDNet's
+    estimate plus Sσ/√(S²+σ²) F'(…), F' a second output of the same network; from FINE[1] on it is the U-Net's
+    alone, and FFDNet is not called; between the two it goes over.
 
-    sample: (B,C,h,w), h and w any size (padded inside to a multiple of 4); timestep: a number or (B,).
-    The noise levels are geometric from `sigma_min` (t=0) to `sigma_max` (t=T-1), the same that scheduler/ holds as betas.
+    sample: (B,C,h,w), h and w any size (padded inside to a multiple of 4); timestep: a number or (B,). The
+    noise levels are geometric from `sigma_min` (t=0) to `sigma_max` (t=T-1), the same that scheduler/ holds
+    as betas.
     """
 
     FINE = (60 / 255, 110 / 255)  # FFDNet was trained up to 75/255
@@ -166,17 +185,25 @@ class LatentUNet(ModelMixin, ConfigMixin):
         fine_depth: int = 12,
         patch_size: int = 4,
     ):
-        """fine_width, fine_depth: channels and convolutions of the FFDNet, none at 0; patch_size: the codec's."""
+        """fine_width, fine_depth: channels and convolutions of the FFDNet, none at 0; patch_size: the
+        codec's.
+        """
         super().__init__()
         channels = len(latent_std)
         self.register_buffer("std", torch.tensor(latent_std)[:, None, None], persistent=False)
         self.register_buffer("frequencies", torch.linspace(0.3, 4.0, 16), persistent=False)
-        self.embed = nn.Sequential(nn.Linear(32, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
+        self.embed = nn.Sequential(
+            nn.Linear(32, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
+        )
         self.enter = nn.Conv2d(channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(nn.ModuleList(Residual(w, embedding) for _ in range(blocks)) for w in widths)
+        self.down = nn.ModuleList(
+            nn.ModuleList(Residual(w, embedding) for _ in range(blocks)) for w in widths
+        )
         self.up = nn.ModuleList(nn.ModuleList(Residual(w, embedding) for _ in range(blocks)) for w in widths)
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in itertools.pairwise(widths))
-        self.grow = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths))
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths)
+        )
         self.leave = _zero(nn.Conv2d(widths[0], channels, 3, padding=1))
         self.fine = FFDNet(fine_width, fine_depth) if fine_width else None
         if self.fine is not None:
@@ -186,7 +213,9 @@ class LatentUNet(ModelMixin, ConfigMixin):
             self.leave_fine = _zero(nn.Conv2d(widths[0], channels, 3, padding=1))
 
     def set_codec(self, vae: PatchAutoencoder) -> None:
-        """Take over the codec's transform, for FFDNet to see latents as pictures in [0,1]; they must be in the units of these."""
+        """Take over the codec's transform, for FFDNet to see latents as pictures in [0,1]; they must be in
+        the units of these.
+        """
         if vae.config.scaling_factor != 0.5:
             raise ValueError(f"The codec's scaling factor is {vae.config.scaling_factor}; FFDNet needs 0.5.")
         size = (3, vae.config.patch_size, vae.config.patch_size)
@@ -225,13 +254,17 @@ class LatentUNet(ModelMixin, ConfigMixin):
         """FFDNet's estimate of the latent s."""
         assert self.fine is not None
         f = self.config.patch_size
-        with torch.autocast(s.device.type, enabled=False):  # it has the picture in its features: bfloat16 is noise of 0.3/255
+        # it has the picture in its features: bfloat16 is noise of 0.3/255
+        with torch.autocast(s.device.type, enabled=False):
             x = F.conv_transpose2d(s, self.basis, stride=f) + self.mean.repeat(1, *s.shape[-2:])
-            # the change of the picture, not the picture, is transformed: what FFDNet leaves alone stays to the last bit
+            # the change of the picture, not the picture, is transformed: what FFDNet leaves alone stays to
+            # the last bit
             return s + F.conv2d(self.fine(x, sigma) - x, self.basis, stride=f)
 
     def _network(self, x: Tensor, sigma: Tensor, fine: Tensor | None = None) -> Tensor:
-        """The last features (B,widths[0],·,·), sides still padded, for x and FFDNet's estimate, both preconditioned."""
+        """The last features (B,widths[0],·,·), sides still padded, for x and FFDNet's estimate, both
+        preconditioned.
+        """
         height, width = x.shape[-2:]
         multiple = 2 ** len(self.shrink)
         padding = (0, -width % multiple, 0, -height % multiple)

@@ -1,4 +1,6 @@
-"""What a prior is made of, as a diffusers folder holds it, and how each family of denoisers takes its text and its conditions."""
+"""What a prior is made of, as a diffusers folder holds it, and how each family of denoisers takes its text
+and its conditions.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from restoration.priors import placement
 if TYPE_CHECKING:
     from restoration.priors.checkpoints import Checkpoint
 
-# the guidance that a latent consistency model takes as an input: the least that it was trained with (arXiv 2310.04378, §5)
+# the guidance that a latent consistency model takes as an input: the least that it was trained with (arXiv
+# 2310.04378, §5)
 LCM_GUIDANCE = 2.0
 
 
@@ -23,10 +26,10 @@ LCM_GUIDANCE = 2.0
 class Parts:
     """The components of one checkpoint.
 
-    unet: the denoiser, a U-Net or a transformer. tokenizers, text_encoders: none, one or two, in the pipeline's order.
-    timesteps: those that a distilled denoiser was trained at, rising; empty where it knows all.
-    empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained.
-    commit: of the Hub, where it is from there; weights: the digest of its files, "" where there are none.
+    unet: the denoiser, a U-Net or a transformer. tokenizers, text_encoders: none, one or two, in the
+    pipeline's order. timesteps: those that a distilled denoiser was trained at, rising; empty where it knows
+    all. empty_is_zero: the empty text is all zeros instead of its encoding, as SDXL was trained. commit: of
+    the Hub, where it is from there; weights: the digest of its files, "" where there are none.
     """
 
     vae: Any
@@ -73,7 +76,9 @@ class Denoiser:
             from diffusers import LatentConsistencyModelPipeline as Pipeline
 
             scale = torch.full((len(z_t),), LCM_GUIDANCE)
-            more["timestep_cond"] = Pipeline.get_guidance_scale_embedding(None, scale, embedding_dim=width).to(z_t)
+            more["timestep_cond"] = Pipeline.get_guidance_scale_embedding(
+                None, scale, embedding_dim=width
+            ).to(z_t)
         return self.parts.unet(z_t, t, **more).sample.float()
 
     def _encodings(self, texts: list[str], device: torch.device) -> list[Any]:
@@ -97,9 +102,12 @@ class SDXLDenoiser(Denoiser):
 
     @torch.no_grad()
     def read(self, texts: list[str], device: torch.device) -> Tensor:
-        """D holds both encodings; one row more is the second one's summary of the whole text, filled up with zeros."""
+        """D holds both encodings; one row more is the second one's summary of the whole text, filled up with
+        zeros.
+        """
         out = self._encodings(texts, device)
-        tokens = torch.cat([encoding.hidden_states[-2] for encoding in out], -1).float()  # §2.1: the last but one layer
+        # §2.1: the last but one layer
+        tokens = torch.cat([encoding.hidden_states[-2] for encoding in out], -1).float()
         summary = out[1].text_embeds.float()
         text = torch.cat([tokens, F.pad(summary, (0, tokens.shape[-1] - summary.shape[-1]))[:, None]], 1)
         if self.parts.empty_is_zero:
@@ -117,7 +125,9 @@ class SDXLDenoiser(Denoiser):
 
 
 class SD3Denoiser(Denoiser):
-    """Stable Diffusion 3 and 3.5 (arXiv 2403.03206): two CLIP texts and a summary of both; without T5, as the paper allows."""
+    """Stable Diffusion 3 and 3.5 (arXiv 2403.03206): two CLIP texts and a summary of both; without T5, as the
+    paper allows.
+    """
 
     T5_TOKENS = 256  # zeros in its place, as many as diffusers' pipeline takes
 
@@ -128,19 +138,30 @@ class SD3Denoiser(Denoiser):
         tokens = torch.cat([encoding.hidden_states[-2] for encoding in out], -1).float()
         summary = torch.cat([encoding.text_embeds for encoding in out], -1).float()[:, None]
         nothing = tokens.new_zeros(len(texts), self.T5_TOKENS, width)
-        return torch.cat([F.pad(tokens, (0, width - tokens.shape[-1])), nothing, F.pad(summary, (0, width - summary.shape[-1]))], 1)
+        return torch.cat(
+            [
+                F.pad(tokens, (0, width - tokens.shape[-1])),
+                nothing,
+                F.pad(summary, (0, width - summary.shape[-1])),
+            ],
+            1,
+        )
 
     def predict(self, z_t: Tensor, t: float, text: Tensor | None, pixels: tuple[int, int]) -> Tensor:
         assert text is not None
         text, width = text.to(z_t), self.parts.unet.config.pooled_projection_dim
         even, size = _even(z_t)
         time = torch.full((len(z_t),), 1000 * t, device=z_t.device)
-        out = self.parts.unet(even, timestep=time, encoder_hidden_states=text[:, :-1], pooled_projections=text[:, -1, :width])
+        out = self.parts.unet(
+            even, timestep=time, encoder_hidden_states=text[:, :-1], pooled_projections=text[:, -1, :width]
+        )
         return out.sample[..., : size[0], : size[1]].float()
 
 
 class ZImageDenoiser(Denoiser):
-    """Z-Image (arXiv 2511.22699): the hidden states of a chat model; text and latent are one sequence, of any length."""
+    """Z-Image (arXiv 2511.22699): the hidden states of a chat model; text and latent are one sequence, of any
+    length.
+    """
 
     side = 128
 
@@ -150,13 +171,22 @@ class ZImageDenoiser(Denoiser):
         (tokenizer,), (encoder,) = self.parts.tokenizers, self.parts.text_encoders
         chats = [
             tokenizer.apply_chat_template(
-                [{"role": "user", "content": words}], tokenize=False, add_generation_prompt=True, enable_thinking=True
+                [{"role": "user", "content": words}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=True,
             )
             for words in texts
         ]
-        tokens = tokenizer(chats, padding="max_length", max_length=512, truncation=True, return_tensors="pt").to(device)
+        tokens = tokenizer(
+            chats, padding="max_length", max_length=512, truncation=True, return_tensors="pt"
+        ).to(device)
         mask = tokens.attention_mask.bool()
-        states = encoder(input_ids=tokens.input_ids, attention_mask=mask, output_hidden_states=True).hidden_states[-2].float()
+        states = (
+            encoder(input_ids=tokens.input_ids, attention_mask=mask, output_hidden_states=True)
+            .hidden_states[-2]
+            .float()
+        )
         rows = [F.pad(row[counts], (0, 1), value=1.0) for row, counts in zip(states, mask, strict=True)]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
@@ -174,20 +204,28 @@ class ZImageDenoiser(Denoiser):
 
 
 def _even(z: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """z with even sides, the last row and column repeated: transformers read patches of 2×2; and the sides it had."""
+    """z with even sides, the last row and column repeated: transformers read patches of 2×2; and the sides it
+    had.
+    """
     height, width = z.shape[-2:]
     return F.pad(z, (0, width % 2, 0, height % 2), mode="replicate"), (height, width)
 
 
 def denoiser(parts: Parts) -> Denoiser:
     """The parts' own family."""
-    families: dict[str, type[Denoiser]] = {"SD3Transformer2DModel": SD3Denoiser, "ZImageTransformer2DModel": ZImageDenoiser}
+    families: dict[str, type[Denoiser]] = {
+        "SD3Transformer2DModel": SD3Denoiser,
+        "ZImageTransformer2DModel": ZImageDenoiser,
+    }
     usual = SDXLDenoiser if len(parts.text_encoders) == 2 else Denoiser
     return families.get(type(parts.unet).__name__, usual)(parts)
 
 
 def load_parts(checkpoint: Checkpoint, dtype: torch.dtype, timesteps: tuple[int, ...]) -> Parts:
-    """What a checked folder holds, the VAE in float32 and all other networks in dtype. ValueError where its files do not fit."""
+    """What a checked folder holds, the VAE in float32 and all other networks in dtype.
+
+    ValueError where its files do not fit.
+    """
     loaded = {part: _load_component(checkpoint, part, dtype) for part in checkpoint.parts}
     return Parts(
         loaded["vae"],
@@ -216,23 +254,33 @@ def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> An
         }
     try:
         loaded = component.from_pretrained(checkpoint.folder, subfolder=part, **options)
-    except Exception as error:  # libraries raise whatever damaged files lead them to, in many lines and with paths
+    # libraries raise whatever damaged files lead them to, in many lines and with paths
+    except Exception as error:
         if placement.out_of_memory(error):
             raise
-        raise ValueError(f"The prior's {part} cannot be loaded: {part}/ is damaged or not of one piece; load it again.") from None
+        raise ValueError(
+            f"The prior's {part} cannot be loaded: {part}/ is damaged or not of one piece; load it again."
+        ) from None
     if part == "scheduler" and not _usable(loaded):
-        raise ValueError("The prior's scheduler describes no diffusion: scheduler/ is damaged; load it again.")
+        raise ValueError(
+            "The prior's scheduler describes no diffusion: scheduler/ is damaged; load it again."
+        )
     if not network:
         return loaded
     model, told = loaded
     if told["missing_keys"]:  # which the libraries fill with random numbers
         missing = len(told["missing_keys"])
-        raise ValueError(f"The prior's {part} lacks {missing} of its weights: {part}/ is damaged or not of one piece; load it again.")
+        raise ValueError(
+            f"The prior's {part} lacks {missing} of its weights: {part}/ is damaged or not of one piece; "
+            "load it again."
+        )
     return model
 
 
 def _usable(scheduler: Any) -> bool:
-    """Whether a scheduler has a noise level for each of its steps, and says what the network predicts in a way that is known here."""
+    """Whether a scheduler has a noise level for each of its steps, and says what the network predicts in a
+    way that is known here.
+    """
     if not hasattr(scheduler, "betas"):  # of a flow, which needs none
         return True
     levels, config = scheduler.alphas_cumprod, scheduler.config

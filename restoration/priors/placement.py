@@ -14,18 +14,23 @@ import torch
 if TYPE_CHECKING:
     from restoration.priors.parts import Parts
 
-# Bytes per pixel that a Stable Diffusion VAE in float32 needs beyond its weights, for its decoder's gradient and for that with
-# checkpointing: live tensors counted on PyTorch's fake tensors at 512×512 (6.24 and 3.28 GB; decoding alone takes 0.81 GB).
+# Bytes per pixel that a Stable Diffusion VAE in float32 needs beyond its weights, for its decoder's gradient
+# and for that with checkpointing: live tensors counted on PyTorch's fake tensors at 512×512 (6.24 and 3.28
+# GB; decoding alone takes 0.81 GB).
 GRADIENT, CHECKPOINTED = 23_800, 12_500
 MOST = 50_000  # bytes per pixel that no run on a prior of PRIORS takes beside the weights
 TILE = 512  # pixels a side that a tiled VAE works on at a time
 RESERVE = 1.25  # ours, not measured: convolution workspaces, the UNet's activations, the allocator's losses
 CONTAINER = Path("/sys/fs/cgroup")
-SMALL = 50e6  # parameters below which half precision gains nothing and the codec needs no gigabytes: the embedded prior
+# parameters below which half precision gains nothing and the codec needs no gigabytes: the embedded prior
+SMALL = 50e6
 
 
 class Device(NamedTuple):
-    """name: as torch.device takes it. free: bytes. half: the 16-bit precision it is good at, float32 where it is not."""
+    """name: as torch.device takes it. free: bytes.
+
+    half: the 16-bit precision it is good at, float32 where it is not.
+    """
 
     name: str
     free: float
@@ -34,7 +39,8 @@ class Device(NamedTuple):
 
 @dataclass(frozen=True)
 class Placement:
-    """dtype: of the UNet and the text encoders; the VAE, whose pixels decide the figures, is float32 everywhere.
+    """dtype: of the UNet and the text encoders; the VAE, whose pixels decide the figures, is float32
+    everywhere.
 
     tiled: the VAE works on tiles and single pictures and recomputes activations for its gradient.
     offload: one network at a time is on the device, the others wait in the host's memory.
@@ -55,25 +61,33 @@ class Placement:
         return text + (f": {self.reason}." if self.reason else ".")
 
 
-def needs(parameters: Mapping[str, float], side: int, half: torch.dtype) -> tuple[torch.dtype, float, float, float]:
-    """(precision of the networks, bytes to hold a prior whole, with its VAE in tiles, and one network at a time besides).
+def needs(
+    parameters: Mapping[str, float], side: int, half: torch.dtype
+) -> tuple[torch.dtype, float, float, float]:
+    """(precision of the networks, bytes to hold a prior whole, with its VAE in tiles, and one network at a
+    time besides).
 
-    parameters: how many each network has, "vae" being one of them; side: of the pictures in pixels; half: the device's 16-bit precision.
+    parameters: how many each network has, "vae" being one of them; side: of the pictures in pixels; half: the
+    device's 16-bit precision.
     """
     small = sum(parameters.values()) < SMALL
     dtype = torch.float32 if small else half
     sizes = [count * (4 if name == "vae" else dtype.itemsize) for name, count in parameters.items()]
-    whole, tiled = (0.0, 0.0) if small else (RESERVE * GRADIENT * side**2, RESERVE * CHECKPOINTED * min(side, TILE) ** 2)
-    at_work = sum(size for name, size in zip(parameters, sizes, strict=True) if "text" not in name)  # the others have read by then
+    whole, tiled = (
+        (0.0, 0.0) if small else (RESERVE * GRADIENT * side**2, RESERVE * CHECKPOINTED * min(side, TILE) ** 2)
+    )
+    # the others have read by then
+    at_work = sum(size for name, size in zip(parameters, sizes, strict=True) if "text" not in name)
     return dtype, max(sum(sizes), at_work + whole), max(sum(sizes), at_work + tiled), max(sizes) + tiled
 
 
 def place(parameters: Mapping[str, float], side: int, devices: Iterable[Device], host: float) -> Placement:
     """The device that holds a prior with as few savings as free memory allows; of those alike, the first.
 
-    parameters, side: as of `needs`. devices: the most wanted first; one is looked at, which may measure it, only when those
-    before it cannot hold the prior whole; the CPU, last, only when no other can at all. host: free bytes of the host's
-    memory, where networks wait. Raises ValueError with all the figures when no device suffices.
+    parameters, side: as of `needs`. devices: the most wanted first; one is looked at, which may measure it,
+    only when those before it cannot hold the prior whole; the CPU, last, only when no other can at all. host:
+    free bytes of the host's memory, where networks wait. Raises ValueError with all the figures when no
+    device suffices.
     """
     savings: list[tuple[int, Placement]] = []
     short: list[str] = []
@@ -89,16 +103,29 @@ def place(parameters: Mapping[str, float], side: int, devices: Iterable[Device],
             savings.append((0, Placement(device.name, dtype, tiled=True, reason=figures)))
         elif device.name != "cpu" and one <= device.free and tiled <= host:
             savings.append((1, Placement(device.name, dtype, tiled=True, offload=True, reason=figures)))
-        short.append(f"{device.name} has {_gb(device.free)} free of {_gb(tiled if device.name == 'cpu' else one)}")
+        short.append(
+            f"{device.name} has {_gb(device.free)} free of {_gb(tiled if device.name == 'cpu' else one)}"
+        )
     if savings:
         return min(savings, key=lambda saving: saving[0])[1]
-    raise ValueError(f"Not enough memory for this prior at {side}×{side} pixels, even in tiles: {', '.join(short)}. Choose a smaller prior.")
+    raise ValueError(
+        f"Not enough memory for this prior at {side}×{side} pixels, even in tiles: {', '.join(short)}. "
+        "Choose a smaller prior."
+    )
 
 
 def names() -> list[str]:
-    """The accelerators of this machine, the process's own first, and the CPU last. Measures and occupies none of them."""
-    if torch.cuda.is_available():  # asked for by its name: what stands in for a GPU on ZeroGPU answers to nothing else
-        kind, count, own = "cuda", torch.cuda.device_count(), torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+    """The accelerators of this machine, the process's own first, and the CPU last.
+
+    Measures and occupies none of them.
+    """
+    # asked for by its name: what stands in for a GPU on ZeroGPU answers to nothing else
+    if torch.cuda.is_available():
+        kind, count, own = (
+            "cuda",
+            torch.cuda.device_count(),
+            torch.cuda.current_device() if torch.cuda.is_initialized() else 0,
+        )
     elif torch.accelerator.is_available():
         kind, count, own = str(torch.accelerator.current_accelerator()), torch.accelerator.device_count(), 0
     else:
@@ -113,7 +140,10 @@ def device(name: str) -> Device:
 
 
 def choose(parameters: Mapping[str, float], side: int, wanted: str | None) -> Placement:
-    """`place` on this machine as it is now; wanted: one of `names`, or a kind such as "cuda"; None is any. ValueError when there is none."""
+    """`place` on this machine as it is now; wanted: one of `names`, or a kind such as "cuda"; None is any.
+
+    ValueError when there is none.
+    """
     here = names()
     some = [name for name in here if wanted is None or wanted in (name, name.partition(":")[0])]
     if not some:
@@ -138,7 +168,8 @@ def move(parts: Parts, before: Placement | None, after: Placement) -> None:
         for network in parts.networks:
             remove_hook_from_module(network)
     if not after.offload:
-        form = {} if after.device == "cpu" else {"memory_format": torch.channels_last}  # on a CPU it would change roundings
+        # on a CPU it would change roundings
+        form = {} if after.device == "cpu" else {"memory_format": torch.channels_last}
         for network in (parts.unet, codec):
             network.to(after.device, **form)
     elif before is None or not before.offload:
@@ -149,7 +180,9 @@ def move(parts: Parts, before: Placement | None, after: Placement) -> None:
 
 @contextlib.contextmanager
 def reading(parts: Parts, where: Placement) -> Iterator[None]:
-    """The text encoders are on the device while the block runs: SDXL's alone are 1.6 GB, which a run needs once."""
+    """The text encoders are on the device while the block runs: SDXL's alone are 1.6 GB, which a run needs
+    once.
+    """
     if where.offload:  # the hooks bring them
         yield
         return
@@ -168,7 +201,9 @@ def size(network: Any) -> float:
 
 
 def _take_turns(networks: Sequence[Any], device: torch.device) -> None:
-    """Keep the networks in the host's memory; each one's call sends the others back there and itself to the device."""
+    """Keep the networks in the host's memory; each one's call sends the others back there and itself to the
+    device.
+    """
     from accelerate import cpu_offload_with_hook
     from accelerate.hooks import CpuOffload, UserCpuOffloadHook
 
@@ -209,21 +244,32 @@ def free(name: str) -> float:
 
 
 def _half(kind: str, index: int) -> torch.dtype:
-    """bfloat16 where the hardware has it: its range needs no care; CUDA before compute capability 8 and Apple's GPUs take float16."""
+    """bfloat16 where the hardware has it: its range needs no care; CUDA before compute capability 8 and
+    Apple's GPUs take float16.
+    """
     if kind == "cuda" and torch.version.hip is None:
         return torch.bfloat16 if torch.cuda.get_device_capability(index)[0] >= 8 else torch.float16
     return torch.float16 if kind == "mps" else torch.bfloat16
 
 
 def _host_free() -> float:
-    """What the host has, or what is left of the container's limit (cgroup v2), which the former does not know."""
+    """What the host has, or what is left of the container's limit (cgroup v2), which the former does not
+    know.
+    """
     import psutil
 
     free = float(psutil.virtual_memory().available)
     try:
-        limit, used = (CONTAINER / "memory.max").read_text().strip(), int((CONTAINER / "memory.current").read_text())
+        limit, used = (
+            (CONTAINER / "memory.max").read_text().strip(),
+            int((CONTAINER / "memory.current").read_text()),
+        )
         # files that the kernel keeps cached count as used but make way
-        cached = next(int(line.split()[1]) for line in (CONTAINER / "memory.stat").read_text().splitlines() if line.startswith("inactive_file "))
+        cached = next(
+            int(line.split()[1])
+            for line in (CONTAINER / "memory.stat").read_text().splitlines()
+            if line.startswith("inactive_file ")
+        )
         return free if limit == "max" else min(free, int(limit) - used + cached)
     except (OSError, StopIteration):
         return free

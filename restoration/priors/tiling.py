@@ -1,10 +1,13 @@
-"""Any output size: overlapping latent tiles, merged with Gaussian weights at every step, so that all of them share one latent.
+"""Any output size: overlapping latent tiles, merged with Gaussian weights at every step, so that all of them
+share one latent.
 
-Weights and merging are StableSR's (arXiv 2305.07015); the overlap, a quarter of a tile, is ours: half a tile doubles the cost.
-Against a run without tiles, at a noise level of 51/255, the result differs by less than 0.2/255 (tests/test_tiling.py).
+Weights and merging are StableSR's (arXiv 2305.07015); the overlap, a quarter of a tile, is ours: half a tile
+doubles the cost. Against a run without tiles, at a noise level of 51/255, the result differs by less than
+0.2/255 (tests/test_tiling.py).
 
-A 1024×1536 result of `/usr/bin/time -v python -m restoration Y.png --solver latent-indigo -o X.png --set scale=4` from 256×384 takes 1.37 GB
-and 38 s of processor time in all, with scale=1 from 1024×1536 1.43 GB and 42 s (embedded prior, one core), without a visible seam.
+A 1024×1536 result of `/usr/bin/time -v python -m restoration Y.png --solver latent-indigo -o X.png --set
+scale=4` from 256×384 takes 1.37 GB and 38 s of processor time in all, with scale=1 from 1024×1536 1.43 GB and
+42 s (embedded prior, one core), without a visible seam.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ VARIANCE = 0.01  # of the weights, in units of the tile's squared side: StableSR
 
 
 def starts(length: int, tile: int) -> list[int]:
-    """First indices of tiles that cover `length` and overlap by at least a quarter; the last is shifted inside."""
+    """First indices of tiles that cover `length` and overlap by at least a quarter; the last is shifted
+    inside.
+    """
     if length <= tile:
         return [0]
     return [*range(0, length - tile, tile - tile // 4), length - tile]
@@ -31,15 +36,20 @@ def starts(length: int, tile: int) -> list[int]:
 
 def weights(height: int, width: int) -> Tensor:
     """(height,width): a Gaussian around the middle, positive everywhere."""
-    rows, columns = (torch.exp(-(((torch.arange(n) - (n - 1) / 2) / n) ** 2) / (2 * VARIANCE)) for n in (height, width))
+    rows, columns = (
+        torch.exp(-(((torch.arange(n) - (n - 1) / 2) / n) ** 2) / (2 * VARIANCE)) for n in (height, width)
+    )
     return rows[:, None] * columns
 
 
-def tiled(function: Callable[[Tensor], Tensor], x: Tensor, tile: int, enlarge: int = 1, shrink: int = 1) -> Tensor:
-    """function applied to x (B,C,h,w) in tiles of side `tile`; its outputs, enlarge/shrink times larger, are merged.
+def tiled(
+    function: Callable[[Tensor], Tensor], x: Tensor, tile: int, enlarge: int = 1, shrink: int = 1
+) -> Tensor:
+    """function applied to x (B,C,h,w) in tiles of side `tile`; its outputs, enlarge/shrink times larger, are
+    merged.
 
-    x as a whole where it fits into one tile. tile, h and w are multiples of shrink. Differentiable; one tile's
-    activations are kept at a time.
+    x as a whole where it fits into one tile. tile, h and w are multiples of shrink. Differentiable; one
+    tile's activations are kept at a time.
     """
     height, width = (side // shrink for side in x.shape[-2:])
     side = tile // shrink

@@ -1,8 +1,9 @@
 """F-PAM of LD-RPS (arXiv 2507.00790): ψ, a tiny network per picture that learns what the damage does, its
 discriminators and losses.
 
-ψ(x) = h2(h1(x)) + p ⊙ h1(x) turns a clean picture into one that looks damaged. Sizes, losses and optimisers are the
-paper's and the release's (docs/methods/ld-rps.md); the seeded initialisation and the stand-in for VGG are ours.
+ψ(x) = h2(h1(x)) + p ⊙ h1(x) turns a clean picture into one that looks damaged. Sizes, losses and optimisers
+are the paper's and the release's (docs/methods/ld-rps.md); the seeded initialisation and the stand-in for VGG
+are ours.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 
 from restoration.priors.hub import reachable
 
-VGG_REPOSITORY, VGG_FILE = "timm/vgg16.tv_in1k", "model.safetensors"  # torchvision's IMAGENET1K_V1 weights as safetensors
-PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS = 10.0, 0.2  # official code: a training term above 10 counts a fifth while guidance runs
+# torchvision's IMAGENET1K_V1 weights as safetensors
+VGG_REPOSITORY, VGG_FILE = "timm/vgg16.tv_in1k", "model.safetensors"
+# official code: a training term above 10 counts a fifth while guidance runs
+PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS = 10.0, 0.2
 
 
 def _convolutions(widths: list[int], *, strided: bool = False) -> nn.Sequential:
@@ -45,7 +48,10 @@ class FPAM(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Real or not, (B,3,H,W) -> logits (B,1,⌈H/8⌉,⌈W/8⌉). 371,073 parameters at width 64. The official sigmoid is inside the loss."""
+    """Real or not, (B,3,H,W) -> logits (B,1,⌈H/8⌉,⌈W/8⌉). 371,073 parameters at width 64.
+
+    The official sigmoid is inside the loss.
+    """
 
     def __init__(self, width: int = 64):
         super().__init__()
@@ -55,8 +61,12 @@ class Discriminator(nn.Module):
         return self.layers(x)
 
 
-def fresh(network: Callable[[int], nn.Module], width: int, generator: torch.Generator, device: torch.device) -> nn.Module:
-    """A new network whose convolutions are Kaiming-normal (fan-in, gain √2) with zero biases, drawn from the (CPU) generator alone."""
+def fresh(
+    network: Callable[[int], nn.Module], width: int, generator: torch.Generator, device: torch.device
+) -> nn.Module:
+    """A new network whose convolutions are Kaiming-normal (fan-in, gain √2) with zero biases, drawn from the
+    (CPU) generator alone.
+    """
     with torch.device("meta"):  # the constructors' own initialisation would draw from the global generator
         module = network(width)
     module.to_empty(device="cpu")
@@ -75,15 +85,19 @@ def brightness(x: Tensor, patches: int) -> Tensor:
 
 
 def grey_world(x: Tensor) -> Tensor:
-    """√((R-G)⁴ + (R-B)⁴ + (B-G)⁴) of the channel means (Zero-DCE's colour loss); 1e-12 inside keeps the gradient finite at grey."""
+    """√((R-G)⁴ + (R-B)⁴ + (B-G)⁴) of the channel means (Zero-DCE's colour loss); 1e-12 inside keeps the
+    gradient finite at grey.
+    """
     r, g, b = x.mean((0, 2, 3))
     return ((r - g) ** 4 + (r - b) ** 4 + (b - g) ** 4 + 1e-12).sqrt()
 
 
 def edges(x: Tensor) -> Tensor:
-    """The stand-in for VGG features, which needs no weights: horizontal and vertical differences at three sizes, (B,n) scaled to mean squares.
+    """The stand-in for VGG features, which needs no weights: horizontal and vertical differences at three
+    sizes, (B,n) scaled to mean squares.
 
-    Like VGG's early layers it sees edges and not levels; unlike them it knows no texture. Scores against it are not the paper's.
+    Like VGG's early layers it sees edges and not levels; unlike them it knows no texture. Scores against it
+    are not the paper's.
     """
     parts = []
     for _ in range(3):
@@ -94,7 +108,8 @@ def edges(x: Tensor) -> Tensor:
 
 @functools.cache
 def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
-    """VGG-16 up to the ReLU of conv2_2 on ImageNet-normalised [0,1] pictures, loaded once. OSError where the weights cannot be had.
+    """VGG-16 up to the ReLU of conv2_2 on ImageNet-normalised [0,1] pictures, loaded once. OSError where the
+    weights cannot be had.
 
     file: safetensors with torchvision's names; without it the Hub's VGG_REPOSITORY is asked.
     """
@@ -104,15 +119,23 @@ def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
     from torchvision.models import vgg16
 
     try:
-        weights = load_file(file or hf_hub_download(VGG_REPOSITORY, VGG_FILE, local_files_only=not reachable()))
+        weights = load_file(
+            file or hf_hub_download(VGG_REPOSITORY, VGG_FILE, local_files_only=not reachable())
+        )
     except LocalEntryNotFoundError:
-        raise OSError(f"{VGG_REPOSITORY} is not on this machine and the Hub cannot be reached; features=edges needs no weights.") from None
+        raise OSError(
+            f"{VGG_REPOSITORY} is not on this machine and the Hub cannot be reached; features=edges needs no "
+            "weights."
+        ) from None
     with torch.device("meta"):
         layers = vgg16(weights=None).features[:9]
     names = layers.state_dict().keys()
     layers.load_state_dict({name: weights[f"features.{name}"] for name in names}, assign=True)
     layers.requires_grad_(False).eval()
-    mean, std = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    mean, std = (
+        torch.tensor([0.485, 0.456, 0.406])[:, None, None],
+        torch.tensor([0.229, 0.224, 0.225])[:, None, None],
+    )
 
     def features(x: Tensor) -> Tensor:
         return layers.to(x.device)((x - mean.to(x)) / std.to(x))
@@ -122,7 +145,10 @@ def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
 
 @dataclass(frozen=True)
 class Weights:
-    """The loss weights of one task (docs/methods/ld-rps.md (8), (9)). fit_*: training of ψ; the others: guidance."""
+    """The loss weights of one task (docs/methods/ld-rps.md (8), (9)).
+
+    fit_*: training of ψ; the others: guidance.
+    """
 
     fit_pixel: float
     fit_perceptual: float
@@ -137,7 +163,9 @@ class Weights:
 
 
 class Alignment:
-    """ψ and its discriminators for one picture y (1,3,H,W) in [0,1]: fresh networks, fresh optimisers, nothing outlives the picture."""
+    """ψ and its discriminators for one picture y (1,3,H,W) in [0,1]: fresh networks, fresh optimisers,
+    nothing outlives the picture.
+    """
 
     def __init__(
         self,
@@ -149,14 +177,18 @@ class Alignment:
     ):
         self.y, self.weights, self.features = y, weights, features
         self.psi = fresh(FPAM, width, generator, y.device)
-        self.look, self.residual = (fresh(Discriminator, width, generator, y.device) for _ in range(2))  # D1, D2
+        # D1, D2
+        self.look, self.residual = (fresh(Discriminator, width, generator, y.device) for _ in range(2))
         self._psi_adam = torch.optim.Adam(self.psi.parameters(), weights.fit_rate, weight_decay=1e-5)
-        self._look_adam, self._residual_adam = (torch.optim.Adam(d.parameters(), weights.critic_rate) for d in (self.look, self.residual))
+        self._look_adam, self._residual_adam = (
+            torch.optim.Adam(d.parameters(), weights.critic_rate) for d in (self.look, self.residual)
+        )
         with torch.no_grad():
             self._features_of_y = features(y)
 
     def fit(self, pictures: Tensor, guided: bool) -> Mapping[str, float]:
-        """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes the look of y (8).
+        """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes
+        the look of y (8).
 
         guided: whether the times of guidance have begun.
         """
@@ -170,9 +202,13 @@ class Alignment:
                 with torch.no_grad():
                     features = self.features(pictures)
                 term = w.fit_perceptual * F.mse_loss(self.features(damaged), features)
-                loss = loss + (torch.where(term > PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS * term, term) if guided else term)
+                loss = loss + (
+                    torch.where(term > PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS * term, term) if guided else term
+                )
             if w.fit_adversarial:
-                _critic_step(self.look, self._look_adam, real=self.y.expand_as(pictures), fake=damaged.detach())
+                _critic_step(
+                    self.look, self._look_adam, real=self.y.expand_as(pictures), fake=damaged.detach()
+                )
                 loss = loss + w.fit_adversarial * _looks_real(self.look, damaged)
             self._psi_adam.zero_grad()
             loss.backward()
@@ -180,7 +216,9 @@ class Alignment:
         return {"ψ loss": loss.item()}
 
     def loss(self, x: Tensor, pictures: Tensor, quality: bool) -> Tensor:
-        """The guidance loss of the estimate x (1,3,H,W), differentiable; `pictures` (B,3,H,W) are D2's real examples (9)."""
+        """The guidance loss of the estimate x (1,3,H,W), differentiable; `pictures` (B,3,H,W) are D2's real
+        examples (9).
+        """
         w = self.weights
         damaged = self.psi(x)
         loss = F.mse_loss(damaged, self.y)

@@ -1,4 +1,5 @@
-"""LatentINDIGO's g_Θ and F: the invertible network that imitates a degradation, and the encoder that names it.
+"""LatentINDIGO's g_Θ and F: the invertible network that imitates a degradation, and the encoder that names
+it.
 
 Equation numbers are those of docs/methods/latent-indigo.md; what the committed networks achieve:
 weights/inn/README.md.
@@ -44,13 +45,17 @@ from restoration.priors.networks import Residual
 
 INNS = Path(__file__).parents[1] / "weights" / "inn"
 DOMAINS = ("latent", "pixel")
-OTHER_CODEC = 0.05  # relative difference of `codec` above which latents are another codec's; storage in half precision makes a hundredth
+# relative difference of `codec` above which latents are another codec's; storage in half precision makes a
+# hundredth
+OTHER_CODEC = 0.05
 ROUND_TRIP = 1e-3  # largest error, in deviations of x: a thousand times what float32 makes
 RESIDUAL = 0.1  # unit of the restorer's output: about what an enlarged picture lacks
 
 
 class Details(NamedTuple):
-    """What the coarse part does not hold: values (B,D,h,w) at the resolution of the lifting, and the size of the transformed image."""
+    """What the coarse part does not hold: values (B,D,h,w) at the resolution of the lifting, and the size of
+    the transformed image.
+    """
 
     values: Tensor
     size: tuple[int, int]
@@ -81,9 +86,11 @@ class Lift(nn.Module):
 
 
 class DegradationEncoder(nn.Module):
-    """F: degraded image (B,3,h,w) in [0,1], any size -> γ (B,embedding), from mean and log variance of its features over the image.
+    """F: degraded image (B,3,h,w) in [0,1], any size -> γ (B,embedding), from mean and log variance of its
+    features over the image.
 
-    Blur shows as a ratio of variances, which logarithms make a difference: without them learning stood still for long.
+    Blur shows as a ratio of variances, which logarithms make a difference: without them learning stood still
+    for long.
     """
 
     def __init__(self, embedding: int, width: int = 32):
@@ -96,7 +103,12 @@ class DegradationEncoder(nn.Module):
             nn.Conv2d(2 * width, 2 * width, 3, padding=1, stride=2),
             Residual(2 * width, norm=True),
         )
-        self.head = nn.Sequential(nn.LayerNorm(4 * width), nn.Linear(4 * width, 2 * embedding), nn.SiLU(), nn.Linear(2 * embedding, embedding))
+        self.head = nn.Sequential(
+            nn.LayerNorm(4 * width),
+            nn.Linear(4 * width, 2 * embedding),
+            nn.SiLU(),
+            nn.Linear(2 * embedding, embedding),
+        )
         self.transfer = nn.Linear(embedding, len(realistic.WAVES))
 
     def forward(self, y: Tensor) -> Tensor:
@@ -105,12 +117,14 @@ class DegradationEncoder(nn.Module):
 
 
 class LiftingINN(ModelMixin, ConfigMixin):
-    """g_Θ with its F. coarse, details = inn(x, gamma); x = inn.inverse(coarse, details, gamma), exactly, for any size.
+    """g_Θ with its F. coarse, details = inn(x, gamma); x = inn.inverse(coarse, details, gamma), exactly, for
+    any size.
 
-    x: (B,C,H,W) float32, an image in [0,1] or a latent. coarse: (B,C,⌈H/patch⌉·patch/scale, …), what the degradation leaves of x.
-    `patch` is the side of the blocks on which the lifting works; `spread` the deviation of every channel, for conditioning alone;
-    `codec` what `codec_of` says of the prior whose latents x are, empty where x is an image.
-    Half precision is refused: the round trip is 1e-6 in float32 and 1e-2 in bfloat16.
+    x: (B,C,H,W) float32, an image in [0,1] or a latent. coarse: (B,C,⌈H/patch⌉·patch/scale, …), what the
+    degradation leaves of x. `patch` is the side of the blocks on which the lifting works; `spread` the
+    deviation of every channel, for conditioning alone; `codec` what `codec_of` says of the prior whose
+    latents x are, empty where x is an image. Half precision is refused: the round trip is 1e-6 in float32 and
+    1e-2 in bfloat16.
     """
 
     @register_to_config
@@ -136,15 +150,21 @@ class LiftingINN(ModelMixin, ConfigMixin):
         coarse = len(spread) * (patch // scale) ** 2
         details = coarse * (scale**2 - 1) if scale > 1 else coarse
         self.encoder = DegradationEncoder(embedding)
-        self.predictors = nn.ModuleList(Lift(coarse, details, width, cells, embedding, gain) for _ in range(pairs))
-        self.updaters = nn.ModuleList(Lift(details, coarse, width, cells, embedding, gain) for _ in range(pairs))
+        self.predictors = nn.ModuleList(
+            Lift(coarse, details, width, cells, embedding, gain) for _ in range(pairs)
+        )
+        self.updaters = nn.ModuleList(
+            Lift(details, coarse, width, cells, embedding, gain) for _ in range(pairs)
+        )
 
     def embed(self, y: Tensor) -> Tensor:
         """γ (B,embedding) of a degraded image (B,3,h,w) in [0,1]."""
         return self.encoder(y)
 
     def transfer(self, gamma: Tensor) -> Tensor:
-        """(B,16): what F believes the degradation leaves of the contrast of the gratings `realistic.WAVES`, 1: all."""
+        """(B,16): what F believes the degradation leaves of the contrast of the gratings `realistic.WAVES`,
+        1: all.
+        """
         return self.encoder.transfer(gamma)
 
     def forward(self, x: Tensor, gamma: Tensor) -> tuple[Tensor, Details]:
@@ -160,13 +180,15 @@ class LiftingINN(ModelMixin, ConfigMixin):
         return self._unlift(self._fold(coarse - self.config.offset), details, gamma, last)
 
     def measure(self, x: Tensor, gamma: Tensor) -> Tensor:
-        """What the degradation would make of x: the coarse part without padding, (B,C,⌈H/scale⌉,⌈W/scale⌉)."""
+        """What the degradation makes of x: the coarse part without padding, (B,C,⌈H/scale⌉,⌈W/scale⌉)."""
         coarse, _ = self(x, gamma)
         height, width = (math.ceil(side / self.config.scale) for side in x.shape[-2:])
         return coarse[..., :height, :width]
 
     def swap(self, x: Tensor, y: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-        """(x_inv, measured): x with its coarse part exchanged for y (B,C,⌈H/scale⌉,⌈W/scale⌉), and the coarse part it had."""
+        """(x_inv, measured): x with its coarse part exchanged for y (B,C,⌈H/scale⌉,⌈W/scale⌉), and the coarse
+        part it had.
+        """
         c, d, last = self._lift(x, gamma)
         coarse = self._unfold(c + last) + self.config.offset
         height, width = y.shape[-2:]
@@ -177,7 +199,7 @@ class LiftingINN(ModelMixin, ConfigMixin):
         return self._unlift(self._fold(coarse - self.config.offset), details, gamma, last), measured
 
     def _lift(self, x: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(c, d, last): everything but the last update, and that update, which a swap need not compute again."""
+        """(c, d, last): all but the last update, and that update, which a swap need not compute again."""
         self._refuse_half(x)
         with torch.autocast(x.device.type, enabled=False):
             c, d = self._split((x - self.config.offset) / self.unit)
@@ -200,13 +222,17 @@ class LiftingINN(ModelMixin, ConfigMixin):
             return x * self.unit + self.config.offset
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Haar sub-bands of scale×scale blocks, mean first, folded to the resolution of the lifting; twice x at scale 1."""
+        """Haar sub-bands of scale×scale blocks, mean first, folded to the resolution of the lifting; twice x
+        at scale 1.
+        """
         scale, patch = self.config.scale, self.config.patch
         x = F.pad(x, (0, -x.shape[-1] % patch, 0, -x.shape[-2] % patch), mode="reflect") if patch > 1 else x
         blocks = F.pixel_unshuffle(x, scale).unflatten(1, (-1, scale**2))
         bands = torch.einsum("ij,bcjhw->bcihw", haar_blocks(scale).to(x) / scale, blocks)
         coarse = F.pixel_unshuffle(bands[:, :, 0], patch // scale)
-        return coarse, coarse if scale == 1 else F.pixel_unshuffle(bands[:, :, 1:].flatten(1, 2), patch // scale)
+        return coarse, coarse if scale == 1 else F.pixel_unshuffle(
+            bands[:, :, 1:].flatten(1, 2), patch // scale
+        )
 
     def _merge(self, c: Tensor, d: Tensor) -> Tensor:
         scale, fold = self.config.scale, self.config.patch // self.config.scale
@@ -232,7 +258,9 @@ class LiftingINN(ModelMixin, ConfigMixin):
 
 @functools.cache
 def haar_blocks(side: int) -> Tensor:
-    """(side², side²) orthonormal, float64: the separable Haar basis of side×side blocks as rows, the mean (times side) first."""
+    """(side², side²) orthonormal, float64: the separable Haar basis of side×side blocks as rows, the mean
+    (times side) first.
+    """
 
     def line(n: int) -> Tensor:
         if n == 1:
@@ -245,9 +273,11 @@ def haar_blocks(side: int) -> Tensor:
 
 
 class Restorer(ModelMixin, ConfigMixin):
-    """Rest of INDIGO+ (there SwinIR), for the start: y (B,3,h,w) in [0,1] -> first estimate (B,3,h·scale,w·scale).
+    """Rest of INDIGO+ (there SwinIR), for the start: y (B,3,h,w) in [0,1] -> first estimate
+    (B,3,h·scale,w·scale).
 
-    The bicubic enlargement plus a residual that begins at zero, computed at a quarter of the output's resolution.
+    The bicubic enlargement plus a residual that begins at zero, computed at a quarter of the output's
+    resolution.
     """
 
     @register_to_config
@@ -275,15 +305,19 @@ def folder_name(domain: str, scale: int, prior: str) -> str:
 
 @torch.no_grad()
 def codec_of(prior: LatentPrior) -> tuple[float, ...]:
-    """(C,): one latent pixel of a fixed picture of noise, which tells a prior's encoder and scaling from others; text and U-Net do not matter."""
+    """(C,): one latent pixel of a fixed picture of noise, which tells a prior's encoder and scaling from
+    others; text and U-Net do not matter.
+    """
     picture = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).to(prior.device)
     return tuple(round(value, 5) for value in prior.encode(picture)[0, :, 0, 0].tolist())
 
 
 def load_inn(domain: str, scale: int, prior: LatentPrior) -> LiftingINN:
-    """The trained network of a domain ("latent" or "pixel") and output scale, frozen. Cached: copy it before changing it.
+    """The trained network of a domain ("latent" or "pixel") and output scale, frozen. Cached: copy it before
+    changing it.
 
-    ValueError, with what to do about it, where none has been trained, it is damaged, or it was trained with another codec than the prior's.
+    ValueError, with what to do about it, where none has been trained, it is damaged, or it was trained with
+    another codec than the prior's.
     """
     if domain == "pixel":
         return _load(LiftingINN, domain, scale, "", str(prior.device))
@@ -291,7 +325,8 @@ def load_inn(domain: str, scale: int, prior: LatentPrior) -> LiftingINN:
     ours, its = torch.tensor(codec_of(prior)), torch.tensor(inn.config.codec)
     if ours.shape != its.shape or not (ours - its).abs().max() < OTHER_CODEC * its.abs().max():
         raise ValueError(
-            f"{folder_name(domain, scale, prior.name)} was trained with another codec than that of the prior {prior.name!r}: "
+            f"{folder_name(domain, scale, prior.name)} was trained with another codec than that of the prior "
+            f"{prior.name!r}: "
             f"train it anew, or choose the pixel domain, which works with every prior."
         )
     return inn
@@ -307,12 +342,22 @@ def _load(kind: type[Any], domain: str, scale: int, prior: str, device: str) -> 
     folder = INNS / folder_name(domain, scale, prior)
     if not (folder / "config.json").is_file():
         named = f" with the prior {prior!r}" if domain == "latent" else ""
-        command = f"python -m restoration.training.inn SHARD... --domain {domain} --prior {prior or 'embedded'} --scale {scale}"
+        options = f"--domain {domain} --prior {prior or 'embedded'} --scale {scale}"
+        command = f"python -m restoration.training.inn SHARD... {options}"
         other = ", or choose the pixel domain, which works with every prior" if domain == "latent" else ""
-        raise ValueError(f"There is no {domain} network for ×{scale}{named}: train one with `{command}`{other}.")
-    model = kind.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True).eval().requires_grad_(False)
+        raise ValueError(
+            f"There is no {domain} network for ×{scale}{named}: train one with `{command}`{other}."
+        )
+    model = (
+        kind.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+        .eval()
+        .requires_grad_(False)
+    )
     if kind is LiftingINN and not (error := _round_trip(model)) < ROUND_TRIP:
-        raise ValueError(f"{folder.name} is damaged: forth and back it errs by {error:.1g} deviations, {ROUND_TRIP} at most are sound.")
+        raise ValueError(
+            f"{folder.name} is damaged: forth and back it errs by {error:.1g} deviations, {ROUND_TRIP} at "
+            "most are sound."
+        )
     return model.to(device)
 
 
@@ -320,6 +365,9 @@ def _round_trip(inn: LiftingINN) -> float:
     """The largest error of inverse(forward(x)), in deviations of x."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn((1, len(inn.config.spread), 32, 32), generator=generator)
-    x, gamma = inn.config.offset + inn.unit * noise, inn.embed(torch.rand((1, 3, 32, 32), generator=generator))
+    x, gamma = (
+        inn.config.offset + inn.unit * noise,
+        inn.embed(torch.rand((1, 3, 32, 32), generator=generator)),
+    )
     coarse, details = inn(x, gamma)
     return ((inn.inverse(coarse, details, gamma) - x) / inn.unit).abs().max().item()

@@ -46,27 +46,56 @@ RESIDUAL_CONTRAST = 4  # of the residual's picture
 
 @dataclass(frozen=True)
 class LatentINDIGO(Solver):
-    """Blind restoration: the invertible network estimates the degradation itself. The fields' help texts say what they do."""
+    """Blind restoration: the invertible network estimates the degradation itself.
+
+    The fields' help texts say what they do.
+    """
 
     title: ClassVar[str] = "LatentINDIGO"
     paper: ClassVar[str] = "arXiv 2505.12935"
     purpose: ClassVar[str] = (
-        "Restore and enlarge a photograph with a camera's blur, noise and compression, which nobody can write down"
+        "Restore and enlarge a photograph with a camera's blur, noise and compression, which nobody can "
+        "write down"
     )
     blind: ClassVar[bool] = True
 
-    domain: str = knob("latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS)
+    domain: str = knob(
+        "latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS
+    )
     scale: int = knob(4, "How many times larger the result is", choices=(1, 2, 4))
-    start: str = knob("restoration", "First estimate: a small network's, the enlarged picture, none", choices=("restoration", "enlarged", "noise"))
-    fidelity_weight: float = knob(0.0, "0: towards the clean first estimate, 1: towards the input with its noise and artefacts", low=0.0, high=1.0)
+    start: str = knob(
+        "restoration",
+        "First estimate: a small network's, the enlarged picture, none",
+        choices=("restoration", "enlarged", "noise"),
+    )
+    fidelity_weight: float = knob(
+        0.0,
+        "0: towards the clean first estimate, 1: towards the input with its noise and artefacts",
+        low=0.0,
+        high=1.0,
+    )
     steps: int = knob(4, "Steps of the sampler", low=1, high=100)
     start_level: float = knob(5.0, "Noise added to the first estimate, in 1/255", low=1.0, high=255.0)
     end_level: float = knob(3.0, "Noise level of the last step, in 1/255", low=1.0, high=255.0)
-    guidance: str = knob("direct", "direct: the swapped estimate itself · gradient: one step down the mismatch", choices=GUIDANCE)
-    refine: str = knob("none", "Fit to this photograph: the degradation's embedding, or the full network", choices=("none", "gamma", "full"))
-    regularise: str = knob("none", "Keep the latent natural (resample denoises twice)", choices=("none", "pull", "resample", "statistics"))
+    guidance: str = knob(
+        "direct",
+        "direct: the swapped estimate itself · gradient: one step down the mismatch",
+        choices=GUIDANCE,
+    )
+    refine: str = knob(
+        "none",
+        "Fit to this photograph: the degradation's embedding, or the full network",
+        choices=("none", "gamma", "full"),
+    )
+    regularise: str = knob(
+        "none",
+        "Keep the latent natural (resample denoises twice)",
+        choices=("none", "pull", "resample", "statistics"),
+    )
     strength: float = knob(0.3, "Strength of the regularisation", low=0.0, high=1.0)
-    churn: float = knob(0.0, "Fresh noise per step (0: deterministic, 1: as much as possible)", low=0.0, high=1.0)
+    churn: float = knob(
+        0.0, "Fresh noise per step (0: deterministic, 1: as much as possible)", low=0.0, high=1.0
+    )
     tile: int = knob(64, "Side of the denoiser's tiles, in latent pixels", low=16, high=512)
 
     @property
@@ -90,7 +119,10 @@ class LatentINDIGO(Solver):
     def networks(self, prior: str) -> list[Path]:
         from restoration.solvers.inn import INNS, folder_name  # loads diffusers
 
-        return [INNS / folder_name(self.domain, self.scale, prior), INNS / folder_name("first", self.scale, "")]
+        return [
+            INNS / folder_name(self.domain, self.scale, prior),
+            INNS / folder_name("first", self.scale, ""),
+        ]
 
     def size(self, y: Tensor) -> tuple[int, int]:
         """(H,W) of the result for y (B,3,h,w)."""
@@ -99,8 +131,16 @@ class LatentINDIGO(Solver):
     def iterations(self, degradation: LinearDegradation | None) -> int:
         return self.steps
 
-    def restore(self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator) -> Iterator[Step]:
-        """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·scale,w·scale), its views show the estimated camera.
+    def restore(
+        self,
+        prior: LatentPrior,
+        y: Tensor,
+        degradation: LinearDegradation | None,
+        *,
+        generator: torch.Generator,
+    ) -> Iterator[Step]:
+        """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·scale,w·scale), its views show the
+        estimated camera.
 
         ValueError where no INN has been trained for this domain, scale and codec of the prior.
         """
@@ -111,7 +151,10 @@ class LatentINDIGO(Solver):
         camera = None if self.guidance == self.refine == "none" else _Camera(self, prior, y, restored)
         z = prior.encode(restored if self.start == "restoration" else enlarge(y, self.scale))
         start = float(prior.sigmas[-1]) / prior.gain if self.start == "noise" else self.start_level / 255
-        times = [prior.timestep(prior.gain * level) for level in geometric_levels(start, min(self.end_level / 255, start), self.steps)]
+        times = [
+            prior.timestep(prior.gain * level)
+            for level in geometric_levels(start, min(self.end_level / 255, start), self.steps)
+        ]
         z_t = add_noise(z, _noise(z, generator), prior.alpha_bar[times[0]])
         for k, t in enumerate(times, 1):
             last = k == self.steps
@@ -129,7 +172,15 @@ class LatentINDIGO(Solver):
             note = f"{found}noise level {255 * scalars['level']:.1f}/255"
             yield Step(k, self.steps, guided, note, scalars, image, views)
 
-    def _regularise(self, prior: LatentPrior, guided: Tensor, z0: Tensor, t: int, progress: float, generator: torch.Generator) -> Tensor:
+    def _regularise(
+        self,
+        prior: LatentPrior,
+        guided: Tensor,
+        z0: Tensor,
+        t: int,
+        progress: float,
+        generator: torch.Generator,
+    ) -> Tensor:
         """The regularised estimate: "pull" (26), "resample" (27), "statistics" (28)."""
         if self.regularise == "pull":
             return guided.lerp(z0, self.strength * progress / (1 + self.strength * progress))
@@ -137,11 +188,15 @@ class LatentINDIGO(Solver):
             again = add_noise(guided, _noise(guided, generator), prior.alpha_bar[t])
             return guided.lerp(tiling.denoise(prior, again, t, self.tile), self.strength)
         if self.regularise == "statistics":
-            (mean, std), (mean0, std0) = ((z.mean((2, 3), keepdim=True), z.std((2, 3), keepdim=True)) for z in (guided, z0))
+            (mean, std), (mean0, std0) = (
+                (z.mean((2, 3), keepdim=True), z.std((2, 3), keepdim=True)) for z in (guided, z0)
+            )
             return guided.lerp((guided - mean) / std.clamp_min(1e-6) * std0 + mean0, self.strength)
         return guided
 
-    def _ddim(self, prior: LatentPrior, z_t: Tensor, guided: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
+    def _ddim(
+        self, prior: LatentPrior, z_t: Tensor, guided: Tensor, t: int, t_next: int, generator: torch.Generator
+    ) -> Tensor:
         """To the next level, with ε̃ of the guided estimate and a share `churn` of fresh noise."""
         a, b = prior.alpha_bar[t], prior.alpha_bar[t_next]
         eps = (z_t - a.sqrt().to(z_t) * guided) / (1 - a).sqrt().to(z_t)
@@ -155,7 +210,8 @@ class LatentINDIGO(Solver):
 class _Camera:
     """What is believed of one photograph's degradation: network, γ and measurement, in the solver's domain.
 
-    Network and γ are this object's own wherever they are refined: the next photograph begins with the trained ones.
+    Network and γ are this object's own wherever they are refined: the next photograph begins with the trained
+    ones.
     """
 
     @torch.no_grad()
@@ -171,12 +227,18 @@ class _Camera:
         self.observed = y if solver.domain == "pixel" else prior.encode(self.big)
         self.target = self._aim()
         self.learned = {"none": [], "gamma": [self.gamma], "full": list(self.inn.parameters())}[solver.refine]
-        self.optimiser = torch.optim.Adam(self.learned, lr=REFINE_RATES[solver.refine]) if self.learned else None
+        self.optimiser = (
+            torch.optim.Adam(self.learned, lr=REFINE_RATES[solver.refine]) if self.learned else None
+        )
 
     @torch.no_grad()
     def _aim(self) -> Tensor:
-        """What the estimate's coarse part is to be (29): between what the camera would have made of Rest(y), free of noise, and the measurement."""
-        clean = self.inn.measure(self.restored if self.solver.domain == "pixel" else self.prior.encode(self.restored), self.gamma)
+        """What the estimate's coarse part is to be (29): between what the camera would have made of Rest(y),
+        free of noise, and the measurement.
+        """
+        clean = self.inn.measure(
+            self.restored if self.solver.domain == "pixel" else self.prior.encode(self.restored), self.gamma
+        )
         return clean.lerp(self.observed, self.solver.fidelity_weight)
 
     def _represent(self, z: Tensor) -> Tensor:
@@ -201,14 +263,20 @@ class _Camera:
 
     @torch.no_grad()
     def swap(self, z: Tensor) -> tuple[Tensor, float]:
-        """(z_inv, rms of y - x_c): (24); in pixels (21), whose difference of encodings cancels the codec's error."""
+        """(z_inv, rms of y - x_c): (24); in pixels (21), whose difference of encodings cancels the codec's
+        error.
+        """
         x = self._represent(z)
         swapped, measured = self.inn.swap(x, self.target, self.gamma)
-        change = swapped - x if self.solver.domain == "latent" else self.prior.encode(swapped) - self.prior.encode(x)
+        change = (
+            swapped - x
+            if self.solver.domain == "latent"
+            else self.prior.encode(swapped) - self.prior.encode(x)
+        )
         return z + change, _rms(self.observed - measured)
 
     def gradient(self, z: Tensor) -> tuple[Tensor, float]:
-        """One step down L = ‖target - x_c‖ with respect to z_{0|t} (18), (19), (23), of Polyak's length (30)."""
+        """One step down L = ‖target - x_c‖ by z_{0|t} (18), (19), (23), of Polyak's length (30)."""
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             measured = self.inn.measure(self._represent(leaf), self.gamma)
@@ -236,15 +304,24 @@ class _Camera:
 
     @torch.no_grad()
     def views(self, z: Tensor) -> Mapping[str, Tensor]:
-        """What the INN thinks the camera made of the estimate, and what it leaves unexplained, beside the measurement."""
+        """What the INN thinks the camera made of the estimate, and what it leaves unexplained, beside the
+        measurement.
+        """
         measured = self.inn.measure(self._represent(z), self.gamma)
-        seen, made = (self.y, measured) if self.solver.domain == "pixel" else (self.big, self._decode(measured))
+        seen, made = (
+            (self.y, measured) if self.solver.domain == "pixel" else (self.big, self._decode(measured))
+        )
         rest = 0.5 + RESIDUAL_CONTRAST * (seen - made)
-        return {"What the camera did to it": made.clamp(0, 1), f"Not explained (×{RESIDUAL_CONTRAST})": rest.clamp(0, 1)}
+        return {
+            "What the camera did to it": made.clamp(0, 1),
+            f"Not explained (×{RESIDUAL_CONTRAST})": rest.clamp(0, 1),
+        }
 
 
 def _noise(z: Tensor, generator: torch.Generator) -> Tensor:
-    """(1,C,h,w): one draw for all rows of z, so that a picture's noise does not depend on how many are restored with it."""
+    """(1,C,h,w): one draw for all rows of z, so that a picture's noise does not depend on how many are
+    restored with it.
+    """
     return randn((1, *z.shape[1:]), generator, z.device)
 
 

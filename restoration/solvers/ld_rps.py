@@ -26,15 +26,15 @@ Equation numbers are those of docs/methods/ld-rps.md. Where paper and official c
   trajectory: the first guided pull differs by half; `"proper"` is the paper's.
 - Networks and optimisers are fresh for each picture; the official ones keep Adam's moments, so its results
   depend on the order.
-- Times, clipping and loss weights of low-light, dehaze and denoise are the official code's. Colour and mixtures
-  were not released.
+- Times, clipping and loss weights of low-light, dehaze and denoise are the official code's. Colour and
+  mixtures were not released.
 - Perceptual losses: on VGG-16 as in the paper where its weights can be loaded; otherwise on edge differences,
   which need none.
 
-Rounding to float32 alone moves a result by 1.9/255, so published figures can be met in the mean only. Nothing is
-decoded, encoded or differentiated in vain, and an empty prompt needs one run of the denoiser instead of two. The
-unguided trajectories are not kept from picture to picture: for a set without text that would save up to 3.7
-times, but hold 3 to 80 GB of decoded frames.
+Rounding to float32 alone moves a result by 1.9/255, so published figures can be met in the mean only. Nothing
+is decoded, encoded or differentiated in vain, and an empty prompt needs one run of the denoiser instead of
+two. The unguided trajectories are not kept from picture to picture: for a set without text that would save up
+to 3.7 times, but hold 3 to 80 GB of decoded frames.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ from restoration.solvers.fpam import Alignment, Weights, edges, vgg_features
 
 @dataclass(frozen=True)
 class LDRPS(Solver):
-    """Posterior sampling with a learned damage network and recurrence. The defaults are the paper's low-light setting."""
+    """Posterior sampling with a learned damage network and recurrence.
+
+    The defaults are the paper's low-light setting.
+    """
 
     title: ClassVar[str] = "LD-RPS as published"
     paper: ClassVar[str] = "arXiv 2507.00790"
@@ -107,7 +110,9 @@ class LDRPS(Solver):
 
     @property
     def own_bytes(self) -> float:
-        """Per pixel, of ψ, the critics and VGG at their peak, while the decoder's graph is alive: counted at width 64."""
+        """Per pixel, of ψ, the critics and VGG at their peak, while the decoder's graph is alive: counted at
+        width 64.
+        """
         return 10_900 * self.width / 64
 
     @property
@@ -164,7 +169,8 @@ class LDRPS(Solver):
                 pictures = torch.cat([x.detach(), _decode(prior, other_estimate, size)])
                 # one Adam step of D1, one of ψ, on x₁, x₂ against y
                 scalars = dict(alignment.fit(pictures, guided))
-                # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y); s grows with the size as losses are means
+                # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y); s grows with the size as losses are
+                # means
                 if guided:
                     with torch.enable_grad():
                         loss = alignment.loss(x, pictures, t < self.quality_below)
@@ -200,7 +206,9 @@ class LDRPS(Solver):
         return add_noise(z, randn(z.shape, generator, z.device), prior.alpha_bar[t])
 
     def _features(self) -> tuple[Callable[[Tensor], Tensor], str]:
-        """What the perceptual losses compare, and its name where it was looked for; nothing is loaded in vain."""
+        """What the perceptual losses compare, and its name where it was looked for; nothing is loaded in
+        vain.
+        """
         if self.features == "edges" or not (self.perceptual or self.fit_perceptual):
             return edges, ""
         try:
@@ -233,10 +241,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper dehaze": {
         "recurrences": 3,  # the paper's best; the script's default, 0, saves no picture
         "scale": 25_000.0, "perceptual": 5e-3, "adversarial": 0.0, "patches": 8, "colour": 1e-3,
-        "quality_below": 150, "fit_pixel": 0.2, "fit_perceptual": 0.5, "fit_adversarial": 0.2, "critic_rate": 1e-4,
+        "quality_below": 150, "fit_pixel": 0.2, "fit_perceptual": 0.5, "fit_adversarial": 0.2,
+        "critic_rate": 1e-4,
     },
     "paper denoise": {
         "recurrences": 1, "scale": 40_000.0, "perceptual": 0.0, "adversarial": 0.0, "brightness": 0.0,
-        "colour": 0.0, "fit_pixel": 3.0, "fit_perceptual": 0.002, "fit_adversarial": 0.001, "critic_rate": 1e-4,
+        "colour": 0.0, "fit_pixel": 3.0, "fit_perceptual": 0.002, "fit_adversarial": 0.001,
+        "critic_rate": 1e-4,
     },
 }  # fmt: skip

@@ -14,10 +14,10 @@ Objective: min_x ‖ψ(x) - y‖² / σ² - log p(x), in the order in which it i
     x ← D(z), its added colours made to follow its brightness
     return x, moved towards y by what noise does not explain
 
-What differs from the paper, each measured in docs/measurements/ld-rps.md: ψ is the guess, exact, so nothing is
-trained; the picture's own noise stands for the diffusion's, so none is added and a run depends on no seed; no
-recurrence; the last step is in pixels, so that what the codec loses comes back and a picture in which nothing is
-wrong is unchanged.
+What differs from the paper, each measured in docs/measurements/ld-rps.md: ψ is the guess, exact, so nothing
+is trained; the picture's own noise stands for the diffusion's, so none is added and a run depends on no seed;
+no recurrence; the last step is in pixels, so that what the codec loses comes back and a picture in which
+nothing is wrong is unchanged.
 """
 
 from __future__ import annotations
@@ -148,14 +148,17 @@ class LDRPSFast(Solver):
     def _pull(
         self, prior: LatentPrior, z0: Tensor, target: Tensor, t: int, t_next: int, guess: Guess, doubt: float
     ) -> tuple[Tensor, Tensor]:
-        """(D(z0) (1,3,h,w), what to take from the next latent (1,C,h,w)); zero where y adds nothing to the latent."""
+        """(D(z0) (1,3,h,w), what to take from the next latent (1,C,h,w)); zero where y adds nothing to the
+        latent.
+        """
         size = (target.shape[-2], target.shape[-1])
         if doubt == math.inf:
             return _decode(prior, z0, size), torch.zeros_like(z0)
         with torch.enable_grad():
             leaf = z0.detach().requires_grad_()
             x = prior.decode(leaf, size)
-            # the same in all channels: along a luma's own gradient, its weights, a darker grey would turn magenta
+            # the same in all channels: along a luma's own gradient, its weights, a darker grey would turn
+            # magenta
             free = x.detach() + (x - x.detach()).mean(1, keepdim=True) if guess.grey else x
             (gradient,) = torch.autograd.grad((_seen(free, guess) - target).square().sum() / 2, leaf)
         if self.step == "constant":
@@ -167,7 +170,8 @@ class LDRPSFast(Solver):
 
 
 def best_step(function: Any, x: Tensor, gradient: Tensor, damp: float) -> Tensor:
-    """What to take from x to minimise ‖function(x) - y‖² + damp ‖step‖² along the gradient of ½‖function(x) - y‖².
+    """What to take from x to minimise ‖function(x) - y‖² + damp ‖step‖² along the gradient of ½‖function(x) -
+    y‖².
 
     Free of scale: the derivative is taken along a unit vector, over a change of 1e-2 a value, whatever the
     gradient's size and x's.
@@ -181,7 +185,9 @@ def best_step(function: Any, x: Tensor, gradient: Tensor, damp: float) -> Tensor
 
 
 def _doubt(prior: LatentPrior, guess: Guess, first: int) -> float:
-    """Variance of what y still says once a pass has begun: a start at σ without fresh noise holds 1/σ² of precision."""
+    """Variance of what y still says once a pass has begun: a start at σ without fresh noise holds 1/σ² of
+    precision.
+    """
     if guess.noise == 0:
         return 0.0
     left = guess.noise**-2 - (prior.sigmas[first].item() / prior.gain) ** -2
@@ -189,7 +195,9 @@ def _doubt(prior: LatentPrior, guess: Guess, first: int) -> float:
 
 
 def _seen(x: Tensor, guess: Guess) -> Tensor:
-    """What y shows of x (1,3,h,w) without the invertible damage: its brightness where colour is missing, else all."""
+    """What y shows of x (1,3,h,w) without the invertible damage: its brightness where colour is missing, else
+    all.
+    """
     return to_grey(x) if guess.grey else x
 
 
@@ -214,9 +222,11 @@ def _last_step(x: Tensor, target: Tensor, guess: Guess) -> Tensor:
 
 
 def _shaded(x: Tensor) -> Tensor:
-    """x (1,3,h,w) with its brightness b kept and its colours made to follow it: (1 + tint) b, tint of wide windows.
+    """x (1,3,h,w) with its brightness b kept and its colours made to follow it: (1 + tint) b, tint of wide
+    windows.
 
-    Light and shade change brightness and colour by the same factor; the faint colours of a small prior do not.
+    Light and shade change brightness and colour by the same factor; the faint colours of a small prior do
+    not.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -225,7 +235,9 @@ def _shaded(x: Tensor) -> Tensor:
     small = [max(1, round(side * min(1.0, TINT_SIDE / min(size)))) for side in size]
     sigma = (0, 0, *[TINT_WIDTH * min(small)] * 2)
     parts = (F.adaptive_avg_pool2d(part, (small[0], small[1])).cpu() for part in (x - brightness, brightness))
-    added, light = (torch.from_numpy(gaussian_filter(part.numpy(), sigma, mode="nearest")).to(x) for part in parts)
+    added, light = (
+        torch.from_numpy(gaussian_filter(part.numpy(), sigma, mode="nearest")).to(x) for part in parts
+    )
     return brightness * (1 + F.interpolate(added / light.clamp_min(1e-3), size, mode="bilinear"))
 
 

@@ -1,15 +1,18 @@
-"""RELD, reconstructed from the abstract of arXiv 2503.22563: a latent denoiser as RED regulariser in half-quadratic splitting.
+"""RELD, reconstructed from the abstract of arXiv 2503.22563: a latent denoiser as RED regulariser in
+half-quadratic splitting.
 
-Notation (code -> paper):  y -> b observation · degradation -> A · v -> v latent · t -> t auxiliary image · w -> D(v)
-  prior.encode, prior.decode -> E, D · prior.denoise_at(v, s) -> f_s(v) · rho -> ρ · lam -> λ · sigma -> σ_n · eta -> η
+Notation (code -> paper):  y -> b observation · degradation -> A · v -> v latent · t -> t auxiliary image ·
+  w -> D(v) · prior.encode, prior.decode -> E, D · prior.denoise_at(v, s) -> f_s(v) · rho -> ρ · lam -> λ ·
+  sigma -> σ_n · eta -> η
 
-Objective:  min_v ½|A D(v) - b|² + λ R(v),  ∇R(v) = v - f_s(v), split with t = D(v) (`splitting="pixel"`, the likelier reading) or with
-t = v (`"latent"`). The level s is that of noise in the picture, [0,1] units; prior.gain makes it the latent's.
+Objective:  min_v ½|A D(v) - b|² + λ R(v),  ∇R(v) = v - f_s(v), split with t = D(v) (`splitting="pixel"`, the
+likelier reading) or with t = v (`"latent"`). The level s is that of noise in the picture, [0,1] units;
+prior.gain makes it the latent's.
 
-Known from the paper: the splitting's shape (closed-form t, one gradient step in v), warm start by encoding, the tasks.
-Reconstructed: everything else, and the step length, Cauchy's, is ours. Differences from any official code: unknown, none was found.
-Numbers are those of docs/methods/reld.md; what the settings are worth: docs/measurements/reld.md. The faster form without the
-decoder's gradient: reld_fast.py.
+Known from the paper: the splitting's shape (closed-form t, one gradient step in v), warm start by encoding,
+the tasks. Reconstructed: everything else, and the step length, Cauchy's, is ours. Differences from any
+official code: unknown, none was found. Numbers are those of docs/methods/reld.md; what the settings are
+worth: docs/measurements/reld.md. The faster form without the decoder's gradient: reld_fast.py.
 """
 
 from __future__ import annotations
@@ -39,10 +42,14 @@ class RELD(Solver):
         "Restore a photograph when it is known how it was damaged, by the algorithm as published"
     )
 
-    splitting: str = knob("pixel", "The paper's two readings: t = D(v), or t = v", choices=("pixel", "latent"))
+    splitting: str = knob(
+        "pixel", "The paper's two readings: t = D(v), or t = v", choices=("pixel", "latent")
+    )
     steps: int = knob(100, "Iterations", low=1, high=200)
     level: float = knob(12.0, "Noise level of the denoiser, in 1/255", low=1.0, high=255.0)
-    penalty: float = knob(1.0, "Weight of the splitting against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0)
+    penalty: float = knob(
+        1.0, "Weight of the splitting against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0
+    )
     strength: float = knob(1.0, "Regularisation λ in units of σ²/s²", low=0.01, high=10.0)
     output: str = knob("consistent", OUTPUT_HELP, choices=OUTPUTS)
 
@@ -58,7 +65,12 @@ class RELD(Solver):
         return self.steps
 
     def restore(
-        self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator
+        self,
+        prior: LatentPrior,
+        y: Tensor,
+        degradation: LinearDegradation | None,
+        *,
+        generator: torch.Generator,
     ) -> Iterator[Step]:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
@@ -88,15 +100,26 @@ class RELD(Solver):
             yield Step(k, self.steps, v, f"noise level {self.level:.1f}/255", scalars, image)
 
     def _cauchy(
-        self, prior: LatentPrior, degradation: LinearDegradation, v: Tensor, w: Tensor, g: Tensor, rho: float, lam: float
+        self,
+        prior: LatentPrior,
+        degradation: LinearDegradation,
+        v: Tensor,
+        w: Tensor,
+        g: Tensor,
+        rho: float,
+        lam: float,
     ) -> Tensor:
-        """(19): the step η (B,1,1,1) that minimises the objective along g, were D linear: A J_D g is a finite difference."""
+        """(19): the step η (B,1,1,1) that minimises the objective along g, were D linear: A J_D g is a finite
+        difference.
+        """
         h = 1e-2 / g.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
         q = degradation.forward((w - prior.decode(v - h * g, (w.shape[-2], w.shape[-1]))) / h)
         # without t, the data term of the pixel form is whitened with ρ(AAᵀ+ρ)⁻¹
         pixel = self.splitting == "pixel"
         weight, curved = (lam, rho * degradation.solve(q, rho)) if pixel else (rho, q)
-        return _row_sums(g.square()) / (_row_sums(q * curved) + weight * _row_sums(g.square())).clamp_min(1e-20)
+        return _row_sums(g.square()) / (_row_sums(q * curved) + weight * _row_sums(g.square())).clamp_min(
+            1e-20
+        )
 
 
 def decode(prior: LatentPrior, v: Tensor, like: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

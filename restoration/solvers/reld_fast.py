@@ -1,8 +1,9 @@
 """Our fast form of RELD: the same t-update, annealed, with the encoder in place of the decoder's gradient.
 
-Notation as in reld.py. The level s falls, and the denoiser does the whole v-step, v = f_s(E(t)), so neither J_D nor λ is needed; where the
-codec is lossy, E(t) is taken as v + E(t) - E(D(v)), in which its error cancels (`prior.pull`). White noise alone is one step: the noisy
-picture is what the denoiser was trained on. The idea is LATINO's (arXiv 2503.12615), the levels DPIR's (arXiv 2008.13751).
+Notation as in reld.py. The level s falls, and the denoiser does the whole v-step, v = f_s(E(t)), so neither
+J_D nor λ is needed; where the codec is lossy, E(t) is taken as v + E(t) - E(D(v)), in which its error cancels
+(`prior.pull`). White noise alone is one step: the noisy picture is what the denoiser was trained on. The idea
+is LATINO's (arXiv 2503.12615), the levels DPIR's (arXiv 2008.13751).
 
 Numbers are those of docs/methods/reld.md; what the settings are worth: docs/measurements/reld.md.
 """
@@ -32,9 +33,15 @@ class RELDFast(Solver):
     purpose: ClassVar[str] = "Restore a photograph when it is known how it was damaged"
 
     steps: int = knob(8, "Iterations; one is enough where there is only noise", low=1, high=200)
-    start_level: float = knob(49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0)
-    end_level: float = knob(3.0, "Noise level of the denoiser at the last iteration, in 1/255", low=1.0, high=255.0)
-    penalty: float = knob(0.5, "Weight of the prior against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0)
+    start_level: float = knob(
+        49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0
+    )
+    end_level: float = knob(
+        3.0, "Noise level of the denoiser at the last iteration, in 1/255", low=1.0, high=255.0
+    )
+    penalty: float = knob(
+        0.5, "Weight of the prior against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0
+    )
     renoise: float = knob(0.0, "Fresh noise per iteration, in units of the level", low=0.0, high=1.0)
     output: str = knob("consistent", OUTPUT_HELP, choices=OUTPUTS)
 
@@ -50,7 +57,12 @@ class RELDFast(Solver):
         return 1 if isinstance(degradation, Denoise) else self.steps
 
     def restore(
-        self, prior: LatentPrior, y: Tensor, degradation: LinearDegradation | None, *, generator: torch.Generator
+        self,
+        prior: LatentPrior,
+        y: Tensor,
+        degradation: LinearDegradation | None,
+        *,
+        generator: torch.Generator,
     ) -> Iterator[Step]:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
@@ -90,7 +102,8 @@ class RELDFast(Solver):
 def _colour_noise(prior: LatentPrior, t: Tensor, s: float, generator: torch.Generator) -> Tensor:
     """Noise of level s in the colours of t alone, as the latent has it.
 
-    With the brightness noise of a grey picture it is white, which a denoiser of colour pictures was trained on.
+    With the brightness noise of a grey picture it is white, which a denoiser of colour pictures was trained
+    on.
     """
     noise = randn((1, *t.shape[1:]), generator, t.device)
     return prior.encode(t + s * (noise - noise.mean(1, keepdim=True))) - prior.encode(t)
@@ -98,7 +111,8 @@ def _colour_noise(prior: LatentPrior, t: Tensor, s: float, generator: torch.Gene
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {},
-    # few calls, each from fresh noise, for distilled priors, whose estimate is a sharp picture at any level (LATINO). The levels fall
-    # 3.2-fold a step, and the image of one level meets the denoiser of the next: hence the larger penalty (ours)
+    # few calls, each from fresh noise, for distilled priors, whose estimate is a sharp picture at any level
+    # (LATINO). The levels fall 3.2-fold a step, and the image of one level meets the denoiser of the next:
+    # hence the larger penalty (ours)
     "few-step": {"steps": 4, "start_level": 128.0, "end_level": 4.0, "renoise": 1.0, "penalty": 2.3},
 }

@@ -16,21 +16,31 @@ from restoration.training import data, loop
 
 
 def principal_components(photographs: list[Tensor], patch: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(mean (n,), basis (n,n) with the components as rows in falling order, std (n,)) of patches in [-1,1], n = 3 patch²."""
+    """(mean (n,), basis (n,n) with the components as rows in falling order, std (n,)) of patches in [-1,1], n
+    = 3 patch².
+    """
     rows = []
     for picture in photographs[:1500]:
         x = picture[None, :, : 256 // patch * patch, : 256 // patch * patch].float() / 127.5 - 1
         rows.append(F.unfold(x, patch, stride=patch)[0].T[::17])
     patches = torch.cat(rows).double()
     variance, vectors = torch.linalg.eigh(torch.cov(patches.T))
-    return patches.mean(0).float(), vectors.flip(1).T.contiguous().float(), variance.flip(0).clamp_min(0).sqrt().float()
+    return (
+        patches.mean(0).float(),
+        vectors.flip(1).T.contiguous().float(),
+        variance.flip(0).clamp_min(0).sqrt().float(),
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = loop.arguments(__doc__.splitlines()[0], batch=16, crop=128, rate=1e-3)
     parser.add_argument("--patch", type=int, default=4, help="down-sampling factor f")
     parser.add_argument("--channels", type=int, default=16, help="latent channels")
-    parser.add_argument("--start", metavar="FOLDER", help="the prior whose transform to keep: its components, then as many more as needed")
+    parser.add_argument(
+        "--start",
+        metavar="FOLDER",
+        help="the prior whose transform to keep: its components, then as many more as needed",
+    )
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
     training, held_out = data.split(data.load_photographs(args.shards, args.limit), args.holdout)
@@ -49,7 +59,8 @@ def main(argv: list[str] | None = None) -> None:
         x = data.random_crops(training, args.batch, args.crop, args.seed, step).to(args.device)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             kept, dropped = model.coefficients(x).split([args.channels, len(mean) - args.channels], 1)
-            # latents that the solvers decode are never exact: up to 4/255 of noise in the [0,1] range keeps details stable
+            # latents that the solvers decode are never exact: up to 4/255 of noise in the [0,1] range keeps
+            # details stable
             generator = torch.Generator().manual_seed(step)
             level = 2 * 4 / 255 * torch.rand(len(x), 1, 1, 1, generator=generator)
             kept = kept + (level * torch.randn(kept.shape, generator=generator)).to(kept.device)

@@ -1,7 +1,8 @@
-"""The figures of a prior's model card: `python -m restoration.training.card FOLDER SHARD… [--samples samples.png]`.
+"""The figures of a prior's model card: `python -m restoration.training.card FOLDER SHARD… [--samples
+samples.png]`.
 
-Prints a Markdown table of the clean estimate's error against the noise level, on the photographs that training held out,
-and draws a grid of unconditional samples.
+Prints a Markdown table of the clean estimate's error against the noise level, on the photographs that
+training held out, and draws a grid of unconditional samples.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ def psnr(error: Tensor) -> float:
 
 @torch.no_grad()
 def levels(prior: LatentPrior, x: Tensor) -> list[tuple[int, float, float, float]]:
-    """(level, latent PSNR of the Wiener filter per channel, of the prior, pixel PSNR 1/e(s)² of the decoded estimate) on x (N,3,H,W) in [0,1].
+    """(level, latent PSNR of the Wiener filter per channel, of the prior, pixel PSNR 1/e(s)² of the decoded
+    estimate) on x (N,3,H,W) in [0,1].
 
-    Latent errors are scaled to pixels as an isometric codec would; e(s) is that of docs/methods/reld.md (15) and holds the codec's own loss.
+    Latent errors are scaled to pixels as an isometric codec would; e(s) is that of docs/methods/reld.md (15)
+    and holds the codec's own loss.
     """
     z = torch.cat([prior.encode(part) for part in x.split(8)])
     power = z.square().mean((0, 2, 3), keepdim=True)
@@ -47,20 +50,32 @@ def levels(prior: LatentPrior, x: Tensor) -> list[tuple[int, float, float, float
 
 @torch.no_grad()
 def samples(prior: LatentPrior, count: int, size: int, steps: int, seed: int) -> Tensor:
-    """(count,3,size,size) unconditional samples: DDIM from pure noise over `steps` levels, evenly spaced in timesteps."""
+    """(count,3,size,size) unconditional samples: DDIM from pure noise over `steps` levels, evenly spaced in
+    timesteps.
+    """
     side = size // prior.factor
     z_t = randn((count, prior.channels, side, side), torch.Generator().manual_seed(seed), prior.device)
     times = torch.linspace(len(prior.alpha_bar) - 1, 0, steps).round().long().tolist()
     for t, following in zip(times, [*times[1:], None], strict=True):
         estimate = prior.denoise(z_t, t)
-        z_t = estimate.z0 if following is None else ddim_step(estimate.z0, estimate.eps, prior.alpha_bar[following])
+        z_t = (
+            estimate.z0
+            if following is None
+            else ddim_step(estimate.z0, estimate.eps, prior.alpha_bar[following])
+        )
     return prior.picture(z_t, (size, size))
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", help="the prior: a diffusers folder")
-    parser.add_argument("shards", nargs="+", help="tar archives that training used; the last --holdout photographs are measured")
+    parser.add_argument(
+        "shards",
+        nargs="+",
+        help="tar archives that training used; the last --holdout photographs are measured",
+    )
     parser.add_argument("--holdout", type=int, default=64)
     parser.add_argument("--samples", help="PNG to write: 4×4 unconditional samples of 128×128")
     args = parser.parse_args(argv)
@@ -71,7 +86,12 @@ def main(argv: list[str] | None = None) -> None:
     for level, wiener, ours, decoded in levels(prior, x):
         print(f"| {level} | {wiener:.2f} | {ours:.2f} | {decoded:.2f} |")
     if args.samples:
-        grid = samples(prior, 16, 128, 100, 0).unflatten(0, (4, 4)).permute(2, 0, 3, 1, 4).reshape(1, 3, 512, 512)
+        grid = (
+            samples(prior, 16, 128, 100, 0)
+            .unflatten(0, (4, 4))
+            .permute(2, 0, 3, 1, 4)
+            .reshape(1, 3, 512, 512)
+        )
         images.to_pil(grid).save(args.samples)
 
 

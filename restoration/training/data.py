@@ -1,5 +1,5 @@
-"""Photographs straight from tar shards, and random crops that depend on (seed, step) alone, so that a resumed run sees
-the batches an undisturbed one would have seen."""
+"""Photographs straight from tar shards, and random crops that depend on (seed, step) alone, so that a resumed
+run sees the batches an undisturbed one would have seen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from tqdm import tqdm
 
 
 def load_photographs(shards: Sequence[str | Path], limit: int | None = None) -> list[Tensor]:
-    """Every picture of the tar shards as uint8 (3,H,W) RGB, in the order of the archives. ValueError when there is none."""
+    """Every picture of the tar shards as uint8 (3,H,W) RGB, in the order of the archives.
+
+    ValueError when there is none.
+    """
     photographs: list[Tensor] = []
     for shard in shards:
         with tarfile.open(shard) as archive:

@@ -1,7 +1,7 @@
 """Train the latent denoiser: `python -m restoration.training.denoiser SHARD… --out FOLDER --checkpoint FILE`.
 
-FOLDER must hold the codec (`vae/`, from restoration.training.autoencoder); `unet/`, `scheduler/` and `model_index.json`
-are written beside it, after which `load_prior(FOLDER)` opens it.
+FOLDER must hold the codec (`vae/`, from restoration.training.autoencoder); `unet/`, `scheduler/` and
+`model_index.json` are written beside it, after which `load_prior(FOLDER)` opens it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from restoration.priors.placement import Placement
 from restoration.solvers.reld_fast import RELDFast
 from restoration.training import data, loop, states
 
-LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # noise levels of the evaluation, in latent units (= [0,1] pixel units)
+# noise levels of the evaluation, in latent units (= [0,1] pixel units)
+LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 LOW = (2 / 255, 120 / 255)  # the range that the solvers visit most
-FAR = 4.0  # times the Wiener filter's error: from here on a crop's error counts by its logarithm; the loss that training prints is 0.3 to 0.7
+# times the Wiener filter's error: from here on a crop's error counts by its logarithm; the loss that training
+# prints is 0.3 to 0.7
+FAR = 4.0
 
 
 RESTORED: dict[str, LinearDegradation] = {
@@ -57,11 +60,15 @@ def draw_timesteps(model: LatentUNet, count: int, generator: torch.Generator) ->
 def timestep(model: LatentUNet, level: float) -> int:
     """The timestep whose noise level is nearest to `level`."""
     c = model.config
-    return round(math.log(level / c.sigma_min) / math.log(c.sigma_max / c.sigma_min) * (c.num_train_timesteps - 1))
+    return round(
+        math.log(level / c.sigma_min) / math.log(c.sigma_max / c.sigma_min) * (c.num_train_timesteps - 1)
+    )
 
 
 def start_from(model: LatentUNet, folder: str) -> None:
-    """Take the weights of another LatentUNet of no larger layers; what is wider or new here adds nothing at first."""
+    """Take the weights of another LatentUNet of no larger layers; what is wider or new here adds nothing at
+    first.
+    """
     known = LatentUNet.from_pretrained(folder, torch_dtype=torch.float32).state_dict()
     state = model.state_dict()
     for name, value in known.items():
@@ -73,20 +80,39 @@ def start_from(model: LatentUNet, folder: str) -> None:
 def bounded(error: Tensor) -> Tensor:
     """The error itself up to FAR, beyond it FAR (1 + log(error / FAR)), elementwise.
 
-    A network without normalisation comes to explode on single crops: the gradient of their squares ruins it, and left out of training
-    they become more, unseen by the others' loss. By its logarithm an explosion pulls about as much as a usual crop, and is unlearned.
+    A network without normalisation comes to explode on single crops: the gradient of their squares ruins it,
+    and left out of training they become more, unseen by the others' loss. By its logarithm an explosion pulls
+    about as much as a usual crop, and is unlearned.
     """
     return torch.where(error < FAR, error, FAR * (1 + (error.clamp_min(FAR) / FAR).log()))
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = loop.arguments(__doc__.splitlines()[0], steps=100_000)
-    parser.add_argument("--widths", type=int, nargs="+", default=(96, 192, 256), help="channels per resolution")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=(96, 192, 256), help="channels per resolution"
+    )
     parser.add_argument("--blocks", type=int, default=2, help="residual blocks per resolution and direction")
-    parser.add_argument("--start", metavar="FOLDER", help="the prior whose U-Net to begin with; it may have fewer channels")
-    parser.add_argument("--fine", metavar="FILE", help="the FFDNet to use beside the U-Net, as it is: its authors' ffdnet_color.pth (MIT)")
-    parser.add_argument("--uneven", type=float, default=0.0, help="share of inputs whose noise is not white or weaker than told")
-    parser.add_argument("--states", type=int, default=0, help="pictures of every batch that are RELD's images instead of noisy")
+    parser.add_argument(
+        "--start", metavar="FOLDER", help="the prior whose U-Net to begin with; it may have fewer channels"
+    )
+    parser.add_argument(
+        "--fine",
+        metavar="FILE",
+        help="the FFDNet to use beside the U-Net, as it is: its authors' ffdnet_color.pth (MIT)",
+    )
+    parser.add_argument(
+        "--uneven",
+        type=float,
+        default=0.0,
+        help="share of inputs whose noise is not white or weaker than told",
+    )
+    parser.add_argument(
+        "--states",
+        type=int,
+        default=0,
+        help="pictures of every batch that are RELD's images instead of noisy",
+    )
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
     vae = PatchAutoencoder.from_pretrained(args.out, subfolder="vae").to(args.device)
@@ -103,7 +129,8 @@ def main(argv: list[str] | None = None) -> None:
     if model.fine is not None:
         model.set_codec(vae)
         model.fine.load_state_dict(fine)
-        # it was trained long enough: left alone it takes a third of the time, and the U-Net learns what it gets wrong
+        # it was trained long enough: left alone it takes a third of the time, and the U-Net learns what it
+        # gets wrong
         model.fine.requires_grad_(False)
 
     @torch.no_grad()
@@ -128,7 +155,9 @@ def main(argv: list[str] | None = None) -> None:
 
         visits = int(torch.randint(VISITS + 1, (), generator=generator))
         with torch.autocast(x.device.type, enabled=False):  # degradations are not for half precision
-            z, level = states.reld_input(lambda x: latents(2 * x - 1), decode, denoise, (x + 1) / 2, visits, generator)
+            z, level = states.reld_input(
+                lambda x: latents(2 * x - 1), decode, denoise, (x + 1) / 2, visits, generator
+            )
         return z / (1 + level**2) ** 0.5, torch.full((len(z),), timestep(model, level), device=z.device)
 
     def loss(model: nn.Module, step: int) -> Tensor:
@@ -142,21 +171,27 @@ def main(argv: list[str] | None = None) -> None:
         sigma = model.sigma(t)[:, None, None, None]
         z, z_t = latents(x), latents(x + 2 * sigma * noise) / (1 + sigma**2).sqrt().to(args.device)
         if args.states:
-            z_t[-args.states :], t[-args.states :] = restoring(model, x[-args.states :].to(args.device), generator)
+            z_t[-args.states :], t[-args.states :] = restoring(
+                model, x[-args.states :].to(args.device), generator
+            )
         t = t.to(z.device)
         sigma = model.sigma(t)[:, None, None, None]
-        # mean squared error over that of the per-channel Wiener filter: 1 at every level for the untrained network,
-        # and equal weight for every channel of one level, that is, for pixels. RELD's images are often further off than the level
-        # says, and would drown all others if that counted
+        # mean squared error over that of the per-channel Wiener filter: 1 at every level for the untrained
+        # network, and equal weight for every channel of one level, that is, for pixels. RELD's images are
+        # often further off than the level says, and would drown all others if that counted
         off = (z_t * (1 + sigma**2).sqrt() - z).square().mean((1, 2, 3), keepdim=True).maximum(sigma**2)
         wiener = (power * off / (power + off)).mean(1, keepdim=True)
         return bounded(((model(z_t, t).sample - z).square() / wiener).mean((1, 2, 3))).mean()
 
     @torch.no_grad()
     def evaluate(model: nn.Module) -> dict[str, float]:
-        """Of unseen photographs: the PSNR in latents of the clean estimate by level, and that of pictures as RELD restores them."""
+        """Of unseen photographs: the PSNR in latents of the clean estimate by level, and that of pictures as
+        RELD restores them.
+        """
         assert isinstance(model, LatentUNet)
-        prior = LatentPrior("training", Parts(vae, copy.deepcopy(model), scheduler(model)), Placement(args.device))
+        prior = LatentPrior(
+            "training", Parts(vae, copy.deepcopy(model), scheduler(model)), Placement(args.device)
+        )
         per_pixel = prior.channels / (3 * prior.factor**2)
         x = (test.to(args.device) + 1) / 2
         z = prior.encode(x)
@@ -176,9 +211,20 @@ def main(argv: list[str] | None = None) -> None:
         weak = x + 5 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
         estimate = prior.picture(prior.denoise_at(prior.encode(weak), 25 / 255), (x.shape[-2], x.shape[-1]))
         error = -10 * torch.log10((estimate - x).square().mean((1, 2, 3)))
-        return result | {"5_told_25": round(error.mean().item(), 3), "5_told_25_least": round(error.min().item(), 3)}
+        return result | {
+            "5_told_25": round(error.mean().item(), 3),
+            "5_told_25_least": round(error.min().item(), 3),
+        }
 
-    print(json.dumps({"parameters": sum(p.numel() for p in model.parameters()), "start": evaluate(model.to(args.device))}), flush=True)
+    print(
+        json.dumps(
+            {
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "start": evaluate(model.to(args.device)),
+            }
+        ),
+        flush=True,
+    )
     loop.train(model, loss, evaluate, lambda m: save(m, args), args)
 
 
@@ -187,7 +233,11 @@ def scheduler(model: LatentUNet) -> DDIMScheduler:
     c = model.config
     betas = geometric_betas(c.sigma_min, c.sigma_max, c.num_train_timesteps)
     return DDIMScheduler(
-        num_train_timesteps=c.num_train_timesteps, trained_betas=betas, prediction_type="sample", clip_sample=False, set_alpha_to_one=True
+        num_train_timesteps=c.num_train_timesteps,
+        trained_betas=betas,
+        prediction_type="sample",
+        clip_sample=False,
+        set_alpha_to_one=True,
     )
 
 

@@ -1,11 +1,12 @@
 """Train LatentINDIGO's networks: `python -m restoration.training.inn SHARD… --out FOLDER --checkpoint FILE`.
 
-Losses (docs/methods/latent-indigo.md): the forward model (8), (9) against the noise-free part of y, whose expectation it is, and the swap loss of
-(10), ‖g⁻¹(y, d(x̃), γ) - x‖, with x̃ between the enlarged y and x: it trains the very operation that the solver uses. A decimated
-network must return the y it is given, noise and all, so it is trained with the noise-free one; a redundant one may clean it.
-F learns from the transfer loss, |T(γ) - what the drawn degradation does to gratings|, with a linear T.
-`--domain first` trains the restorer that makes the first estimate, |Rest(y) - x|, one per scale for all priors.
-FOLDER is `restoration/weights/inn` for a network that `load_inn` and the page find.
+Losses (docs/methods/latent-indigo.md): the forward model (8), (9) against the noise-free part of y, whose
+expectation it is, and the swap loss of (10), ‖g⁻¹(y, d(x̃), γ) - x‖, with x̃ between the enlarged y and x: it
+trains the very operation that the solver uses. A decimated network must return the y it is given, noise and
+all, so it is trained with the noise-free one; a redundant one may clean it. F learns from the transfer loss,
+|T(γ) - what the drawn degradation does to gratings|, with a linear T. `--domain first` trains the restorer
+that makes the first estimate, |Rest(y) - x|, one per scale for all priors. FOLDER is
+`restoration/weights/inn` for a network that `load_inn` and the page find.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from restoration.priors.latent import LatentPrior, load_prior
 from restoration.solvers.inn import DOMAINS, LiftingINN, Restorer, codec_of, folder_name
 from restoration.training import data, loop
 
-VAGUE = 16  # side of the blocks whose means alone are left of some of the estimates; crops are multiples of it
+# side of the blocks whose means alone are left of some of the estimates; crops are multiples of it
+VAGUE = 16
 
 
 def cameras(x: Tensor, args: argparse.Namespace, generator: torch.Generator) -> list[realistic.Realistic]:
@@ -36,7 +38,9 @@ def cameras(x: Tensor, args: argparse.Namespace, generator: torch.Generator) -> 
 
 def degraded(x: Tensor, drawn: list[realistic.Realistic], generator: torch.Generator) -> Tensor:
     """y of x (B,3,H,W) in [0,1]."""
-    return torch.cat([camera.degrade(picture, generator) for camera, picture in zip(drawn, x.split(1), strict=True)])
+    return torch.cat(
+        [camera.degrade(picture, generator) for camera, picture in zip(drawn, x.split(1), strict=True)]
+    )
 
 
 def noise_free(x: Tensor, drawn: list[realistic.Realistic]) -> Tensor:
@@ -45,14 +49,17 @@ def noise_free(x: Tensor, drawn: list[realistic.Realistic]) -> Tensor:
 
 
 def new_model(args: argparse.Namespace, prior: LatentPrior | None, x: Tensor) -> LiftingINN | Restorer:
-    """The untrained network of the domain; x: photographs in [0,1], for the deviations of the latent's channels."""
+    """The untrained network of the domain; x: photographs in [0,1], for the deviations of the latent's
+    channels.
+    """
     if args.domain == "first":
         return Restorer(scale=args.scale, width=args.width, cells=args.cells)
     size: dict[str, int] = {"width": args.width, "pairs": args.pairs, "cells": args.cells}
     if prior is None:
         return LiftingINN(scale=args.scale, **size)
     spread = tuple(prior.encode(x).std((0, 2, 3)).tolist())
-    # 2×2 latent pixels together: half the time of 1×1 at this width; wide bounds, since updates must cancel heavy-tailed channels
+    # 2×2 latent pixels together: half the time of 1×1 at this width; wide bounds, since updates must cancel
+    # heavy-tailed channels
     return LiftingINN(scale=1, patch=2, offset=0.0, spread=spread, gain=8.0, codec=codec_of(prior), **size)
 
 
@@ -64,7 +71,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--strength", choices=realistic.STRENGTHS, default="light")
     parser.add_argument("--width", type=int, default=48, help="channels of the networks")
     parser.add_argument("--pairs", type=int, default=3, help="lifting pairs")
-    parser.add_argument("--cells", type=int, default=1, help="residual cells per network (first: 6 are well spent)")
+    parser.add_argument(
+        "--cells", type=int, default=1, help="residual cells per network (first: 6 are well spent)"
+    )
     parser.add_argument("--swap", type=float, default=1.0, help="weight of the swap loss")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
@@ -73,34 +82,43 @@ def main(argv: list[str] | None = None) -> None:
     test = (data.centre_crops(held_out, 192).to(args.device) + 1) / 2
     model = new_model(args, prior, test)
     if isinstance(model, LiftingINN):
-        # the trained network is exact in float32; learning needs no exactness, and bfloat16 is more than twice as fast
+        # the trained network is exact in float32; learning needs no exactness, and bfloat16 is more than
+        # twice as fast
         for lift in (*model.predictors, *model.updaters):
             lift.forward = torch.autocast(args.device, torch.bfloat16)(lift.forward)  # type: ignore[assignment]
 
     @torch.no_grad()
     def represent(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """x and y in the domain of the network: as they are, or both as latents of the same size (layout B)."""
+        """x and y in the domain of the network: as they are, or both as latents of one size (layout B)."""
         return (x, y) if prior is None else (prior.encode(x), prior.encode(enlarge(y, args.scale)))
 
     def loss(model: nn.Module, step: int) -> Tensor:
         generator = torch.Generator().manual_seed(args.seed * 9_000_011 + step)
-        with torch.autocast(args.device, enabled=False):  # neither JPEG nor the invertible network is for half precision
-            x = ((data.random_crops(training, args.batch, args.crop, args.seed, step) + 1) / 2).to(args.device)
+        # neither JPEG nor the invertible network is for half precision
+        with torch.autocast(args.device, enabled=False):
+            x = ((data.random_crops(training, args.batch, args.crop, args.seed, step) + 1) / 2).to(
+                args.device
+            )
             drawn = cameras(x, args, generator)
             y = degraded(x, drawn, generator)
             if isinstance(model, LiftingINN):
                 return invertible_loss(model, x, y, drawn, generator)
         return (model(y) - x).abs().mean()
 
-    def invertible_loss(model: LiftingINN, x: Tensor, y: Tensor, drawn: list[realistic.Realistic], generator: torch.Generator) -> Tensor:
-        # half the time all that is known at the start, y enlarged; else something between it and the truth, as on the way
+    def invertible_loss(
+        model: LiftingINN, x: Tensor, y: Tensor, drawn: list[realistic.Realistic], generator: torch.Generator
+    ) -> Tensor:
+        # half the time all that is known at the start, y enlarged; else something between it and the truth,
+        # as on the way
         share = (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1).clamp_min(0).to(x)
         guess = enlarge(y, args.scale).lerp(x, share)
         # a quarter without any detail, as an estimate from strong noise is
         vague = F.interpolate(F.avg_pool2d(guess, VAGUE), scale_factor=VAGUE, mode="bilinear")
         guess = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator).to(x) < 0.25, vague, guess)
         gamma = model.embed(y)
-        transfer = (model.transfer(gamma) - torch.stack([camera.transfer() for camera in drawn]).to(x)).abs().mean()
+        transfer = (
+            (model.transfer(gamma) - torch.stack([camera.transfer() for camera in drawn]).to(x)).abs().mean()
+        )
         truth, target = represent(x, noise_free(x, drawn))
         start, observed = represent(guess, y)
         forward = (model.measure(truth, gamma) - target).abs().mean()
@@ -140,13 +158,22 @@ def main(argv: list[str] | None = None) -> None:
                 errors.setdefault(name, []).append((a - b).square().mean((1, 2, 3)) * per_value)
         return {name: round((-10 * torch.log10(torch.cat(e))).mean().item(), 3) for name, e in errors.items()}
 
-    print(json.dumps({"parameters": sum(p.numel() for p in model.parameters()), "untrained": evaluate(model.to(args.device))}))
+    print(
+        json.dumps(
+            {
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "untrained": evaluate(model.to(args.device)),
+            }
+        )
+    )
     folder = Path(args.out, folder_name(args.domain, args.scale, args.prior))
     loop.train(model, loss, evaluate, lambda m: save(m, folder), args)
 
 
 def save(model: nn.Module, folder: Path) -> None:
-    """In half precision, which changes what the network learned by a thousandth; `load_inn` makes it float32 again."""
+    """In half precision, which changes what the network learned by a thousandth; `load_inn` makes it float32
+    again.
+    """
     assert isinstance(model, ModelMixin)
     copy.deepcopy(model).half().save_pretrained(folder)
 

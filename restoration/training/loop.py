@@ -1,4 +1,6 @@
-"""The training loop that autoencoder and denoiser share: AMP, EMA, warm-up and final decay, checkpoints, JSON metrics."""
+"""The training loop that autoencoder and denoiser share: AMP, EMA, warm-up and final decay, checkpoints, JSON
+metrics.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,22 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 JUDGED = 100  # steps whose mean loss says something
-DIVERGED = 1.5  # such a mean, this many times the best, sends the run back to its last checkpoint, at half the rate
+# such a mean, this many times the best, sends the run back to its last checkpoint, at half the rate
+DIVERGED = 1.5
 
 
 def arguments(description: str, **defaults: object) -> argparse.ArgumentParser:
     """The options every training command has; `defaults` override theirs."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("shards", nargs="+", help="tar archives of photographs")
     parser.add_argument("--out", required=True, help="diffusers folder to write the trained component into")
     parser.add_argument("--checkpoint", required=True, help="file of the resumable training state")
     parser.add_argument("--steps", type=int, default=20_000, help="length of the run")
-    parser.add_argument("--max-minutes", type=float, default=float("inf"), help="stop (and decay the rate) by then, this call")
+    parser.add_argument(
+        "--max-minutes", type=float, default=float("inf"), help="stop (and decay the rate) by then, this call"
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--crop", type=int, default=96, help="side of the training crops in pixels")
     parser.add_argument("--rate", type=float, default=3e-4, help="AdamW learning rate")
@@ -49,14 +56,16 @@ def train(
 ) -> None:
     """Minimise `loss(model, step)` with AdamW under bf16 autocast; resume from and write `args.checkpoint`.
 
-    The rate warms up over 200 steps, stays, and falls to zero over the last quarter of the steps or the minutes,
-    whichever is further along. The exponential average is what is evaluated and saved. A run that diverges goes back to
-    its last checkpoint and on at half the rate, and at a quarter if it does so again.
+    The rate warms up over 200 steps, stays, and falls to zero over the last quarter of the steps or the
+    minutes, whichever is further along. The exponential average is what is evaluated and saved. A run that
+    diverges goes back to its last checkpoint and on at half the rate, and at a quarter if it does so again.
     """
     device = torch.device(args.device)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack memory_format alone
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    optimiser = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+    )
     step, seconds, peak, best, warm_from = 0, 0.0, args.rate, math.inf, 0
 
     def resume() -> float:
@@ -80,7 +89,8 @@ def train(
             model.load_state_dict(current)
 
     def checkpoint() -> None:
-        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average, "step": step,
+        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average,
+        "step": step,
                  "seconds": seconds + time.monotonic() - start, "peak": peak, "best": best}  # fmt: skip
         torch.save(state, f"{args.checkpoint}.part")
         os.replace(f"{args.checkpoint}.part", args.checkpoint)
@@ -110,7 +120,11 @@ def train(
             torch._foreach_lerp_(list(average.values()), list(model.state_dict().values()), 1 - decay)
         if step % args.evaluate_every == 0:
             metrics = with_average(evaluate)
-            line = {"step": step, "seconds": round(seconds + time.monotonic() - start), "loss": round(value.item(), 5)}
+            line = {
+                "step": step,
+                "seconds": round(seconds + time.monotonic() - start),
+                "loss": round(value.item(), 5),
+            }
             tqdm.write(json.dumps(line | metrics))  # type: ignore[operator]
         if time.monotonic() - saved > args.save_every:
             mean = sum(losses) / len(losses) if len(losses) >= JUDGED else best

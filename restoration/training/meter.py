@@ -1,8 +1,10 @@
-"""Train the damage meter: `python -m restoration.training.meter SHARD… --out FILE.safetensors`, on one processor.
+"""Train the damage meter: `python -m restoration.training.meter SHARD… --out FILE.safetensors`, on one
+processor.
 
-Photographs are damaged at random with known strength, the statistics of each damaged picture are taken once, and small networks
-learn to read them: one for the texture of crops, one for the light of whole pictures, for which small copies are enough. Part of the
-training's photographs, left clean, then place the threshold of each kind of damage.
+Photographs are damaged at random with known strength, the statistics of each damaged picture are taken once,
+and small networks learn to read them: one for the texture of crops, one for the light of whole pictures, for
+which small copies are enough. Part of the training's photographs, left clean, then place the threshold of
+each kind of damage.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from restoration.training import data
 
 FALSE_ALARMS = {"noise": 0.006, "veil": 0.006, "backlight": 0.002}  # of them, in these kinds
 RARELY = 0.001  # and in the others
-# what is surely there, and what is not worth a word; in between nothing is taught. Noise: as if the picture had its light, in 1/255
+# what is surely there, and what is not worth a word; in between nothing is taught. Noise: as if the picture
+# had its light, in 1/255
 THERE = {"noise": 2.5, "blur": 0.8, "enlargement": 1.5, "darkness": 1.3, "backlight": 1.3, "veil": 0.15}
 NOTHING = {"noise": 0.5, "blur": 0.0, "enlargement": 1.0, "darkness": 0.0, "backlight": 0.0, "veil": 0.0}
 POOR, GOOD = 80, 93  # JPEG's quality
@@ -38,7 +41,9 @@ FAINT = 0.4 / 255  # noise below this is not told from rounding
 
 @dataclass
 class Sample:
-    """A picture on its way through damage: y and the same without noise, (1,3,H,W) in [0,1]; value: of each kind, nan: not to be taught."""
+    """A picture on its way through damage: y and the same without noise, (1,3,H,W) in [0,1]; value: of each
+    kind, nan: not to be taught.
+    """
 
     y: Tensor
     quiet: Tensor
@@ -96,7 +101,9 @@ def gaussian(x: Tensor, std: float, other: float | None = None) -> Tensor:
     for axis, sigma in ((-1, std), (-2, std if other is None else other)):
         radius = max(1, math.ceil(3 * sigma))
         kernel = torch.exp(-(torch.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
-        kernel = (kernel / kernel.sum()).view((1, 1, 1, -1) if axis == -1 else (1, 1, -1, 1)).repeat(3, 1, 1, 1)
+        kernel = (
+            (kernel / kernel.sum()).view((1, 1, 1, -1) if axis == -1 else (1, 1, -1, 1)).repeat(3, 1, 1, 1)
+        )
         padding = (radius, radius, 0, 0) if axis == -1 else (0, 0, radius, radius)
         x = F.conv2d(F.pad(x, padding, mode="replicate"), kernel, groups=3)
     return x
@@ -110,7 +117,7 @@ def _blur(sample: Sample, generator: torch.Generator) -> None:
 
 
 def _noise(sample: Sample, generator: torch.Generator) -> None:
-    """None, white, alike in all channels, correlated by reduction, or a sensor's, that with less light too."""
+    """None, white, alike in all channels, correlated by reduction, or a sensor's (also in less light)."""
     pick, x = torch.rand((), generator=generator).item(), sample.y
     strong = math.exp(_between(math.log(1.0), math.log(60.0), generator)) / 255
     if pick < 0.25:
@@ -124,8 +131,14 @@ def _noise(sample: Sample, generator: torch.Generator) -> None:
         grain = 1.5 * strong * torch.randn((1, 3, *grains), generator=generator)
         sample.y = x + F.interpolate(grain, x.shape[-2:], mode="bicubic", antialias=True)
     else:
-        dark, shot = torch.rand((), generator=generator).item(), math.exp(_between(math.log(2e-5), math.log(2e-2), generator))
-        gain, illumination = math.exp(_between(math.log(1.5), math.log(16.0), generator)), torch.ones(1, 1, 1, 1)
+        dark, shot = (
+            torch.rand((), generator=generator).item(),
+            math.exp(_between(math.log(2e-5), math.log(2e-2), generator)),
+        )
+        gain, illumination = (
+            math.exp(_between(math.log(1.5), math.log(16.0), generator)),
+            torch.ones(1, 1, 1, 1),
+        )
         if dark < 0.3:
             illumination, shot = illumination / gain, shot / 4
         elif dark < 0.5:
@@ -151,7 +164,10 @@ def darken(x: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, flo
     if chance(0.3):
         x, share = camera.Fog().veil(x, generator)
         values["veil"] = share.mean().item()
-    kind, gain = torch.rand((), generator=generator).item(), math.exp(_between(math.log(1.5), math.log(16.0), generator))
+    kind, gain = (
+        torch.rand((), generator=generator).item(),
+        math.exp(_between(math.log(1.5), math.log(16.0), generator)),
+    )
     development = camera.draw_development(generator)
     if kind < 0.25:
         values |= {"darkness": math.log2(gain), "backlight": math.nan}
@@ -179,13 +195,14 @@ def labels(kinds: tuple[str, ...], values: dict[str, float], light: float = 1.0)
             seen = value * 255 / light if kind == "noise" else value
             there.append(1.0 if seen >= THERE[kind] else 0.0 if seen <= NOTHING[kind] else math.nan)
         nothing = FAINT if kind == "noise" else NOTHING.get(kind, 0.0)
-        silent = math.isnan(value) or value <= nothing or (kind == "jpeg" and value == 100)  # how much is learned where there is some
+        # how much is learned where there is some
+        silent = math.isnan(value) or value <= nothing or (kind == "jpeg" and value == 100)
         told.append(math.nan if silent else to_units(kind, value))
     return np.array([there, told], dtype=np.float32)
 
 
 def crop(photographs: list[Tensor], seed: int, step: int) -> Tensor:
-    """One random crop, (1,3,s,s) in [0,1], 64 ≤ s ≤ WHOLE; a good part has all of a photograph's short side."""
+    """One random crop, (1,3,s,s) in [0,1], 64 ≤ s ≤ WHOLE; many have all of a photograph's short side."""
     size = int(64 * 7 ** _between(0, 1, torch.Generator().manual_seed(seed * 1_000_003 + step)))
     return (data.random_crops(photographs, 1, min(size, WHOLE), seed, step) + 1) / 2
 
@@ -196,7 +213,10 @@ def small_copy(photographs: list[Tensor], seed: int, step: int) -> Tensor:
     photograph = photographs[int(torch.randint(len(photographs), (), generator=generator))]
     part = _between(0.6, 1.0, generator)
     height, width = (round(part * side) for side in photograph.shape[1:])
-    top, left = (int(_between(0, whole - side + 1, generator)) for whole, side in zip(photograph.shape[1:], (height, width), strict=True))
+    top, left = (
+        int(_between(0, whole - side + 1, generator))
+        for whole, side in zip(photograph.shape[1:], (height, width), strict=True)
+    )
     x = photograph[None, :, top : top + height, left : left + width].float() / 255
     scale = SMALL / min(height, width)
     x = F.interpolate(x, [round(height * scale), round(width * scale)], mode="area")
@@ -221,7 +241,9 @@ def textured(photographs: list[Tensor], seed: int, step: int) -> tuple[np.ndarra
 
 def lit(photographs: list[Tensor], seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
     """Statistics and labels of one small copy."""
-    y, values = darken(small_copy(photographs, seed, step), torch.Generator().manual_seed(seed * 7_000_003 + step))
+    y, values = darken(
+        small_copy(photographs, seed, step), torch.Generator().manual_seed(seed * 7_000_003 + step)
+    )
     return light(pixels_of(y)), labels(KINDS["light"], values)
 
 
@@ -239,8 +261,12 @@ def loss(reader: Reader, statistics: Tensor, truth: Tensor) -> Tensor:
     """Cross entropy of presence and the Huber loss of the values in their own spread, over what is taught."""
     logits, told = reader(statistics)
     there, value = truth[:, 0], truth[:, 1]
-    presence = F.binary_cross_entropy_with_logits(logits, there.nan_to_num(), reduction="none")[~there.isnan()].mean()
-    error = F.smooth_l1_loss((told - value.nan_to_num()) / reader.value_spread, torch.zeros_like(told), reduction="none", beta=0.2)
+    presence = F.binary_cross_entropy_with_logits(logits, there.nan_to_num(), reduction="none")[
+        ~there.isnan()
+    ].mean()
+    error = F.smooth_l1_loss(
+        (told - value.nan_to_num()) / reader.value_spread, torch.zeros_like(told), reduction="none", beta=0.2
+    )
     return presence + 2 * error[~value.isnan()].mean()
 
 
@@ -257,7 +283,9 @@ def fit(statistics: Tensor, truth: Tensor, epochs: int, seed: int) -> Reader:
     steps = epochs * (len(statistics) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=max(2, steps))
     for step in tqdm(range(steps), desc="training"):
-        picks = torch.randint(len(statistics), (batch,), generator=torch.Generator().manual_seed(seed * 31 + step))
+        picks = torch.randint(
+            len(statistics), (batch,), generator=torch.Generator().manual_seed(seed * 31 + step)
+        )
         optimiser.zero_grad()
         loss(reader, statistics[picks], truth[picks]).backward()
         nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
@@ -268,7 +296,9 @@ def fit(statistics: Tensor, truth: Tensor, epochs: int, seed: int) -> Reader:
 
 @torch.no_grad()
 def place_thresholds(name: str, reader: Reader, statistics: Tensor) -> None:
-    """The logit of each kind counts from what FALSE_ALARMS of photographs taken to be clean, whose statistics (n,f) these are, exceed."""
+    """The logit of each kind counts from what FALSE_ALARMS of photographs taken to be clean, whose statistics
+    (n,f) these are, exceed.
+    """
     reader.threshold = torch.zeros(len(KINDS[name]))
     logits, _ = reader(statistics)
     shares = [1 - FALSE_ALARMS.get(kind, RARELY) for kind in KINDS[name]]
@@ -277,11 +307,20 @@ def place_thresholds(name: str, reader: Reader, statistics: Tensor) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shards", nargs="+", help="tar archives of photographs; the last --holdout pictures are not looked at")
+    parser.add_argument(
+        "shards", nargs="+", help="tar archives of photographs; the last --holdout pictures are not looked at"
+    )
     parser.add_argument("--out", required=True, help="safetensors file to write")
     parser.add_argument("--texture", type=int, default=12_000, help="damaged crops to learn from")
-    parser.add_argument("--light", type=int, default=20_000, help="darkened or fogged small copies to learn from")
-    parser.add_argument("--clean", type=int, default=1200, help="photographs that place the thresholds, the last of the training's")
+    parser.add_argument(
+        "--light", type=int, default=20_000, help="darkened or fogged small copies to learn from"
+    )
+    parser.add_argument(
+        "--clean",
+        type=int,
+        default=1200,
+        help="photographs that place the thresholds, the last of the training's",
+    )
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--holdout", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
@@ -290,8 +329,13 @@ def main(argv: list[str] | None = None) -> None:
     clean, photographs = photographs[-args.clean :], photographs[: -args.clean]
     state: dict[str, Tensor] = {}
     for name in KINDS:
-        reader = fit(*dataset(name, photographs, range(getattr(args, name)), args.seed), args.epochs, args.seed)
-        rows = [STATISTICS[name](photograph.permute(1, 2, 0).numpy().astype(np.float32)) for photograph in tqdm(clean, desc="clean")]
+        reader = fit(
+            *dataset(name, photographs, range(getattr(args, name)), args.seed), args.epochs, args.seed
+        )
+        rows = [
+            STATISTICS[name](photograph.permute(1, 2, 0).numpy().astype(np.float32))
+            for photograph in tqdm(clean, desc="clean")
+        ]
         place_thresholds(name, reader, torch.from_numpy(np.stack(rows)))
         state |= {f"{name}.{key}": value.contiguous() for key, value in reader.state_dict().items()}
     save_file(state, args.out)

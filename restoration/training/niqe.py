@@ -17,7 +17,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=600, help="photographs to use")
     args = parser.parse_args(argv)
     model = metrics.niqe_model()
-    mu, cov = model.create_weights([{"x": p.float() / 255} for p in data.load_photographs(args.shards, args.limit)])
+    mu, cov = model.create_weights(
+        [{"x": p.float() / 255} for p in data.load_photographs(args.shards, args.limit)]
+    )
     save_file({"mu": mu.contiguous(), "cov": cov.contiguous()}, args.out)
 
 

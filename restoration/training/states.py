@@ -1,4 +1,6 @@
-"""What the solvers give a denoiser, beside white noise of the level it is told: noise of another colour, uneven or weaker, and RELD's images."""
+"""What the solvers give a denoiser, beside white noise of the level it is told: noise of another colour,
+uneven or weaker, and RELD's images.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,14 @@ def _log_between(low: float, high: float, generator: torch.Generator) -> float:
 
 
 def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
-    """White noise (3,H,W) made coloured or locally weaker: never stronger than 1 on the mean over the picture."""
+    """White noise (3,H,W) made coloured or locally weaker: never stronger than 1 on the mean over the
+    picture.
+    """
     height, width = noise.shape[-2:]
     if torch.rand((), generator=generator) < 0.4:
-        frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)).clamp_min(1 / max(height, width))
+        frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)).clamp_min(
+            1 / max(height, width)
+        )
         spectrum = torch.fft.rfft2(noise) * frequency ** _between(-1, 1, generator)
         coloured = torch.fft.irfft2(spectrum, s=(height, width))
         return coloured / coloured.square().mean().sqrt() * _between(0.3, 1, generator)
@@ -44,7 +50,9 @@ def draw_degradation(generator: torch.Generator) -> LinearDegradation:
         return GaussianBlur(noise_std=noise, std=_between(0.6, 3, generator))
     if kind == 1:
         size = 2 * int(torch.randint(4, 16, (), generator=generator)) + 1
-        return MotionBlur(noise_std=noise, size=size, path=int(torch.randint(10_000, (), generator=generator)))
+        return MotionBlur(
+            noise_std=noise, size=size, path=int(torch.randint(10_000, (), generator=generator))
+        )
     return SuperResolution(noise_std=noise / 4, scale=2 if kind == 2 else 4)
 
 
@@ -57,7 +65,8 @@ def reld_input(
     visits: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, float]:
-    """(latent, level) that RELD gives its denoiser in the call after `visits` of them, for a random degradation of x (B,3,H,W) in [0,1].
+    """(latent, level) that RELD gives its denoiser in the call after `visits` of them, for a random
+    degradation of x (B,3,H,W) in [0,1].
 
     denoise(latent, level) is the denoiser as it stands, so that it learns from its own mistakes.
     """
