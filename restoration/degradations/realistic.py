@@ -3,7 +3,8 @@ at random.
 
 y = JPEG(sinc(resize(N₂(resize(blur₂(JPEG(N₁(resize(blur₁(x)))))))))  (Wang et al. 2021, arXiv 2107.10833,
 fig. 2). The probabilities and ranges of `strong` are Real-ESRGAN's, those of `light` StableSR's (its public
-configuration). Differences: of the kernel families only the Gaussian ones are drawn (isotropic and
+configuration), those of `mild` ours, for photographs that went through one reduction and one JPEG at most.
+Differences: of the kernel families only the Gaussian ones are drawn (isotropic and
 anisotropic; the generalised and the plateau kernels have 30 % there); all pictures of a batch share one draw.
 """
 
@@ -13,6 +14,7 @@ import functools
 import io
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -41,12 +43,29 @@ class Ranges:
     quality: tuple[int, int]
 
 
+class Pipeline(NamedTuple):
+    """The ranges of both stages, the share of pictures with a last sinc filter, and whether resizing smooths
+    what it reduces.
+    """
+
+    first: Ranges
+    second: Ranges
+    ringing: float = 0.8
+    antialias: bool = False
+
+
 STRENGTHS = {
-    "light": (
+    "mild": Pipeline(
+        Ranges(21, 0.7, (0.2, 3.0), (0.0, 0.0, 1.0), (1.0, 1.0), (0, 3), (0.0, 0.2), (90, 100)),
+        Ranges(11, 0.1, (0.2, 1.0), (0.0, 0.0, 1.0), (1.0, 1.0), (0, 3), (0.0, 0.2), (75, 100)),
+        ringing=0.1,
+        antialias=True,
+    ),
+    "light": Pipeline(
         Ranges(21, 1.0, (0.2, 1.5), (0.2, 0.7, 0.1), (0.3, 1.5), (1, 15), (0.05, 2.0), (60, 95)),
         Ranges(11, 0.5, (0.2, 1.0), (0.3, 0.4, 0.3), (0.6, 1.2), (1, 12), (0.05, 1.0), (60, 100)),
     ),
-    "strong": (
+    "strong": Pipeline(
         Ranges(21, 1.0, (0.2, 3.0), (0.2, 0.7, 0.1), (0.15, 1.5), (1, 30), (0.05, 3.0), (30, 95)),
         Ranges(21, 0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5), (30, 95)),
     ),
@@ -90,6 +109,7 @@ class Realistic:
     stages: tuple[Stage, Stage]
     sinc: Tensor | None
     jpeg_last: bool
+    antialias: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
         """The deterministic part: blurs and resizing, without noise and JPEG. Differentiable."""
@@ -112,17 +132,25 @@ class Realistic:
         final = [math.ceil(side / self.scale) for side in x.shape[-2:]]
         first, second = self.stages
         y = _convolve(x, first.kernel)
-        y = _resize(y, [max(1, round(side * first.ratio)) for side in x.shape[-2:]], first.mode)
+        y = self._resize(y, [max(1, round(side * first.ratio)) for side in x.shape[-2:]], first.mode)
         if generator is not None:
             y = jpeg(_noisy(y, first, generator), first.quality)
         y = _convolve(y, second.kernel)
-        y = _resize(y, [max(1, round(side * second.ratio)) for side in final], second.mode)
+        y = self._resize(y, [max(1, round(side * second.ratio)) for side in final], second.mode)
         if generator is None:
-            return _convolve(_resize(y, final, second.mode), self.sinc).clamp(0, 1)
+            return _convolve(self._resize(y, final, second.mode), self.sinc).clamp(0, 1)
         y = _noisy(y, second, generator)
         if self.jpeg_last:
-            return jpeg(_convolve(_resize(y, final, second.mode), self.sinc), second.quality)
-        return _convolve(_resize(jpeg(y, second.quality), final, second.mode), self.sinc).clamp(0, 1)
+            return jpeg(_convolve(self._resize(y, final, second.mode), self.sinc), second.quality)
+        return _convolve(self._resize(jpeg(y, second.quality), final, second.mode), self.sinc).clamp(0, 1)
+
+    def _resize(self, x: Tensor, size: list[int], mode: str) -> Tensor:
+        """Without anti-aliasing, as there, unless told: aliasing is part of what phones and the web do."""
+        if list(x.shape[-2:]) == size:
+            return x
+        if mode == "area":
+            return F.interpolate(x, size, mode=mode)
+        return F.interpolate(x, size, mode=mode, align_corners=False, antialias=self.antialias)
 
 
 @dataclass(frozen=True)
@@ -149,9 +177,11 @@ def draw(strength: str, scale: int, generator: torch.Generator) -> Realistic:
     """
     if strength not in STRENGTHS:
         raise ValueError(f"strength is {strength!r}; it must be one of {', '.join(STRENGTHS)}.")
-    first, second = (_draw_stage(ranges, generator) for ranges in STRENGTHS[strength])
-    sinc = _sinc(_uniform((math.pi / 3, math.pi), generator)) if _chance(0.8, generator) else None
-    return Realistic(scale, (first, second), sinc, _chance(0.5, generator))
+    ranges = STRENGTHS[strength]
+    stages = _draw_stage(ranges.first, generator), _draw_stage(ranges.second, generator)
+    ringing = _chance(ranges.ringing, generator)
+    sinc = _sinc(_uniform((math.pi / 3, math.pi), generator)) if ringing else None
+    return Realistic(scale, stages, sinc, _chance(0.5, generator), ranges.antialias)
 
 
 def _draw_stage(ranges: Ranges, generator: torch.Generator) -> Stage:
@@ -228,13 +258,6 @@ def _convolve(x: Tensor, kernel: Tensor | None) -> Tensor:
     spectrum = torch.fft.rfft2(padded, s=sides) * torch.fft.rfft2(kernel.to(x).flip(0, 1), s=sides)
     valid = (slice(2 * margin, side) for side in padded.shape[-2:])
     return torch.fft.irfft2(spectrum, s=sides)[..., *valid]
-
-
-def _resize(x: Tensor, size: list[int], mode: str) -> Tensor:
-    """Without anti-aliasing, as there: aliasing is part of what phones and the web do."""
-    if list(x.shape[-2:]) == size:
-        return x
-    return F.interpolate(x, size, mode=mode, align_corners=None if mode == "area" else False)
 
 
 def _noisy(x: Tensor, stage: Stage, generator: torch.Generator) -> Tensor:

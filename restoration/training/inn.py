@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 from pathlib import Path
 
@@ -32,8 +33,9 @@ VAGUE = 16
 
 
 def cameras(x: Tensor, args: argparse.Namespace, generator: torch.Generator) -> list[realistic.Realistic]:
-    """A degradation of its own for every picture of x."""
-    return [realistic.draw(args.strength, args.scale, generator) for _ in x]
+    """A degradation of its own for every picture of x, the strengths in turn."""
+    strengths = itertools.cycle(args.strength)
+    return [realistic.draw(next(strengths), args.scale, generator) for _ in x]
 
 
 def degraded(x: Tensor, drawn: list[realistic.Realistic], generator: torch.Generator) -> Tensor:
@@ -68,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--domain", choices=(*DOMAINS, "first"), default="pixel")
     parser.add_argument("--prior", default="embedded", help="whose latents (latent domain only)")
     parser.add_argument("--scale", type=int, choices=(1, 2, 4), default=4, help="output side over input side")
-    parser.add_argument("--strength", choices=realistic.STRENGTHS, default="light")
+    parser.add_argument("--strength", choices=realistic.STRENGTHS, nargs="+", default=["light"])
     parser.add_argument("--width", type=int, default=48, help="channels of the networks")
     parser.add_argument("--pairs", type=int, default=3, help="lifting pairs")
     parser.add_argument(
