@@ -288,3 +288,29 @@ def test_a_real_blur_is_judged_where_its_border_does_not_reach(embedded, photo):
     assert result.scores["consistency"] > metrics.psnr(degradation.forward(result.image), blurred)
     tiny = run(embedded, blurred[..., :16, :16], RELDFast(steps=1), degradation)[-1].result
     assert ("consistency" in tiny.scores) == (2 * edge < 16)
+
+
+class Halving:
+    """A prior whose codec keeps every second row and column, and whose denoiser is perfect: it loses detail
+    alone.
+    """
+
+    isometric, lowest, gain = False, 0.001, 1.0
+
+    def encode(self, x):
+        return torch.nn.functional.avg_pool2d(x, 2)
+
+    def decode(self, z, size):
+        return torch.nn.functional.interpolate(z, size, mode="bilinear")
+
+    def denoise_at(self, z, s):
+        return z
+
+
+@pytest.mark.parametrize(("noise", "least"), [(2.0, -0.1), (60.0, 3.0)])
+def test_a_lossy_codec_costs_no_more_than_the_noise(photo, noise, least):
+    """Faint noise is not taken out at the price of more detail; strong noise is."""
+    degradation = TASKS["denoise"](noise_std=noise)
+    y = degradation.degrade(photo, torch.Generator().manual_seed(0))
+    *_, last = RELDFast().restore(Halving(), y, degradation, generator=torch.Generator())
+    assert metrics.psnr(last.image, photo) > metrics.psnr(y, photo) + least

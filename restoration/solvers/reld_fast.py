@@ -82,7 +82,10 @@ class RELDFast(Solver):
                 z = z + _colour_noise(prior, t, s, generator)
             v = prior.denoise_at(z + fresh * n, s)  # (13), (14): v = f_s(E(t) + n)
             w = prior.decode(v, (t.shape[-2], t.shape[-1]))  # D(v)
-            t = w if white else degradation.prox(w, y, rho)  # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
+            if not white:
+                t = degradation.prox(w, y, rho)  # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
+            else:
+                t = w if prior.isometric else _regained(w, y, sigma)  # (20)
             last = k == len(levels)
             image = (t if self.output == "consistent" else w) if last else None
             scalars = {"residual": degradation.misfit(t, y), "level": s}
@@ -97,6 +100,14 @@ class RELDFast(Solver):
             return [max(end, sigma)]
         start = max(self.start_level / 255, prior.lowest)
         return geometric_levels(start, min(end, start), self.steps)
+
+
+def _regained(w: Tensor, y: Tensor, sigma: float) -> Tensor:
+    """(5) for white noise with ρ = σ²/e², (20): e² is what |y - w|² has beyond the noise, the error of a codec
+    that loses more than the noise hides; each picture of w, y (B,3,H,W) has its own.
+    """
+    error = ((y - w).square().mean((1, 2, 3), keepdim=True) - sigma**2).clamp_min(0)
+    return w + (y - w) * error / (error + sigma**2)
 
 
 def _colour_noise(prior: LatentPrior, t: Tensor, s: float, generator: torch.Generator) -> Tensor:
