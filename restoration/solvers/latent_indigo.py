@@ -162,7 +162,7 @@ class LatentINDIGO(Solver):
             guided, scalars = camera.guide(z0) if camera else (z0, {})
             guided = self._regularise(prior, guided, z0, t, k / self.steps, generator)
             if camera and self.refine != "none" and prior.sigmas[t] < REFINE_BELOW:
-                camera.refine(guided)  # (25)
+                camera.refine(z0)  # (25), of the unguided estimate: the guided one agrees with y already
             if not last:
                 z_t = self._ddim(prior, z_t, guided, t, times[k], generator)  # (15)
             image = tiling.decode(prior, guided, self.size(y), self.tile) if last else None
@@ -334,4 +334,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pixel": {"domain": "pixel"},
     "bold": {"guidance": "gradient", "start_level": 20.0, "steps": 6},
     "from noise": {"guidance": "gradient", "start": "noise", "fidelity_weight": 1.0, "steps": 50},
+    # guidance by y itself, refinement of the whole network and a regularisation, as the paper has them together
+    "paper-like": {
+        "domain": "pixel",
+        "guidance": "gradient",
+        "start": "noise",
+        "fidelity_weight": 1.0,
+        "steps": 50,
+        "refine": "full",
+        "regularise": "pull",
+    },
 }
