@@ -18,7 +18,7 @@ from restoration.evaluation.published import PUBLISHED
 from restoration.evaluation.report import CELL, Report, keep_picture, table
 from restoration.files import recipe
 from restoration.files.images import read_image
-from restoration.priors.checkpoints import Checkpoint
+from restoration.priors.diffusers_folder import Checkpoint
 
 
 @pytest.fixture

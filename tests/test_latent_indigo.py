@@ -19,15 +19,17 @@ from restoration.priors import tiling
 from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.base import Step
-from restoration.solvers.inn import LiftingINN, enlarge, load_restorer
-from restoration.solvers.latent_indigo import REFINE_RATES, LatentINDIGO, _Camera
+from restoration.solvers.inn import LiftingINN, enlarge
+from restoration.solvers.inn_weights import load_restorer
+from restoration.solvers.latent_indigo import LatentINDIGO
+from restoration.solvers.latent_indigo_camera import REFINE_RATES, Camera
 
 
 @pytest.fixture
 def mean_of_blocks(monkeypatch) -> LiftingINN:
     """The untrained network: exactly the reduction to means of 4×4 blocks."""
     inn = LiftingINN().eval().requires_grad_(False)
-    monkeypatch.setattr("restoration.solvers.inn.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn_weights.load_inn", lambda *_: inn)
     return inn
 
 
@@ -42,7 +44,7 @@ def latent_network(monkeypatch) -> LiftingINN:
     for lift in (*inn.predictors, *inn.updaters):
         torch.nn.init.normal_(lift.leave.weight, std=0.05)
         torch.nn.init.normal_(lift.cells[0].second.weight, std=0.05)
-    monkeypatch.setattr("restoration.solvers.inn.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn_weights.load_inn", lambda *_: inn)
     return inn
 
 
@@ -50,9 +52,9 @@ def final(prior, y, solver, reference=None, **options):
     return list(restore(y, Run(solver, **options), prior, reference=reference))[-1].result
 
 
-def camera_of(prior, y, **settings) -> _Camera:
+def camera_of(prior, y, **settings) -> Camera:
     solver = LatentINDIGO(**settings)
-    return _Camera(solver, prior, y, load_restorer(solver.scale)(y))
+    return Camera(solver, prior, y, load_restorer(solver.scale)(y))
 
 
 def loop(prior, y, **settings) -> list[Step]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from restoration.commands import timings
-from restoration.priors.latent import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.solvers.reld_fast import RELDFast
 
 

@@ -14,7 +14,7 @@ from restoration.degradations.inpaint import Inpaint
 from restoration.degradations.linear import FILES, TASKS
 from restoration.degradations.realistic import CAMERAS
 from restoration.files import recipe
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
 from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver

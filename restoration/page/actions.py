@@ -30,7 +30,8 @@ from restoration.page.state import Values
 from restoration.page.uploads import checked_photo
 from restoration.page.visitors import while_awaited
 from restoration.priors.caption import CAPTIONERS
-from restoration.priors.checkpoints import PRIORS, downloaded
+from restoration.priors.catalogue import PRIORS
+from restoration.priors.checkpoints import downloaded
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.record import Run
 from restoration.run import restore

@@ -15,7 +15,7 @@ from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
 PRIVATE: Any = {"api_visibility": "private"}

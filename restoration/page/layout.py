@@ -41,7 +41,7 @@ from restoration.page.controls import (
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
 from restoration.page.state import DEGRADED
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.priors.latent import load_prior
 from restoration.solvers import SOLVERS, resolve
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from restoration.priors import placement
 
 if TYPE_CHECKING:
-    from restoration.priors.checkpoints import Checkpoint
+    from restoration.priors.diffusers_folder import Checkpoint
 
 # the guidance that a latent consistency model takes as an input: the least that it was trained with (arXiv
 # 2310.04378, §5)

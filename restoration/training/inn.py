@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from restoration.degradations import realistic
 from restoration.files.images import enlarge
 from restoration.priors.latent import LatentPrior, load_prior
-from restoration.solvers.inn import DOMAINS, LiftingINN, Restorer, codec_of, folder_name
+from restoration.solvers.inn import DOMAINS, LiftingINN
+from restoration.solvers.inn_weights import codec_of, folder_name
+from restoration.solvers.restorer import Restorer
 from restoration.training import data, loop
 
 # side of the blocks whose means alone are left of some of the estimates; crops are multiples of it
