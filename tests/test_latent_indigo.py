@@ -15,11 +15,12 @@ from diffusers import DDIMScheduler
 from restoration.degradations import realistic
 from restoration.diffusion import add_noise, ddim_step
 from restoration.evaluation import metrics
+from restoration.files.images import enlarge
 from restoration.priors import tiling
 from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.base import Step
-from restoration.solvers.inn import LiftingINN, enlarge
+from restoration.solvers.inn import LiftingINN
 from restoration.solvers.inn_weights import load_restorer
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.latent_indigo_camera import REFINE_RATES, Camera

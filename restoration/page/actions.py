@@ -1,6 +1,6 @@
 """What the page's controls do: runs, repeats, comparisons, and what is said before them.
 
-layout.py lays out what they return.
+method_tab.py and repeat_tab.py lay out what they return.
 """
 
 from __future__ import annotations
@@ -17,15 +17,7 @@ from torch import Tensor
 from restoration.files import images, recipe
 from restoration.pace import estimate_seconds
 from restoration.page import device, state
-from restoration.page.display import (
-    as_file,
-    course,
-    finished,
-    gallery,
-    one_sentence,
-    progress,
-    sentence,
-)
+from restoration.page.display import as_file, course, finished, gallery, one_sentence, progress, sentence
 from restoration.page.state import Values
 from restoration.page.uploads import checked_photo
 from restoration.page.visitors import while_awaited
