@@ -19,7 +19,8 @@ from restoration.degradations import realistic
 from restoration.degradations.resampling import SuperResolution
 from restoration.evaluation.metrics import psnr
 from restoration.files import images
-from restoration.solvers.inn import LiftingINN, enlarge
+from restoration.files.images import enlarge
+from restoration.solvers.inn import LiftingINN
 from restoration.solvers.inn_weights import INNS, _load, codec_of, load_inn, load_restorer
 from restoration.solvers.restorer import Restorer
 from restoration.training import data
