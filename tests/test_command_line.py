@@ -98,7 +98,7 @@ def test_where_nothing_can_be_written_nothing_is_computed(tmp_path, photo, capsy
     (tmp_path / "in").mkdir()
     (tmp_path / "file").touch()
     recipe.save_png(photo, tmp_path / "in" / "in.png", {})
-    monkeypatch.setattr("restoration.commands.benchmark.restore", None)
+    monkeypatch.setattr("restoration.commands.benchmark_methods.restore", None)
     monkeypatch.setattr("restoration.run.restore", None)
     one, many = (
         [str(tmp_path / "in" / "in.png"), "--task", "denoise"],

@@ -15,7 +15,7 @@ Objective at every step:  min ‖aim - x_c(z_{0|t})‖, with the aim (29), by a 
 Deviations: the autograd-free forms (21) and (24), Polyak's step (30), refinement of γ alone, all
 regularisations (26) to (28), and the aim: κ = 0 by default, since a swap copies whatever it is given into
 the estimate, and y is noisy. start="noise" adds its noise to √ᾱ E(enlarged y), of which 0.025 is left at
-the highest level (40) of the embedded prior, not to zeros.
+the highest level, 40, of the embedded prior, not to zeros.
 """
 
 from __future__ import annotations
