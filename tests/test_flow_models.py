@@ -15,9 +15,9 @@ from torch import Tensor
 from restoration import diffusion
 from restoration.degradations.linear import TASKS
 from restoration.priors.catalogue import PRIORS
+from restoration.priors.denoisers import LCM_GUIDANCE
 from restoration.priors.diffusers_folder import check
 from restoration.priors.latent import LatentPrior, build
-from restoration.priors.parts import LCM_GUIDANCE
 from restoration.priors.placement import Placement
 from restoration.record import Run
 from restoration.run import restore

@@ -19,6 +19,7 @@ from restoration.files.images import enlarge
 from restoration.priors import tiling
 from restoration.record import Run
 from restoration.run import restore
+from restoration.solvers import tiles
 from restoration.solvers.base import Step
 from restoration.solvers.inn import LiftingINN
 from restoration.solvers.inn_weights import load_restorer
@@ -246,7 +247,7 @@ def test_the_latent_gradient_takes_a_quarter_of_the_time_and_half_the_memory(emb
     (latent_time, latent_bytes), (pixel_time, pixel_bytes) = (
         cost_of_a_gradient(embedded, domain, z) for domain in ("latent", "pixel")
     )
-    denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
+    denoiser, _ = processor_time(lambda: tiles.denoise(embedded, z, 300, 64))
     print(
         f"latent {latent_time:.2f} s {latent_bytes / 1e6:.0f} MB, pixel {pixel_time:.2f} s "
         f"{pixel_bytes / 1e6:.0f} MB"
@@ -270,7 +271,7 @@ def test_what_the_direct_form_adds_to_an_unguided_run(embedded):
     restorer, _ = processor_time(lambda: load_restorer(4)(y))
     step, _ = processor_time(lambda: camera.swap(z))
     seen, _ = processor_time(lambda: (camera.describe(), camera.views(z)))
-    denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
+    denoiser, _ = processor_time(lambda: tiles.denoise(embedded, z, 300, 64))
     codec, _ = processor_time(
         lambda: embedded.decode(embedded.encode(torch.rand(1, 3, 512, 512)), (512, 512))
     )

@@ -19,7 +19,8 @@ from restoration.priors.catalogue import PRIORS
 from restoration.priors.checkpoints import fetch, fetch_preview
 from restoration.priors.diffusers_folder import Checkpoint
 from restoration.priors.levels import levels, roots
-from restoration.priors.parts import Parts, load_parts
+from restoration.priors.loading import load_parts
+from restoration.priors.parts import Parts
 from restoration.priors.placed import PlacedPrior
 from restoration.priors.placement import Placement
 

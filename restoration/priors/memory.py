@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from restoration.priors.parts import Denoiser, Parts
+from restoration.priors.denoisers import Denoiser
+from restoration.priors.parts import Parts
 
 SIDE = 256  # pixels of the picture on which bytes are counted; they grow with the area
 # ours: bytes per pixel of the whole-size pictures that a solver, and the merging of tiles, hold

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from restoration.priors import memory, placement
+from restoration.priors.denoisers import denoiser
 from restoration.priors.memory import Costs, Demand
-from restoration.priors.parts import Parts, denoiser
+from restoration.priors.parts import Parts
 from restoration.priors.placement import Placement
 
 

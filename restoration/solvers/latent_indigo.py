@@ -33,8 +33,8 @@ from restoration.degradations.base import LinearDegradation
 from restoration.diffusion import add_noise, geometric_levels, randn
 from restoration.files.images import enlarge
 from restoration.knobs import knob
-from restoration.priors import tiling
 from restoration.priors.latent import LatentPrior
+from restoration.solvers import tiles
 from restoration.solvers.base import Solver, Step
 from restoration.solvers.latent_indigo_camera import Camera
 
@@ -157,14 +157,14 @@ class LatentINDIGO(Solver):
         z_t = add_noise(z, _noise(z, generator), prior.alpha_bar[times[0]])
         for k, t in enumerate(times, 1):
             last = k == self.steps
-            z0 = tiling.denoise(prior, z_t, t, self.tile)  # (14)
+            z0 = tiles.denoise(prior, z_t, t, self.tile)  # (14)
             guided, scalars = camera.guide(z0) if camera else (z0, {})
             guided = self._regularise(prior, guided, z0, t, k / self.steps, generator)
             if camera and self.refine != "none" and prior.sigmas[t] < REFINE_BELOW:
                 camera.refine(guided)  # (25)
             if not last:
                 z_t = self._ddim(prior, z_t, guided, t, times[k], generator)  # (15)
-            image = tiling.decode(prior, guided, self.size(y), self.tile) if last else None
+            image = tiles.decode(prior, guided, self.size(y), self.tile) if last else None
             scalars["level"] = float(prior.sigmas[t])
             views = camera.views(guided) if camera and last else {}
             found = f"found: {camera.describe()}, " if camera else ""
@@ -185,7 +185,7 @@ class LatentINDIGO(Solver):
             return guided.lerp(z0, self.strength * progress / (1 + self.strength * progress))
         if self.regularise == "resample":
             again = add_noise(guided, _noise(guided, generator), prior.alpha_bar[t])
-            return guided.lerp(tiling.denoise(prior, again, t, self.tile), self.strength)
+            return guided.lerp(tiles.denoise(prior, again, t, self.tile), self.strength)
         if self.regularise == "statistics":
             (mean, std), (mean0, std0) = (
                 (z.mean((2, 3), keepdim=True), z.std((2, 3), keepdim=True)) for z in (guided, z0)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from restoration.degradations import realistic
 from restoration.files.images import enlarge
-from restoration.priors import tiling
 from restoration.priors.latent import LatentPrior
+from restoration.solvers import tiles
 
 REFINE_RATES = {"gamma": 1e-3, "full": 5e-5}  # γ's is ours; Θ's is INDIGO+'s for real photographs
 RESIDUAL_CONTRAST = 4  # of the residual's picture
@@ -78,7 +78,7 @@ class Camera:
         return z if self.solver.domain == "latent" else self._decode(z)
 
     def _decode(self, z: Tensor) -> Tensor:
-        return tiling.decode(self.prior, z, self.solver.size(self.y), self.solver.tile)
+        return tiles.decode(self.prior, z, self.solver.size(self.y), self.solver.tile)
 
     @torch.no_grad()
     def describe(self) -> str:
