@@ -158,14 +158,14 @@ def test_one_command_for_all(capsys):
     assert console.main(["--help"]) == console.main([]) == 0
     overview = capsys.readouterr().out
     assert all(f"\n  {name} " in overview for name in [*console.COMMANDS, "train"])
-    for name in console.COMMANDS:
-        with pytest.raises(SystemExit, match="0"):
-            console.main([name, "--help"])
-        assert f"usage: latent-restoration {name}" in capsys.readouterr().out
     assert console.main(["train"]) == 2 and console.main(["train", "--help"]) == 0
-    for name in console.TRAINING:
+    for name in [*console.COMMANDS, *(f"train {network}" for network in console.TRAINING)]:
+        capsys.readouterr()
         with pytest.raises(SystemExit, match="0"):
-            console.main(["train", name, "--help"])
+            console.main([*name.split(), "--help"])
+        told = capsys.readouterr().out
+        assert f"usage: latent-restoration {name} " in told and "(default: " in told
+        assert f"\nexample:\n  latent-restoration {name} " in told
 
 
 def test_the_word_restore_may_be_left_out(tmp_path, photo):

@@ -9,7 +9,6 @@ each kind of damage.
 
 from __future__ import annotations
 
-import argparse
 import math
 
 import numpy as np
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from restoration.degradations.features import texture
 from restoration.degradations.light import SMALL, light
 from restoration.degradations.meter import KINDS, STATISTICS, Reader
+from restoration.parser import parser as command_parser
 from restoration.training import data
 from restoration.training.meter_damage import between, damage, darken, labels
 
@@ -134,8 +134,8 @@ def place_thresholds(name: str, reader: Reader, statistics: Tensor) -> None:
     reader.threshold = torch.stack([logits[:, k].quantile(share) for k, share in enumerate(shares)])
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.training.meter") -> None:
+    parser = command_parser(prog, __doc__, "photographs-*.tar --out meter.safetensors")
     parser.add_argument(
         "shards", nargs="+", help="tar archives of photographs; the last --holdout pictures are not looked at"
     )
@@ -150,9 +150,9 @@ def main(argv: list[str] | None = None) -> None:
         default=1200,
         help="photographs that place the thresholds, the last of the training's",
     )
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--holdout", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=60, help="passes over the statistics")
+    parser.add_argument("--holdout", type=int, default=64, help="last photographs, kept for evaluation")
+    parser.add_argument("--seed", type=int, default=0, help="of the damage and of the training")
     args = parser.parse_args(argv)
     photographs, _ = data.split(data.load_photographs(args.shards), args.holdout)
     clean, photographs = photographs[-args.clean :], photographs[: -args.clean]
