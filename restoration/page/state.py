@@ -18,12 +18,14 @@ from urllib.parse import urlencode
 from PIL import Image
 from torch import Tensor
 
+from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import make_damage
-from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
+from restoration.degradations.inpaint import Inpaint
+from restoration.degradations.linear import FILES, TASKS
 from restoration.files import images
 from restoration.files.recipe import check_seed
 from restoration.page.uploads import checked_photo
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
 from restoration.run import synthesise
 from restoration.solvers import PRESETS, SOLVERS, resolve
