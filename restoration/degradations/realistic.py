@@ -132,25 +132,21 @@ class Realistic:
         final = [math.ceil(side / self.scale) for side in x.shape[-2:]]
         first, second = self.stages
         y = _convolve(x, first.kernel)
-        y = self._resize(y, [max(1, round(side * first.ratio)) for side in x.shape[-2:]], first.mode)
+        y = _resize(
+            y, [max(1, round(side * first.ratio)) for side in x.shape[-2:]], first.mode, self.antialias
+        )
         if generator is not None:
             y = jpeg(_noisy(y, first, generator), first.quality)
         y = _convolve(y, second.kernel)
-        y = self._resize(y, [max(1, round(side * second.ratio)) for side in final], second.mode)
+        y = _resize(y, [max(1, round(side * second.ratio)) for side in final], second.mode, self.antialias)
         if generator is None:
-            return _convolve(self._resize(y, final, second.mode), self.sinc).clamp(0, 1)
+            return _convolve(_resize(y, final, second.mode, self.antialias), self.sinc).clamp(0, 1)
         y = _noisy(y, second, generator)
         if self.jpeg_last:
-            return jpeg(_convolve(self._resize(y, final, second.mode), self.sinc), second.quality)
-        return _convolve(self._resize(jpeg(y, second.quality), final, second.mode), self.sinc).clamp(0, 1)
-
-    def _resize(self, x: Tensor, size: list[int], mode: str) -> Tensor:
-        """Without anti-aliasing, as there, unless told: aliasing is part of what phones and the web do."""
-        if list(x.shape[-2:]) == size:
-            return x
-        if mode == "area":
-            return F.interpolate(x, size, mode=mode)
-        return F.interpolate(x, size, mode=mode, align_corners=False, antialias=self.antialias)
+            return jpeg(_convolve(_resize(y, final, second.mode, self.antialias), self.sinc), second.quality)
+        return _convolve(
+            _resize(jpeg(y, second.quality), final, second.mode, self.antialias), self.sinc
+        ).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -258,6 +254,15 @@ def _convolve(x: Tensor, kernel: Tensor | None) -> Tensor:
     spectrum = torch.fft.rfft2(padded, s=sides) * torch.fft.rfft2(kernel.to(x).flip(0, 1), s=sides)
     valid = (slice(2 * margin, side) for side in padded.shape[-2:])
     return torch.fft.irfft2(spectrum, s=sides)[..., *valid]
+
+
+def _resize(x: Tensor, size: list[int], mode: str, antialias: bool) -> Tensor:
+    """Without anti-aliasing unless told: aliasing is part of what phones and the web do."""
+    if list(x.shape[-2:]) == size:
+        return x
+    if mode == "area":
+        return F.interpolate(x, size, mode=mode)
+    return F.interpolate(x, size, mode=mode, align_corners=False, antialias=antialias)
 
 
 def _noisy(x: Tensor, stage: Stage, generator: torch.Generator) -> Tensor:

@@ -218,7 +218,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pixel": {"domain": "pixel"},
     "bold": {"guidance": "gradient", "start_level": 20.0, "steps": 6},
     "from noise": {"guidance": "gradient", "start": "noise", "fidelity_weight": 1.0, "steps": 50},
-    # guidance by y itself, refinement of the whole network and a regularisation, as the paper has them together
+    # guidance by y itself, refinement of all of the network and a regularisation: the paper has all three
     "paper-like": {
         "domain": "pixel",
         "guidance": "gradient",

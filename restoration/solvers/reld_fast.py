@@ -84,10 +84,8 @@ class RELDFast(Solver):
                 z = z + _colour_noise(prior, t, s, generator)
             v = prior.denoise_at(z + fresh * n, s)  # (13), (14): v = f_s(E(t) + n)
             w = prior.decode(v, (t.shape[-2], t.shape[-1]))  # D(v)
-            if not white:
-                t = degradation.prox(w, y, rho)  # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
-            else:
-                t = w if prior.isometric else _regained(w, y, sigma)  # (20)
+            # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
+            t = _regained(prior, w, y, sigma) if white else degradation.prox(w, y, rho)
             last = k == len(levels)
             image = (t if self.output == "consistent" else w) if last else None
             scalars = {"residual": degradation.misfit(t, y), "level": s}
@@ -104,10 +102,12 @@ class RELDFast(Solver):
         return geometric_levels(start, min(end, start), self.steps)
 
 
-def _regained(w: Tensor, y: Tensor, sigma: float) -> Tensor:
-    """(5) for white noise with ρ = σ²/e², (20): e² is what |y - w|² has beyond the noise, the error of a codec
-    that loses more than the noise hides; each picture of w, y (B,3,H,W) has its own.
+def _regained(prior: LatentPrior, w: Tensor, y: Tensor, sigma: float) -> Tensor:
+    """(5) for white noise alone, ρ = σ²/e² by (20): e² is what |y - w|² has beyond the noise, the error of a
+    codec that loses more than the noise hides; each picture of w, y (B,3,H,W) has its own.
     """
+    if prior.isometric:
+        return w
     error = ((y - w).square().mean((1, 2, 3), keepdim=True) - sigma**2).clamp_min(0)
     return w + (y - w) * error / (error + sigma**2)
 
