@@ -56,7 +56,7 @@ class MLLM:
         Without network, weights or memory, and whatever else fails, the text is empty and the note says why.
         """
         try:
-            processor, model = _load(self.model)
+            processor, model = load_captioner(self.model)
             return Caption(_answer(processor, model, y))
         # of four libraries, the network and the device: none of them may cost the user the restoration
         except Exception as error:
@@ -79,7 +79,7 @@ CAPTIONERS: dict[str, Callable[[Tensor], Caption]] = {
 
 
 @functools.lru_cache(maxsize=1)
-def _load(name: str) -> tuple[Any, Any]:
+def load_captioner(name: str) -> tuple[Any, Any]:
     """(processor, model) in float32 on a CPU, bfloat16 elsewhere; safetensors only, no remote code."""
     import torch
     from accelerate import PartialState
