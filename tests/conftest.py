@@ -5,8 +5,8 @@ import os
 # the Hub's client reads these when it is imported; tests bring a Hub of their own, or say that there is none
 for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_ENDPOINT"):
     os.environ.pop(name, None)
-# tests are small: on a busy machine two threads would wait for each other most of the time. Here, not in torch,
-# for the page's threads and the commands' processes too
+# tests are small: on a busy machine two threads would wait for each other most of the time. Here, not in
+# torch, for the page's threads and the commands' processes too
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
