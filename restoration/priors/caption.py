@@ -100,8 +100,10 @@ def load_captioner(name: str) -> tuple[Any, Any]:
 
 def _answer(processor: Any, model: Any, y: Tensor) -> str:
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}
-    words = processor.apply_chat_template([turn], add_generation_prompt=True)
-    inputs = processor(text=[words], images=[[to_pil(y)]], return_tensors="pt").to(model.device, model.dtype)
+    question = processor.apply_chat_template([turn], add_generation_prompt=True)
+    inputs = processor(text=[question], images=[[to_pil(y)]], return_tensors="pt").to(
+        model.device, model.dtype
+    )
     tokens = model.generate(**inputs, do_sample=False, max_new_tokens=3 * WORDS)
     text = processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0]
     return " ".join(text.split()[:WORDS])

@@ -211,8 +211,8 @@ class LatentPrior(PlacedPrior):
         """
         if self.isometric:
             return self.encode(target)
-        there, here = self.encode(torch.cat([target, x]).clamp(0, 1)).chunk(2)
-        return z + there - here
+        new, old = self.encode(torch.cat([target, x]).clamp(0, 1)).chunk(2)
+        return z + new - old
 
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
         """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units

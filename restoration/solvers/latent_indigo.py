@@ -169,8 +169,8 @@ class LatentINDIGO(Solver):
             image = tiles.decode(prior, guided, self.size(y), self.tile) if last else None
             scalars["level"] = float(prior.sigmas[t])
             views = camera.views(guided) if camera and last else {}
-            found = f"found: {camera.describe()}, " if camera else ""
-            note = f"{found}noise level {255 * scalars['level']:.1f}/255"
+            described = f"found: {camera.describe()}, " if camera else ""
+            note = f"{described}noise level {255 * scalars['level']:.1f}/255"
             yield Step(k, self.steps, guided, note, scalars, image, views)
 
     def _regularise(

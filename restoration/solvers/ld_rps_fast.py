@@ -102,13 +102,13 @@ class LDRPSFast(Solver):
         always = self.act == "always"
         guess = first_guess(y, self.guess, always)
         target = to_grey(guess.invert(y)) if guess.grey and not always else guess.invert(y)
-        found, size = f"found: {guess.describe()}", (y.shape[-2], y.shape[-1])
+        described, size = f"found: {guess.describe()}", (y.shape[-2], y.shape[-1])
         # z ← E(y)
         with torch.no_grad():
             z = prior.encode(target)
         # if neither noise nor missing colour is left: return y
         if not guess.grey and guess.noise == 0:
-            yield Step(1, 1, z, found, {}, target, _views(target, guess) | {"pass 0": target})
+            yield Step(1, 1, z, described, {}, target, _views(target, guess) | {"pass 0": target})
             return
         text = prior.embed(self.prompt)
         passes = self.passes(prior, guess)
@@ -133,7 +133,7 @@ class LDRPSFast(Solver):
                     if is_grey(y) and not guess.grey:
                         image = to_grey(image)  # the prior sees in colour
                 residual = (_seen(x, guess) - target).square().mean().sqrt().item()
-                note, views = f"{found}, pass {number}, timestep {t}", _views(x, guess) | finished
+                note, views = f"{described}, pass {number}, timestep {t}", _views(x, guess) | finished
                 yield Step(index, total, z0, note, {"residual": residual}, image, views)
 
     def passes(self, prior: LatentPrior, guess: Guess) -> tuple[tuple[int, ...], ...]:
