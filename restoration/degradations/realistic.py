@@ -136,12 +136,12 @@ class Realistic:
             y, [max(1, round(side * first.ratio)) for side in x.shape[-2:]], first.mode, self.antialias
         )
         if generator is not None:
-            y = jpeg(_noisy(y, first, generator), first.quality)
+            y = jpeg(noisy(y, first, generator), first.quality)
         y = _convolve(y, second.kernel)
         y = _resize(y, [max(1, round(side * second.ratio)) for side in final], second.mode, self.antialias)
         if generator is None:
             return _convolve(_resize(y, final, second.mode, self.antialias), self.sinc).clamp(0, 1)
-        y = _noisy(y, second, generator)
+        y = noisy(y, second, generator)
         if self.jpeg_last:
             return jpeg(_convolve(_resize(y, final, second.mode, self.antialias), self.sinc), second.quality)
         return _convolve(
@@ -176,7 +176,7 @@ def draw(strength: str, scale: int, generator: torch.Generator) -> Realistic:
     ranges = STRENGTHS[strength]
     stages = _draw_stage(ranges.first, generator), _draw_stage(ranges.second, generator)
     ringing = _chance(ranges.ringing, generator)
-    sinc = _sinc(_uniform((math.pi / 3, math.pi), generator)) if ringing else None
+    sinc = sinc_kernel(_uniform((math.pi / 3, math.pi), generator)) if ringing else None
     return Realistic(scale, stages, sinc, _chance(0.5, generator), ranges.antialias)
 
 
@@ -208,7 +208,7 @@ def _draw_kernel(ranges: Ranges, generator: torch.Generator) -> Tensor:
     from deepinv.physics.generator import GaussianBlurGenerator
 
     if _chance(0.1, generator):
-        return _sinc(_uniform((math.pi / 3, math.pi), generator))
+        return sinc_kernel(_uniform((math.pi / 3, math.pi), generator))
     size = (ranges.kernel, ranges.kernel)
     gaussian = GaussianBlurGenerator(size, *ranges.blur, isotropic=_chance(0.65, generator), rng=generator)
     return gaussian.step(1)["filter"][0, 0]
@@ -224,7 +224,7 @@ def _gratings(side: int, reduced: int) -> Tensor:
     return torch.cos(phases + 2.4 * torch.arange(len(WAVES))[:, None, None])
 
 
-def _sinc(cutoff: float, size: int = 21) -> Tensor:
+def sinc_kernel(cutoff: float, size: int = 21) -> Tensor:
     """The circular low-pass kernel ω J₁(ωr)/(2πr), which rings as sharpening and JPEG do."""
     axis = torch.arange(size) - (size - 1) / 2
     r = (axis[:, None] ** 2 + axis**2).sqrt().clamp_min(1e-6)
@@ -265,7 +265,7 @@ def _resize(x: Tensor, size: list[int], mode: str, antialias: bool) -> Tensor:
     return F.interpolate(x, size, mode=mode, align_corners=False, antialias=antialias)
 
 
-def _noisy(x: Tensor, stage: Stage, generator: torch.Generator) -> Tensor:
+def noisy(x: Tensor, stage: Stage, generator: torch.Generator) -> Tensor:
     """x + Gaussian or shot noise, of all channels alike if grey; clamped."""
     x = x.clamp(0, 1)
     base = x.mean(1, keepdim=True).expand_as(x) if stage.grey else x

@@ -119,13 +119,13 @@ def compare_tab() -> None:
                 start, stop = gr.Button("Compare", variant="primary"), gr.Button("Stop")
             budget = gr.HTML()
         with gr.Column(scale=1, min_width=300):
-            told = "Without a clean picture only the scores that need none are shown"
-            damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=told)
+            info = "Without a clean picture only the scores that need none are shown"
+            damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=info)
             methods = gr.CheckboxGroup(compare_choices.choices(), value=first, label="Methods and presets")
-            told = "With several: their mean, and where they differ"
-            seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=told)
-    words = "Every method gets the same damaged picture. One that cannot treat the damage says so."
-    status = gr.HTML(words, elem_id="status-compare", elem_classes="status")
+            info = "With several: their mean, and where they differ"
+            seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=info)
+    info = "Every method gets the same damaged picture. One that cannot treat the damage says so."
+    status = gr.HTML(info, elem_id="status-compare", elem_classes="status")
     pictures = gr.HTML()
     scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)
     file = gr.File(
@@ -162,4 +162,4 @@ def compare_tab() -> None:
         **AT_ONCE,
     )
     stop.click(None, cancels=[event], **PRIVATE)
-    event.then(lambda words: words or gr.skip(), last_words, status, **AT_ONCE)
+    event.then(lambda line: line or gr.skip(), last_words, status, **AT_ONCE)

@@ -180,18 +180,18 @@ def share_upload(methods: dict[str, MethodTab], tabs: gr.Tabs) -> None:
 
     def look(method: str, photo: str | None) -> dict[Any, Any]:
         try:
-            found = inspection.inspect(photo or "")
+            inspected = inspection.inspect(photo or "")
         except (ValueError, OSError, MemoryError) as error:
             return {methods[method].seen: html.escape(display.sentence(error))}
         filled: dict[Any, Any] = {}
         for name, tab in methods.items():
-            values = found.values[name].items()
+            values = inspected.values[name].items()
             filled |= {tab.parts[key]: value for key, value in values if (name, key) != (method, "photo")}
-            shown = (found.before, found.before), "Press Restore.", None, None, None, None
+            shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
             filled |= dict(zip(tab.outputs, shown, strict=True))
-            filled |= {tab.address: "", tab.seen: html.escape(found.sentences)}
+            filled |= {tab.address: "", tab.seen: html.escape(inspected.sentences)}
         # who went to another tab than the first has chosen it
-        chosen = found.method if found.method and method == next(iter(methods)) else method
+        chosen = inspected.method if inspected.method and method == next(iter(methods)) else method
         return filled | {tabs: gr.update(selected=chosen)}
 
     for method, tab in methods.items():
