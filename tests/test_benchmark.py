@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from restoration.commands import benchmark, benchmark_methods, benchmark_pictures
+from restoration.commands.benchmark_methods import classical
 from restoration.degradations.linear import TASKS
 from restoration.evaluation import baselines
 from restoration.evaluation.published import PUBLISHED
@@ -326,6 +327,26 @@ def test_a_blind_solver(tmp_path, photo, capsys):
     assert (
         "must be told the degradation" in (errors := capsys.readouterr().err) and "needs a --task" in errors
     )
+
+
+def test_captions_of_a_folder(clean, capsys, monkeypatch):
+    """Each picture is restored with its own text; other captions are not mixed into the row."""
+    told = []
+    monkeypatch.setattr(
+        "restoration.commands.benchmark.solved",
+        lambda run, args: told.append(run.solver.prompt) or classical(lambda y: y),
+    )
+    more = ("--prompts", str(clean.parent), "--solver", "ld-rps", "--preset", "denoise")
+    assert benchmark.main(arguments(clean, *more)) == 2 and "2 of 2 captions" in capsys.readouterr().err
+    (clean.parent / "a.txt").write_text("A red\n door\n")
+    (clean.parent / "b.txt").write_text("Its mirror image")
+    told.clear()
+    assert benchmark.main(arguments(clean, *more)) == 0
+    assert told == ["", "A red door", "Its mirror image"] and "with captions" in capsys.readouterr().out
+    (clean.parent / "b.txt").write_text("Another")
+    assert benchmark.main(arguments(clean, *more)) == 2
+    assert benchmark.main(arguments(clean, "--prompts", str(clean.parent))) == 2
+    assert "RELD does not" in capsys.readouterr().err
 
 
 def test_the_contact_sheet(clean, tmp_path):

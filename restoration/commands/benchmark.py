@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import sys
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from restoration.commands import cli, settings_help
 from restoration.commands.benchmark_methods import Method, classical, solved
-from restoration.commands.benchmark_pictures import pairs
+from restoration.commands.benchmark_pictures import captions, pairs
 from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import Damage
 from restoration.degradations.realistic import Camera
@@ -32,8 +33,8 @@ from restoration.solvers.base import Solver
 
 
 def name_of(solver: Solver, args: argparse.Namespace) -> str:
-    """The row's name: --name, or solver, preset, what --set changes of the solver, the enlargement, and a
-    prior that is not the embedded one."""
+    """The row's name: --name, or solver, preset, what --set changes of the solver, the enlargement, captions,
+    and a prior that is not the embedded one."""
     if args.name:
         return args.name
     own = {field.name for field in dataclasses.fields(solver)}
@@ -43,6 +44,7 @@ def name_of(solver: Solver, args: argparse.Namespace) -> str:
         [
             *parts,
             *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []),
+            *(["with captions"] if args.prompts else []),
             *([f"on {args.prior}"] if args.prior != "embedded" else []),
         ]
     )
@@ -63,6 +65,26 @@ def periodic(args: argparse.Namespace) -> bool:
     return bool(args.clean) and args.border == "circular"
 
 
+def told_captions(args: argparse.Namespace) -> dict[str, object]:
+    """What a row keeps of --prompts: a hash of all captions of the folder, for any number of pictures."""
+    if not args.prompts:
+        return {}
+    texts = [file.read_bytes() for file in sorted(Path(args.prompts).glob("*.txt"))]
+    return {"prompts": hashlib.sha256(b"\n".join(texts)).hexdigest()[:16]}
+
+
+def prompts(solver: Solver, args: argparse.Namespace, names: list[str]) -> dict[str, str]:
+    """What the solver is told of each picture by --prompts, none without it.
+
+    ValueError where it takes no text.
+    """
+    if not args.prompts:
+        return {}
+    if not hasattr(solver, "prompt"):
+        raise ValueError(f"--prompts is for methods that read a prompt; {solver.title} does not.")
+    return captions(args.prompts, names)
+
+
 def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     """(report with everything that was missing, the name of the solver's row, how many figures were missing).
     ValueError for bad arguments."""
@@ -75,6 +97,7 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     run = Run(solver, degradation, args.prior, args.seed, periodic(args))
     factor = run.factor
     todo = pairs(args, task, factor)
+    texts = prompts(solver, args, [name for name, *_ in todo])
     methods: dict[str, Method] = {
         "input": classical(lambda y: y if factor == 1 else images.enlarge(y, factor))
     }
@@ -84,11 +107,14 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     }
     records: dict[str, dict[str, object]] = {label: {} for label in methods}
     plain = name_of(solver, args)
-    records[plain] = run.settings(fetch(run.prior).weights) | {"enlarge": args.enlarge}
+    records[plain] = run.settings(fetch(run.prior).weights) | {"enlarge": args.enlarge} | told_captions(args)
     report, added = Report(args.json, damage(task, args), records, plain), 0
     label = report.current
     methods[label] = solved(run, args)
     for number, (name, y, clean) in enumerate(tqdm(todo)):
+        if name in texts:
+            told = dataclasses.replace(solver, prompt=texts[name])  # type: ignore[call-arg]  # `prompts` has looked
+            methods[label] = solved(dataclasses.replace(run, solver=told), args)
         origin = {"seed": args.seed + number} if args.clean else {"input": recipe.fingerprint(y)}
         report.picture(name, {"clean": recipe.fingerprint(clean)} | origin)
         for method, function in methods.items():
@@ -120,6 +146,9 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.bench
         type=int,
         default=1,
         help="restore pictures this many times as large: LD-RPS takes 256×256 at 2",
+    )
+    parser.add_argument(
+        "--prompts", help="folder of captions, NAME.txt for the picture NAME: a prompt for each"
     )
     parser.add_argument("--name", help="the row's name instead of one that says solver, preset and settings")
     parser.add_argument("--json", help="file for all figures; what it already holds is not computed again")

@@ -104,6 +104,21 @@ def pairs(args: argparse.Namespace, task: Damage | None, factor: int) -> list[tu
     return result
 
 
+def captions(folder: str, names: list[str]) -> dict[str, str]:
+    """The caption of every picture: what folder/STEM.txt says, in one line.
+
+    ValueError names the pictures without one.
+    """
+    files = {name: Path(folder, f"{Path(name).stem}.txt") for name in names}
+    missing = [file.name for file in files.values() if not file.is_file()]
+    if missing:
+        raise ValueError(f"{len(missing)} of {len(names)} captions are missing in {folder}: {missing[0]}…")
+    try:
+        return {name: " ".join(file.read_text(encoding="utf-8").split()) for name, file in files.items()}
+    except UnicodeDecodeError:
+        raise ValueError(f"The captions in {folder} must be UTF-8 text.") from None
+
+
 def damaged(
     clean: Tensor, task: Damage, args: argparse.Namespace, factor: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
