@@ -11,6 +11,8 @@ from restoration.files.images import enlarge
 from restoration.priors.networks import Residual
 
 RESIDUAL = 0.1  # unit of the restorer's output: about what an enlarged picture lacks
+MARGIN = 8  # cells of 4×4 pixels of the result that are computed beyond its border
+BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # a Gaussian of one cell
 
 
 class Restorer(ModelMixin, ConfigMixin):
@@ -18,7 +20,7 @@ class Restorer(ModelMixin, ConfigMixin):
     (B,3,h·scale,w·scale).
 
     The bicubic enlargement plus a residual that begins at zero, computed at a quarter of the output's
-    resolution.
+    resolution, of which only what is finer than that counts.
     """
 
     @register_to_config
@@ -33,7 +35,25 @@ class Restorer(ModelMixin, ConfigMixin):
 
     def forward(self, y: Tensor) -> Tensor:
         big = enlarge(y, self.config.scale)
-        y = F.pad(y, (0, -y.shape[-1] % self.fold, 0, -y.shape[-2] % self.fold), mode="replicate")
+        # the border is seen as the inside is: a network's own zeros beyond it become a frame
+        margin = MARGIN * self.fold
+        right, bottom = (margin + -side % self.fold for side in (y.shape[-1], y.shape[-2]))
+        y = F.pad(y, (margin, right, margin, bottom), mode="replicate")
         h = self.body(self.enter(F.pixel_unshuffle(4 * (y - 0.5), self.fold)))
         residual = F.pixel_shuffle(RESIDUAL * self.leave(h), 4)
-        return big + residual[..., : big.shape[-2], : big.shape[-1]]
+        residual = residual - _coarse(residual)
+        first = 4 * MARGIN
+        return big + residual[..., first : first + big.shape[-2], first : first + big.shape[-1]]
+
+
+def _coarse(residual: Tensor) -> Tensor:
+    """What of it (B,3,H,W), sides multiples of 4, the grid of 4×4 pixels shows already: smoothed means.
+
+    Colour and brightness of areas are the input's to say; a network that guesses them shifts flat and
+    saturated ones.
+    """
+    means, side = F.avg_pool2d(residual, 4), len(BINOMIAL) // 2
+    kernel = means.new_tensor(BINOMIAL).expand(3, 1, 1, -1) / sum(BINOMIAL)
+    smooth = F.conv2d(F.pad(means, (side, side, 0, 0), mode="replicate"), kernel, groups=3)
+    smooth = F.conv2d(F.pad(smooth, (0, 0, side, side), mode="replicate"), kernel.mT, groups=3)
+    return F.interpolate(smooth, scale_factor=4, mode="bilinear")
