@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations import realistic
@@ -40,6 +41,7 @@ from restoration.solvers.latent_indigo_camera import Camera
 
 DOMAINS = ("latent", "pixel")
 REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3
+MARGIN = 8  # least pixels of y, and half of those of the result, that are computed beyond its border
 GUIDANCE = ("direct", "gradient", "none")
 
 
@@ -123,6 +125,11 @@ class LatentINDIGO(Solver):
             INNS / folder_name("first", self.scale, ""),
         ]
 
+    @property
+    def margin(self) -> int:
+        """Pixels of y by which it is continued on each side: whole latent pixels of every prior."""
+        return max(MARGIN, 2 * MARGIN // self.scale)
+
     def size(self, y: Tensor) -> tuple[int, int]:
         """(H,W) of the result for y (B,3,h,w)."""
         return y.shape[-2] * self.scale, y.shape[-1] * self.scale
@@ -145,6 +152,8 @@ class LatentINDIGO(Solver):
         """
         from restoration.solvers.inn_weights import load_restorer  # loads diffusers
 
+        # beyond its border the picture goes on mirrored: a denoiser's own zeros there become a frame
+        y, margin = _continued(y, self.margin), self.margin * self.scale
         restored = load_restorer(self.scale, str(prior.device))(y)  # Rest(y)
         # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
         camera = None if self.guidance == self.refine == "none" else Camera(self, prior, y, restored)
@@ -166,12 +175,14 @@ class LatentINDIGO(Solver):
                 fresh = _noise(z_t, generator) if self.churn else None
                 levels = prior.alpha_bar[t], prior.alpha_bar[times[k]]
                 z_t = churned_step(z_t, guided, *levels, self.churn, fresh)  # (15)
-            image = tiles.decode(prior, guided, self.size(y), self.tile) if last else None
+            image = _inside(tiles.decode(prior, guided, self.size(y), self.tile), margin) if last else None
             scalars["level"] = float(prior.sigmas[t])
             views = camera.views(guided) if camera and last else {}
+            beyond = self.margin if self.domain == "pixel" else margin
+            views = {name: _inside(view, beyond) for name, view in views.items()}
             described = f"found: {camera.describe()}, " if camera else ""
             note = f"{described}noise level {255 * scalars['level']:.1f}/255"
-            yield Step(k, self.steps, guided, note, scalars, image, views)
+            yield Step(k, self.steps, _inside(guided, margin // prior.factor), note, scalars, image, views)
 
     def _regularise(
         self,
@@ -194,6 +205,17 @@ class LatentINDIGO(Solver):
             )
             return guided.lerp((guided - mean) / std.clamp_min(1e-6) * std0 + mean0, self.strength)
         return guided
+
+
+def _continued(y: Tensor, margin: int) -> Tensor:
+    """y (B,C,h,w) mirrored at its border; where it is smaller than the margin, its last pixels again."""
+    mode = "reflect" if margin < min(y.shape[-2:]) else "replicate"
+    return F.pad(y, (margin,) * 4, mode=mode)
+
+
+def _inside(x: Tensor, margin: int) -> Tensor:
+    """x (B,C,h,w) without the margin on each side."""
+    return x[..., margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
 
 
 def _noise(z: Tensor, generator: torch.Generator) -> Tensor:
