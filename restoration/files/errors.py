@@ -6,8 +6,15 @@ import errno
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 NO_MEMORY = "Memory ran out; take a smaller picture, or close other programs."
-# of torch, the loader, numpy
-NO_MEMORY_SIGNS = ("out of memory", "not enough memory", "allocate memory", "unable to allocate")
+# of torch on each kind of device, the loader, numpy; cuDNN finds no algorithm for the memory that is left
+NO_MEMORY_SIGNS = (
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "unable to allocate",
+    "allocation failed",
+    "cudnn_status_not_supported",
+)
 
 
 def plain_name(path: object) -> str:
@@ -17,7 +24,7 @@ def plain_name(path: object) -> str:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: in a computation, while a library is loaded, or while a file is read."""
+    """Whether memory ran out: in a computation on any device, while a library is loaded or a file is read."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restoration.priors import placement
+from restoration.files.errors import out_of_memory
 
 if TYPE_CHECKING:
     from restoration.priors.checkpoints import Checkpoint
@@ -256,7 +256,7 @@ def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> An
         loaded = component.from_pretrained(checkpoint.folder, subfolder=part, **options)
     # libraries raise whatever damaged files lead them to, in many lines and with paths
     except Exception as error:
-        if placement.out_of_memory(error):
+        if out_of_memory(error):
             raise
         raise ValueError(
             f"The prior's {part} cannot be loaded: {part}/ is damaged or not of one piece; load it again."
