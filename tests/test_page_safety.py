@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import uuid
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -273,6 +274,7 @@ def test_the_server_answers_to_its_own_names_alone(guarded):
         assert taken == allowed
     client = guarded()
     at_home = {"host": "localhost"}
+    assert client.get("/gradio_api/deep_link?session_hash=x", headers=at_home).status_code == 404
     assert client.post("/", headers=at_home | {"origin": "http://evil.example"}).status_code == 403
     assert client.post("/", headers=at_home | {"origin": "http://localhost:7860"}).status_code == 200
 
@@ -325,13 +327,25 @@ def test_the_server_sweeps_while_it_runs(folder, page, monkeypatch):
     finished(asyncio.wait_for(serve(), 60))
 
 
-def test_visitors_of_yesterday_take_no_memory(page):
+def test_a_visitor_takes_a_few_kilobytes(page):
+    """`tests/many_visitors.py --open 1000` measures all of a server; here what Gradio keeps of a session."""
     page.state_session_capacity = layout.LAUNCH["state_session_capacity"]
     sessions = StateHolder()
     sessions.set_blocks(page)
-    for visitor in range(200):
-        assert sessions[str(visitor)]
-    assert len(sessions.session_data) <= layout.SESSIONS + 1 and "199" in sessions
+    box = next(part for part in page.blocks.values() if isinstance(part, gr.Textbox))
+    kept = next(part for part in page.blocks.values() if isinstance(part, gr.State))
+    tracemalloc.start()
+    for visitor in range(visitors.SESSIONS + 100):
+        session = sessions[str(visitor)]
+        session[box._id] = gr.Textbox(render=False)  # as after an event that updates or skips it
+        session._update_value_in_config(box._id, "x" * 100_000)
+        session._update_config(box._id)
+        session[kept._id] = visitor
+    size = tracemalloc.get_traced_memory()[0] / len(sessions.session_data)
+    tracemalloc.stop()
+    assert size < 10_000 and len(sessions.session_data) <= visitors.SESSIONS + 1
+    assert session[kept._id] == visitor and session[box._id] is box
+    assert {part["id"] for part in session.components} == {kept._id}
 
 
 # ---- runs nobody waits for, places in the queue, repeated choices
