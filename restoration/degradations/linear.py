@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from restoration.files.errors import quoted
 from restoration.files.knobs import read_kernel, read_mask
 
 NOISE_FLOOR = 0.5 / 255  # measurements are never better than their 8-bit rounding
@@ -39,6 +40,9 @@ def knob(
 KINDS = {int: ((int,), "a whole number"), float: ((int, float), "a number"), str: ((str,), "text")}
 
 
+LONGEST_TEXT = 4000  # characters of a prompt or a path
+
+
 class Checked:
     """Dataclass base: every knob of its default's kind and within its bounds, or ValueError naming the
     numbers.
@@ -49,14 +53,16 @@ class Checked:
             name, value, meta = info.name, getattr(self, info.name), info.metadata
             kinds, words = KINDS[type(info.default)]
             if type(value) not in kinds:  # not isinstance: True is an int
-                raise ValueError(f"{name} is {value!r}; it must be {words}.")
+                raise ValueError(f"{name} is {quoted(value)}; it must be {words}.")
             if meta.get("choices") and value not in meta["choices"]:
                 raise ValueError(
-                    f"{name} is {value!r}; it must be one of {', '.join(map(str, meta['choices']))}."
+                    f"{name} is {quoted(value)}; it must be one of {', '.join(map(str, meta['choices']))}."
                 )
+            if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value):
+                raise ValueError(f"{name} must be text of at most {LONGEST_TEXT} characters.")
             low, high = meta.get("low"), meta.get("high")
             if low is not None and not low <= value <= high:
-                raise ValueError(f"{name} is {value}; it must lie between {low} and {high}.")
+                raise ValueError(f"{name} is {quoted(value)}; it must lie between {low} and {high}.")
 
 
 def is_grey(x: Tensor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+LONGEST = 1000  # characters of a message
 NO_MEMORY = "Memory ran out; take a smaller picture, or close other programs."
 # of torch on each kind of device, the loader, numpy; cuDNN finds no algorithm for the memory that is left
 NO_MEMORY_SIGNS = (
@@ -21,6 +22,19 @@ def plain_name(path: object) -> str:
     """The last part of a path as one line of text, whatever bytes it has."""
     name = str(path).rstrip("/").rpartition("/")[2]
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
+def cut(text: str, most: int = 80) -> str:
+    """The text, or its beginning: whatever somebody sent, a message stays one."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def quoted(value: object) -> str:
+    """A value as a message shows it."""
+    try:
+        return cut(repr(value))
+    except ValueError:  # Python writes no number of so many digits
+        return "a number of thousands of digits"
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -48,4 +62,4 @@ def sentence(error: BaseException) -> str | None:
             if error.filename is None
             else f"{plain_name(error.filename)}: {error.strerror}."
         )
-    return str(error) if isinstance(error, ValueError | OSError) else None
+    return cut(str(error), LONGEST) if isinstance(error, ValueError | OSError) else None

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
-from restoration.files.errors import DISK_FULL, out_of_memory
+from restoration.files.errors import DISK_FULL, LONGEST, cut, out_of_memory
 from restoration.page import state
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import new_file
@@ -41,7 +41,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         told = "its disk is full; try again later" if error.errno in DISK_FULL else error.strerror.lower()
         return f"The server could not read or write a file: {told}."
-    return FOLDERS.sub("", str(error))
+    return cut(FOLDERS.sub("", str(error)), LONGEST)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from restoration.degradations.camera import EXPOSURES
 from restoration.degradations.linear import FILES, TASKS
 from restoration.evaluation import metrics
 from restoration.files import images
+from restoration.files.errors import quoted
 from restoration.page import state
 from restoration.page.actions import how_read, steps_of, time_limit
 from restoration.page.controls import picture
@@ -90,7 +91,7 @@ def caption(photo: str, captioner: str) -> str:
     """Describe in at most 20 words what a damaged photograph would show in good condition."""
     with one_sentence():
         if captioner not in CAPTIONERS:
-            raise ValueError(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
+            raise ValueError(f"There is no captioner {quoted(captioner)}; there are {', '.join(CAPTIONERS)}.")
         words = CAPTIONERS[captioner](images.read_image(given(photo), 1))
         return words.text or words.note
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from restoration.files.errors import quoted
 from restoration.priors.catalogue import EMBEDDED, PRIORS, Entry
 from restoration.priors.hub import reachable
 
@@ -98,12 +99,13 @@ def fetch(name: str) -> Checkpoint:
         return check(Path(source), name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         raise ValueError(
-            f"No prior {name!r}: known are {', '.join(PRIORS)} and local diffusers folders with a "
+            f"No prior {quoted(name)}: known are {', '.join(PRIORS)} and local diffusers folders with a "
             "model_index.json."
         )
     if name not in PRIORS and not os.environ.get(OPEN):
         raise ValueError(
-            f"No prior {name!r} in the list ({', '.join(PRIORS)}); set {OPEN}=1 to load any model of the Hub."
+            f"No prior {quoted(name)} in the list ({', '.join(PRIORS)}); "
+            f"set {OPEN}=1 to load any model of the Hub."
         )
     return _cached(source) or check(_download(source), source)
 
