@@ -15,10 +15,11 @@ from typing import Any
 
 from torch import Tensor
 
-from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.degradations.base import LinearDegradation
+from restoration.degradations.linear import FILES, TASKS
 from restoration.files import images, recipe
 from restoration.files.errors import cut
-from restoration.priors.checkpoints import digest
+from restoration.priors.diffusers_folder import digest
 from restoration.priors.latent import LatentPrior
 from restoration.solvers import SOLVERS, resolve_settings
 from restoration.solvers.base import Solver
@@ -116,9 +117,8 @@ class Run:
             degradation = None if source["task"] == BLIND else TASKS[source["task"]](**values)
             return cls(solver, degradation, source["prior"], source["seed"], source["periodic"])
         except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"The recipe is not of this version of the project: {cut(str(error))}."
-            ) from None
+            why = cut(str(error))
+            raise ValueError(f"The recipe is not of this version of the project: {why}.") from None
 
     def differences(self, source: Mapping[str, Any], y: Tensor, prior: LatentPrior) -> list[str]:
         """A sentence for each reason why the run on y (1,3,h,w) may not give the picture of its recipe."""

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration import pace
+from restoration.degradations.base import LinearDegradation, is_grey
 from restoration.degradations.blind import Damage
-from restoration.degradations.linear import LinearDegradation, is_grey
 from restoration.degradations.partial import CLIPPED, whole_scene
 from restoration.degradations.plausible import contradictions, suspicions
 from restoration.evaluation import metrics
@@ -97,12 +97,12 @@ def _steps(
                 scores = metrics.score(image, reference)
                 if degradation is not None and inside:
                     scores.add("consistency", _consistency, degradation, image + glare, row)
-                found = (
+                noticed = (
                     contradictions(degradation, scores["consistency"])
                     if degradation and "consistency" in scores
                     else ()
                 )
-                results.append(Result(image, scores, seconds, recipe, (*before, *found)))
+                results.append(Result(image, scores, seconds, recipe, (*before, *noticed)))
         yield step, results
 
 

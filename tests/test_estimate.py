@@ -15,13 +15,17 @@ from restoration.commands import inspect
 from restoration.degradations import camera, meter
 from restoration.degradations.advice import suggest
 from restoration.degradations.blind import CORRUPTIONS
-from restoration.degradations.features import file_quality, light, texture
-from restoration.degradations.linear import TASKS, Denoise, GaussianBlur
+from restoration.degradations.blur import GaussianBlur
+from restoration.degradations.features import texture
+from restoration.degradations.jpeg_traces import file_quality
+from restoration.degradations.light import light
+from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.meter import Estimate, measure_damage
 from restoration.degradations.realistic import jpeg
 from restoration.files import images
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.training import meter as training
+from restoration.training import meter_damage
 
 
 @pytest.fixture
@@ -224,9 +228,9 @@ def test_the_meter_is_trained_by_its_command(tmp_path):
 
 def test_training_knows_what_it_did(scene):
     for seed in range(12):
-        sample = training.damage(scene, seeded(seed))
+        sample = meter_damage.damage(scene, seeded(seed))
         assert sample.values["noise"] == pytest.approx(
             (sample.y - sample.quiet).square().mean().sqrt().item()
         )
-        again = training.damage(scene, seeded(seed))
+        again = meter_damage.damage(scene, seeded(seed))
         assert torch.equal(sample.y, again.y)

@@ -14,8 +14,9 @@ import pytest
 
 from restoration.commands import batch, restore
 from restoration.degradations.camera import EXPOSURES
-from restoration.degradations.linear import FILES, LONGEST_TEXT, TASKS
+from restoration.degradations.linear import FILES, TASKS
 from restoration.files import errors, recipe
+from restoration.knobs import LONGEST_TEXT
 from restoration.page import actions, display, history, state
 from restoration.record import BLIND, Run
 from restoration.solvers import PRESETS, SOLVERS

@@ -21,7 +21,7 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from restoration.files import images
-from restoration.files.containers import png_text
+from restoration.files.containers.png import png_text
 from restoration.files.errors import quoted
 from restoration.files.whole import UNFINISHED, check_target, whole_file
 
@@ -128,12 +128,12 @@ def parse_json(text: str) -> Any:
 def _parsed(text: str, path: str | Path) -> dict[str, Any]:
     """The JSON object in text. ValueError names the file when it is anything else."""
     try:
-        found = parse_json(text)
+        content = parse_json(text)
     except ValueError as error:
         raise ValueError(f"{images.plain_name(path)} holds no recipe: {error}.") from None
-    if not isinstance(found, dict) or not _shallow(found, DEPTH):
+    if not isinstance(content, dict) or not _shallow(content, DEPTH):
         raise ValueError(f"{images.plain_name(path)} holds no recipe.")
-    return found
+    return content
 
 
 def _shallow(value: Any, levels: int) -> bool:

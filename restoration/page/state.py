@@ -18,13 +18,16 @@ from urllib.parse import urlencode
 from PIL import Image
 from torch import Tensor
 
+from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import make_damage
-from restoration.degradations.linear import FILES, KINDS, TASKS, Inpaint, LinearDegradation
+from restoration.degradations.inpaint import Inpaint
+from restoration.degradations.linear import FILES, TASKS
 from restoration.files import images
 from restoration.files.errors import cut, quoted
 from restoration.files.recipe import check_seed, parse_json
+from restoration.knobs import KINDS
 from restoration.page.uploads import checked_photo
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
 from restoration.run import synthesise
 from restoration.solvers import PRESETS, SOLVERS, resolve
@@ -76,9 +79,8 @@ def checked(method: str, values: Values) -> Values:
     }
     for name, offered in choices.items():
         if not isinstance(values[name], str) or values[name] not in offered:
-            raise ValueError(
-                f"There is no {name} {quoted(values[name])} here; there are {', '.join(offered)}."
-            )
+            there = f"there are {', '.join(offered)}"
+            raise ValueError(f"There is no {name} {quoted(values[name])} here; {there}.")
     whole_seed(values["seed"])
     for name in ("photo", "reference"):
         checked_photo(values[name])

@@ -47,8 +47,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import LinearDegradation, knob
+from restoration.degradations.base import LinearDegradation
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, falling, randn
+from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Solver, Step
 from restoration.solvers.fpam import Alignment, Weights, edges, vgg_features
@@ -149,7 +150,7 @@ class LDRPS(Solver):
         first, other = (torch.Generator().manual_seed(seed) for seed in seeds)
         features, source = self._features()
         # ψ, D1, D2 ← fresh; z₁, z₂ ~ N(0, I)
-        alignment = Alignment(y, self._weights(), self.width, generator, features=features)
+        alignment = Alignment(y, self.weights(), self.width, generator, features=features)
         z, companion = randn(shape, first, y.device), randn(shape, other, y.device)
         total, done, finished = sum(map(len, passes)), itertools.count(1), {}
         for number, times in enumerate(passes):
@@ -218,7 +219,7 @@ class LDRPS(Solver):
                 raise
             return edges, "perceptual losses on edges as VGG-16 cannot be loaded, "
 
-    def _weights(self) -> Weights:
+    def weights(self) -> Weights:
         return Weights(**{name: getattr(self, name) for name in Weights.__dataclass_fields__})
 
 
