@@ -143,7 +143,7 @@ def add(
     By components, not by gr.api: that hands over what was sent before anything is checked, files too.
     """  # fmt: skip
     usual = {
-        "photo": "the picture: an uploaded file or its address",
+        "photo": "the picture: an uploaded file; nothing is fetched from an address",
         "seed": "a whole number; the same gives the same result",
     }
     lines = [f"    {name}: {(usual | dict(meanings))[name]}" for name in inputs]
