@@ -111,6 +111,10 @@ class LinearDegradation(Checked, ABC):
         """
         return v + self.adjoint(self.solve(y - self.forward(v), rho))
 
+    def agreeing(self, x: Tensor, y: Tensor) -> Tensor:
+        """x with the pixels that y tells without any noise."""
+        return x
+
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A x + n with n from the (CPU) generator, equal in all channels of a grey picture."""
         clean = self.forward(x)
@@ -412,6 +416,9 @@ class Inpaint(LinearDegradation):
 
     def measured(self, y: Tensor) -> Tensor:
         return self._keep(y)
+
+    def agreeing(self, x: Tensor, y: Tensor) -> Tensor:
+        return x if self.noise_std else torch.where(self._keep(y) > 0, y, x)
 
     def start(self, y: Tensor) -> Tensor:
         """Holes filled with a normalised Gaussian average of their surroundings, at growing widths."""
