@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from restoration.degradations.base import LinearDegradation
+from restoration.degradations.blur import Blur
 from restoration.degradations.estimate import noise_level
-from restoration.degradations.linear import Blur, Inpaint, LinearDegradation, SuperResolution
+from restoration.degradations.inpaint import Inpaint
+from restoration.degradations.resampling import SuperResolution
 from restoration.files.images import edge_taper
 
 MISSING = 0.9  # of the pixels: more than that is drawn rather than restored
