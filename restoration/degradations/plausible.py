@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from restoration.degradations.advice import noise_to_enlarge
 from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blur import Blur
 from restoration.degradations.estimate import noise_level
 from restoration.degradations.inpaint import Inpaint
+from restoration.degradations.meter import measure_damage
 from restoration.degradations.resampling import SuperResolution
-from restoration.files.images import edge_taper
+from restoration.files import images
 
 MISSING = 0.9  # of the pixels: more than that is drawn rather than restored
 TOLD_LESS = 2.0  # noise told as less than this part of what is in the picture
-DETAIL: dict[type, float] = {
-    SuperResolution: 8.0
-}  # 1/255: as much as this of a picture's own detail looks like noise, 1 where the picture is blurred
+DETAIL = 1.0  # 1/255: as much as this of a picture's own detail looks like noise
 STORED = 0.75 / 255  # misfit that the rounding of input and result to 8 bits explains
 # of a result's misfit over the noise: 0.97 at most with the right kernel, 1.11 with one turned by 180°
 TOLERATED = 1.05
@@ -66,7 +66,7 @@ def sparseness(y: Tensor, blur: Blur) -> float:
     edge = blur.margin
     if min(y.shape[-2:]) <= 2 * edge:
         return 1.0
-    grey = edge_taper(y.mean(1, keepdim=True), edge)
+    grey = images.edge_taper(y.mean(1, keepdim=True), edge)
     seen, kernel = torch.fft.rfft2(grey), _centred(blur, grey)
     sizes = []
     for spectrum in (kernel, kernel.conj()):
@@ -89,8 +89,10 @@ def _centred(blur: Blur, like: Tensor) -> Tensor:
 
 def _of_noise(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
     """Whether the level of noise that was told contradicts y (B,3,h,w)."""
+    if isinstance(degradation, SuperResolution):
+        return _of_small_pictures(y, degradation.noise_std)
     told, seen = degradation.noise_std, 255 * noise_level(y)
-    if seen <= TOLD_LESS * told + DETAIL.get(type(degradation), 1.0):
+    if seen <= TOLD_LESS * told + DETAIL:
         return ()
     if 0 < told < 1:
         return (
@@ -98,11 +100,24 @@ def _of_noise(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
             f"{seen:.1f}; "
             f"where {told:g} is meant for values from 0 to 1, give {min(255 * told, 100):g}.",
         )
-    if isinstance(degradation, SuperResolution):
-        return ()
     return (
         f"noise_std is {told:g}, but the picture looks as if it had noise of {seen:.1f}; noise of which too "
         "little is told is amplified.",
+    )
+
+
+def _of_small_pictures(y: Tensor, told: float) -> tuple[str, ...]:
+    """Of y (B,3,h,w) that is to be enlarged, whose detail hides noise from all but the meter."""
+    if min(y.shape[-2:]) < images.MIN_SIDE:
+        return ()
+    damages = [measure_damage(row) for row in y.split(1)]
+    right, damage = max(zip(map(noise_to_enlarge, damages), damages, strict=True), key=lambda both: both[0])
+    if right <= TOLD_LESS * told + DETAIL:
+        return ()
+    what = f"compressed as JPEG of quality {damage.jpeg.value:.0f}" if damage.jpeg.present else "noisy"
+    return (
+        f"noise_std is {told:g}, but the picture is {what}, which would be enlarged as if it were detail: "
+        f"give {right:g}.",
     )
 
 
