@@ -19,16 +19,10 @@ from restoration.degradations import realistic
 from restoration.degradations.resampling import SuperResolution
 from restoration.evaluation.metrics import psnr
 from restoration.files import images
-from restoration.solvers.inn import (
-    INNS,
-    LiftingINN,
-    Restorer,
-    _load,
-    codec_of,
-    enlarge,
-    load_inn,
-    load_restorer,
-)
+from restoration.files.images import enlarge
+from restoration.solvers.inn import LiftingINN
+from restoration.solvers.inn_weights import INNS, _load, codec_of, load_inn, load_restorer
+from restoration.solvers.restorer import Restorer
 from restoration.training import data
 from restoration.training import inn as training
 
@@ -161,7 +155,7 @@ def test_a_damaged_network_is_refused(tmp_path, embedded, monkeypatch, harm):
     inn.updaters[0].leave.bias[0] = harm
     inn.register_to_config(gain=1e9)
     inn.save_pretrained(tmp_path / "pixel-x4")
-    monkeypatch.setattr("restoration.solvers.inn.INNS", tmp_path)
+    monkeypatch.setattr("restoration.solvers.inn_weights.INNS", tmp_path)
     _load.cache_clear()
     with pytest.raises(ValueError, match="pixel-x4 is damaged: forth and back it errs by"):
         load_inn("pixel", 4, embedded)
@@ -229,14 +223,14 @@ def test_the_order_of_what_a_camera_does(monkeypatch, jpeg_last):
 
         monkeypatch.setattr(realistic, name, noted)
 
-    for name in ("_convolve", "_resize", "_noisy", "jpeg"):
+    for name in ("_convolve", "_resize", "noisy", "jpeg"):
         note(name)
-    sinc = realistic._sinc(2.0)
+    sinc = realistic.sinc_kernel(2.0)
     realistic.Realistic(2, (STAGE, SECOND), sinc, jpeg_last).degrade(
         torch.rand(1, 3, 40, 60), torch.Generator().manual_seed(0)
     )
-    first = [("_convolve", STAGE.kernel), ("_resize", [28, 42]), ("_noisy", STAGE), ("jpeg", 60)]
-    second = [("_convolve", SECOND.kernel), ("_resize", [22, 33]), ("_noisy", SECOND)]
+    first = [("_convolve", STAGE.kernel), ("_resize", [28, 42]), ("noisy", STAGE), ("jpeg", 60)]
+    second = [("_convolve", SECOND.kernel), ("_resize", [22, 33]), ("noisy", SECOND)]
     end = [("_resize", [20, 30]), ("_convolve", sinc)]
     expected = [*first, *second, *end, ("jpeg", 30)] if jpeg_last else [*first, *second, ("jpeg", 30), *end]
     assert [name for name, _ in done] == [name for name, _ in expected]
@@ -251,7 +245,7 @@ def test_the_order_of_what_a_camera_does(monkeypatch, jpeg_last):
 def test_noise_is_as_strong_as_it_says(shot, level, grey):
     x = torch.tensor([0.3, 0.5, 0.4])[:, None, None].expand(1, 3, 200, 200)
     stage = dataclasses.replace(STAGE, shot=shot, level=level, grey=grey)
-    noise = realistic._noisy(x, stage, torch.Generator().manual_seed(0)) - x
+    noise = realistic.noisy(x, stage, torch.Generator().manual_seed(0)) - x
     light = torch.full((3,), 0.4) if grey else torch.tensor([0.3, 0.5, 0.4])
     expected = level * (256 * light).sqrt() / 256 if shot else torch.full((3,), level / 255)
     assert torch.allclose(noise.std((0, 2, 3)), expected, rtol=0.03) and noise.mean().abs() < 1e-3

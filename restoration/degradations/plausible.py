@@ -91,32 +91,32 @@ def _of_noise(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
     """Whether the level of noise that was told contradicts y (B,3,h,w)."""
     if isinstance(degradation, SuperResolution):
         return _of_small_pictures(y, degradation.noise_std)
-    told, seen = degradation.noise_std, 255 * noise_level(y)
-    if seen <= TOLD_LESS * told + DETAIL:
+    level, measured = degradation.noise_std, 255 * noise_level(y)
+    if measured <= TOLD_LESS * level + DETAIL:
         return ()
-    if 0 < told < 1:
+    if 0 < level < 1:
         return (
-            f"noise_std is {told:g} in units of 1/255, but the picture looks as if it had noise of "
-            f"{seen:.1f}; "
-            f"where {told:g} is meant for values from 0 to 1, give {min(255 * told, 100):g}.",
+            f"noise_std is {level:g} in units of 1/255, but the picture looks as if it had noise of "
+            f"{measured:.1f}; "
+            f"where {level:g} is meant for values from 0 to 1, give {min(255 * level, 100):g}.",
         )
     return (
-        f"noise_std is {told:g}, but the picture looks as if it had noise of {seen:.1f}; noise of which too "
-        "little is told is amplified.",
+        f"noise_std is {level:g}, but the picture looks as if it had noise of {measured:.1f}; noise of which "
+        "too little is told is amplified.",
     )
 
 
-def _of_small_pictures(y: Tensor, told: float) -> tuple[str, ...]:
+def _of_small_pictures(y: Tensor, level: float) -> tuple[str, ...]:
     """Of y (B,3,h,w) that is to be enlarged, whose detail hides noise from all but the meter."""
     if min(y.shape[-2:]) < images.MIN_SIDE:
         return ()
     damages = [measure_damage(row) for row in y.split(1)]
     right, damage = max(zip(map(noise_to_enlarge, damages), damages, strict=True), key=lambda both: both[0])
-    if right <= TOLD_LESS * told + DETAIL:
+    if right <= TOLD_LESS * level + DETAIL:
         return ()
     what = f"compressed as JPEG of quality {damage.jpeg.value:.0f}" if damage.jpeg.present else "noisy"
     return (
-        f"noise_std is {told:g}, but the picture is {what}, which would be enlarged as if it were detail: "
+        f"noise_std is {level:g}, but the picture is {what}, which would be enlarged as if it were detail: "
         f"give {right:g}.",
     )
 

@@ -1,6 +1,6 @@
 """What the page's controls do: runs, repeats, comparisons, and what is said before them.
 
-layout.py lays out what they return.
+method_tab.py and repeat_tab.py lay out what they return.
 """
 
 from __future__ import annotations
@@ -17,20 +17,13 @@ from torch import Tensor
 from restoration.files import images, recipe
 from restoration.pace import estimate_seconds
 from restoration.page import device, state
-from restoration.page.display import (
-    as_file,
-    course,
-    finished,
-    gallery,
-    one_sentence,
-    progress,
-    sentence,
-)
+from restoration.page.display import as_file, course, finished, gallery, one_sentence, progress, sentence
 from restoration.page.state import Values
 from restoration.page.uploads import checked_photo
 from restoration.page.visitors import while_awaited
 from restoration.priors.caption import CAPTIONERS
-from restoration.priors.checkpoints import PRIORS, downloaded
+from restoration.priors.catalogue import PRIORS
+from restoration.priors.checkpoints import downloaded
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.record import Run
 from restoration.run import restore
@@ -107,12 +100,12 @@ def with_last_words(
     try:
         for shown in runs:
             halfway = "<progress" in shown[status]
-            words = "Stopped: this is how far it got." if halfway else "Stopped."
-            yield *shown, "" if shown[file] else words
+            line = "Stopped: this is how far it got." if halfway else "Stopped."
+            yield *shown, "" if shown[file] else line
     except gr.Error as error:
-        told: list[Any] = [None if shown is None else gr.skip()] * count
-        told[status], told[file] = error.message, None
-        yield *told, error.message
+        last: list[Any] = [None if shown is None else gr.skip()] * count
+        last[status], last[file] = error.message, None
+        yield *last, error.message
         raise
 
 
@@ -138,8 +131,8 @@ def caption_pair(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
     columns: dict[str, Any] = {}
     with one_sentence():
         model, until = load_prior(prior, device.DEVICE), time_limit()
-        for title, words in (("without caption", ""), ("with caption", prompt)):
-            job = state.job(method, {**values, (method, "prompt"): words})
+        for title, caption in (("without caption", ""), ("with caption", prompt)):
+            job = state.job(method, {**values, (method, "prompt"): caption})
             for pair, status, scores, curve, views, file in show(job, model, until):
                 if file is None:
                     yield pair, f"{title}: {status}", scores, curve, [*shown, *(views or [])], None
@@ -156,10 +149,10 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
     if not file:
         raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
     with one_sentence():
-        said, y = recipe.read(file), recipe.read_input(file)
-        job = state.Job(y, Run.from_recipe(said), None, recipe.read_result_alpha(file))
+        stored, y = recipe.read(file), recipe.read_input(file)
+        job = state.Job(y, Run.from_recipe(stored), None, recipe.read_result_alpha(file))
         prior = load_prior(state.known_prior(job.run.prior), device.DEVICE)
-        for note in job.run.differences(said, y, prior):
+        for note in job.run.differences(stored, y, prior):
             gr.Warning(note)
         yield from show(job, prior, time_limit())
 
@@ -203,15 +196,13 @@ def forecast(method: str, values: Values) -> str:
         read, width, height, seconds = plan(method, values)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
-    words = f"Result: {width}×{height} pixels, in about {max(1, seconds):.0f} s once the model is loaded"
-    words += (
-        f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
-    )
+    line = f"Result: {width}×{height} pixels, in about {max(1, seconds):.0f} s once the model is loaded"
+    line += f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
     if seconds > device.TIME_LIMIT:
-        words += (
+        line += (
             f", but a run is stopped after {device.TIME_LIMIT:.0f} s: use fewer steps or a smaller picture"
         )
-    return html.escape(f"{read}. {words}.")
+    return html.escape(f"{read}. {line}.")
 
 
 def how_read(method: str, values: Values) -> str:
@@ -227,9 +218,9 @@ def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
         if name not in CAPTIONERS:
             raise ValueError(f"There is no captioner {name!r}; there are {', '.join(CAPTIONERS)}.")
         silent = not PRIORS[state.known_prior(prior)].text
-        words = CAPTIONERS[name](images.read_image(checked_photo(photo) or photo, 1))
+        caption = CAPTIONERS[name](images.read_image(checked_photo(photo) or photo, 1))
     note = f"The prior {prior} reads no text: the caption is shown but does not guide." if silent else ""
-    return words.text, html.escape(words.note or note)
+    return caption.text, html.escape(caption.note or note)
 
 
 def about_prior(name: str) -> str:

@@ -15,7 +15,7 @@ from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
 PRIVATE: Any = {"api_visibility": "private"}
@@ -146,19 +146,19 @@ def picture_column(method: str) -> Inputs:
     parts["mode"] = gr.Radio(modes, value=CLEAN, label="What is to be done")
     with gr.Accordion("I have a clean reference, for scores", open=False, visible=False) as reference:
         parts["reference"] = picture(show_label=False, height=160, alt_text="The clean reference")
-    label, told = "Damage", "What happened to the picture, or is done to it first in a test"
+    label, info = "Damage", "What happened to the picture, or is done to it first in a test"
     if blind:
-        told = "What a test does to a clean picture first; your photograph's is found out"
+        info = "What a test does to a clean picture first; your photograph's is found out"
     damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
-    parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=told)
+    parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=info)
     groups = {}
     for name in SOLVERS[method].damages():
         if name in TASKS:
             with gr.Group(visible=name == SOLVERS[method].damages()[0]) as groups[name]:
                 for field in state.knobs(TASKS[name]):
                     parts[name, field.name] = control(field, opening[name, field.name])
-    told = "The model that knows what photographs look like"
-    prior = parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=told)
+    info = "The model that knows what photographs look like"
+    prior = parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=info)
     about = gr.Markdown(actions.about_prior("embedded"))
     prior.input(actions.about_prior, prior, about, **AT_ONCE)
     parts["preset"] = gr.Dropdown(
@@ -219,10 +219,36 @@ def caption_row(
 
     Returned is the button that runs without and with the caption.
     """
-    told = "Downloads the model at the first use"
+    info = "Downloads the model at the first use"
     with gr.Row():
-        captioner = gr.Dropdown(list(CAPTIONERS)[1:], label="Describe the picture with", info=told, scale=2)
+        captioner = gr.Dropdown(list(CAPTIONERS)[1:], label="Describe the picture with", info=info, scale=2)
         ask = gr.Button("Describe", scale=1)
     note = gr.HTML()
     ask.click(on_gpu(actions.describe), [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
     return gr.Button("Restore without and with this caption", size="sm")
+
+
+def stoppable(
+    stop: gr.Button,
+    runs: list[Any],
+    status: gr.components.Component,
+    last_words: gr.State,
+    start: gr.Button | None = None,
+) -> None:
+    """Let a button end the runs; once they have ended the status line says so, and `start` can be pressed
+    again.
+
+    The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is
+    drawn raw for whoever opens a link to that session.
+    """
+    stop.click(None, cancels=runs, **PRIVATE)
+    for event in runs:
+        event.then(lambda line: line or gr.skip(), last_words, status, **AT_ONCE)
+        if start:
+            press_again(event, start)
+
+
+def press_again(event: Any, start: gr.Button) -> None:
+    """Let the button be pressed once the event has ended, however it did."""
+    for ended in (event.then, event.failure):
+        ended(None, None, start, js=AGAIN, **PRIVATE)

@@ -8,9 +8,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from restoration.files.containers.tiff import (
-    Directory,
-)
+from restoration.files.containers.tiff import Directory
 
 PARTS = 100_000  # chunks, segments or blocks of one file; honest ones have at most some thousands
 XMP_TURN = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
@@ -41,8 +39,8 @@ class UnknownFormat(ValueError):
 
 
 def xmp_turn(text: bytes) -> int:
-    said = XMP_TURN.search(text[:XMP_SEARCHED])
-    return int(said[1]) if said else 1
+    match = XMP_TURN.search(text[:XMP_SEARCHED])
+    return int(match[1]) if match else 1
 
 
 def exif_turn(block: bytes) -> int:

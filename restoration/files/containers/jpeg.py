@@ -5,16 +5,8 @@ from __future__ import annotations
 import re
 import struct
 
-from restoration.files.containers.container import (
-    Container,
-    count_parts,
-    exif_turn,
-    last_turn,
-    xmp_turn,
-)
-from restoration.files.containers.tiff import (
-    MAX_ICC,
-)
+from restoration.files.containers.container import Container, count_parts, exif_turn, last_turn, xmp_turn
+from restoration.files.containers.tiff import MAX_ICC
 
 MARKER = re.compile(rb"\xff([^\xff])")  # of a segment of a JPEG
 
@@ -24,10 +16,10 @@ def read(data: bytes) -> Container:
     kept, profile = [data[:2]], dict[int, bytes]()
     frames = False
     while True:
-        said = MARKER.search(data, place)  # bytes between segments mean nothing
-        if said is None:
+        match = MARKER.search(data, place)  # bytes between segments mean nothing
+        if match is None:
             raise ValueError("no picture")
-        marker, start = said[1][0], said.end()
+        marker, start = match[1][0], match.end()
         if marker == 0xDA:  # the scans: all that follows
             break
         place = start
