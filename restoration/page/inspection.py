@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from restoration.degradations.advice import FLOOR, Suggestion, suggest
+from restoration.degradations.advice import FLOOR, Suggestion, noise_to_enlarge, suggest
 from restoration.degradations.jpeg_traces import file_quality
 from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images
 from restoration.page import state
-from restoration.page.display import as_file
 from restoration.page.state import DEGRADED
-from restoration.page.uploads import checked_photo
+from restoration.page.uploads import checked_photo, new_file
 from restoration.solvers import PRESETS, SOLVERS
 
 HEADER = 65_536  # bytes of a file in which a JPEG's tables are looked for
@@ -51,7 +50,8 @@ def inspect(photo: str) -> Inspection:
         with open(photo, "rb") as file:
             quality = file_quality(file.read(HEADER))
         damage = measure_damage(x, quality)
-        before = as_file(_reduced(x))
+        before = new_file("image.png")
+        images.to_pil(_reduced(x)).save(before, compress_level=1)  # it is not kept: a third of the time
     suggestions, pixels = suggest(damage), x.shape[-1] * x.shape[-2]
     values = {method: {"photo": photo} | _settings(method, damage, suggestions, pixels) for method in SOLVERS}
     sentences = " ".join(damage.describe()) or "Nothing seems wrong with it."
@@ -77,6 +77,8 @@ def _settings(method: str, damage: Damage, suggestions: Sequence[Suggestion], pi
     values = state.opening_values(method) | state.preset_values(method, preset) | {"mode": DEGRADED}
     level = round(min(255 * damage.noise.value, 100.0), 1) if damage.noise.present else FLOOR
     values |= {(task, "noise_std"): level for task in TASKS if (task, "noise_std") in values}
+    if ("super-resolution", "noise_std") in values:
+        values["super-resolution", "noise_std"] = max(FLOOR, noise_to_enlarge(damage))
     if mine and mine.task:
         values |= {"task": mine.task} | {(mine.task, name): value for name, value in mine.settings.items()}
     if (method, "scale") in values:
