@@ -60,9 +60,15 @@ def camera_of(prior, y, **settings) -> Camera:
     return Camera(solver, prior, y, load_restorer(solver.scale)(y))
 
 
+class Bare(LatentINDIGO):
+    """Without what it computes beyond the picture's border."""
+
+    margin = 0
+
+
 def loop(prior, y, **settings) -> list[Step]:
     """The solver's own loop, without what `restore` does around it."""
-    return list(LatentINDIGO(**settings).restore(prior, y, None, generator=torch.Generator().manual_seed(0)))
+    return list(Bare(**settings).restore(prior, y, None, generator=torch.Generator().manual_seed(0)))
 
 
 @pytest.fixture
@@ -327,7 +333,7 @@ def test_any_size_in_tiles(embedded, photo, monkeypatch):
     for tile in (16, 512):
         largest.clear()
         step = list(
-            LatentINDIGO(steps=2, tile=tile).restore(
+            Bare(steps=2, tile=tile).restore(
                 embedded, y, None, generator=torch.Generator().manual_seed(0)
             )
         )[-1]
@@ -364,3 +370,11 @@ def test_quality(embedded, photo, domain):
         result = final(embedded, y, LatentINDIGO(domain=domain), reference=photo)
         gains.append(result.scores["PSNR"] - metrics.psnr(enlarge(y, 4), photo))
     assert sum(gains) / len(gains) > 0.2
+
+
+@pytest.mark.parametrize("domain", ["latent", "pixel"])
+def test_a_flat_colour_stays_as_it_is_without_a_frame(embedded, domain):
+    colour = torch.tensor([0.1, 0.8, 0.2])[None, :, None, None]
+    image = final(embedded, colour.expand(1, 3, 24, 24), LatentINDIGO(domain=domain)).image
+    assert (image - colour).mean((0, 2, 3)).abs().max() < 1 / 255
+    assert (image - colour).abs().max() < 6 / 255
