@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pkgutil
 import re
 import tomllib
 from pathlib import Path
+
+from restoration.degradations.blind import CORRUPTIONS
+from restoration.degradations.camera import EXPOSURES
+from restoration.degradations.linear import TASKS
+from restoration.degradations.realistic import CAMERAS
+from restoration.solvers import PRESETS, SOLVERS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -100,6 +107,24 @@ def test_named_modules_exist():
     assert {name for _, name in missing} == {"restoration.examples"}, (
         missing
     )  # which only an installation has
+
+
+def test_named_settings_exist():
+    """In commands: the values of --solver, --task, --preset and --set; capitals stand for any."""
+    named = {**SOLVERS, **TASKS, **EXPOSURES}
+    offered = {
+        "solver": set(SOLVERS),
+        "task": {*TASKS, *CORRUPTIONS, *CAMERAS},
+        "preset": {preset for presets in PRESETS.values() for preset in presets},
+    }
+    knobs = {field.name for cls in named.values() for field in dataclasses.fields(cls)}
+    for path, text in TEXTS.items():
+        if path.suffix == ".md":
+            for option, names in offered.items():
+                given = re.findall(rf"--{option} (?:\"([^\"]+)\"|([a-z][\w+-]*))", text)
+                assert {quoted or plain for quoted, plain in given} <= names, path.name
+            for settings in re.findall(r"--set ((?:[a-z_]+=[^\s`)]+ ?)+)", text):
+                assert {pair.partition("=")[0] for pair in settings.split()} <= knobs, (path.name, settings)
 
 
 def test_cited_equations_exist():

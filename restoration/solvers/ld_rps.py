@@ -154,12 +154,12 @@ class LDRPS(Solver):
         z, companion = randn(shape, first, y.device), randn(shape, other, y.device)
         total, done, finished = sum(map(len, passes)), itertools.count(1), {}
         for number, times in enumerate(passes):
-            # if r > 0: z ← √ᾱ_γT z + √(1-ᾱ_γT) noise
+            # if r > 0: z ← √ᾱ_γT z + √(1-ᾱ_γT) noise (6)
             if number:
                 z = self._noise_again(prior, z, times[0], size, generator)
                 companion = self._noise_again(prior, companion, times[0], size, other)
             for t, t_next in zip(times, (*times[1:], 0), strict=True):
-                # ẑ0, ε ← denoise(z, t, text), ẑ0 clipped; z' ← √ᾱ' ẑ0 + √(1-ᾱ') ε; ẑ
+                # ẑ0, ε ← denoise(z, t, text), ẑ0 clipped (1), (2); z' ← √ᾱ' ẑ0 + √(1-ᾱ') ε (3); ẑ (4)
                 estimate, z = self._ddim(prior, z, t, t_next, text)
                 other_estimate, companion = self._ddim(prior, companion, t, t_next, text)
                 # x ← D(ẑ); the companion is never guided and needs no graph
@@ -168,10 +168,10 @@ class LDRPS(Solver):
                     leaf = estimate.requires_grad_(guided)
                     x = prior.decode(leaf, size)
                 pictures = torch.cat([x.detach(), _decode(prior, other_estimate, size)])
-                # one Adam step of D1, one of ψ, on x₁, x₂ against y
+                # one Adam step of D1, one of ψ, on x₁, x₂ against y (8)
                 scalars = dict(alignment.fit(pictures, guided))
-                # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y); s grows with the size as losses are
-                # means
+                # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y) (5), (9); s grows with the size as
+                # losses are means
                 if guided:
                     with torch.enable_grad():
                         loss = alignment.loss(x, pictures, t < self.quality_below)

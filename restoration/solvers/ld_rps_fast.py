@@ -1,6 +1,6 @@
 """Blind restoration in a few steps, after LD-RPS (arXiv 2507.00790), for the embedded prior on a CPU.
 
-The paper's algorithm is ld_rps.py.
+The paper's algorithm is ld_rps.py. Equation numbers are those of docs/methods/ld-rps.md.
 
 Objective: min_x ‖ψ(x) - y‖² / σ² - log p(x), in the order in which it is solved:
 
@@ -9,10 +9,10 @@ Objective: min_x ‖ψ(x) - y‖² / σ² - log p(x), in the order in which it i
     z ← E(y), at the level of y's own noise (missing colour: at COLOURLESS first)
     for t falling from that level:
         ẑ0, ε ← denoise(z, t)
-        where y still says more than z: g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖²
-        z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g                                   DDIM
+        where y still says more than z: g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖² (12)
+        z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g                                   (3)
     x ← D(z), its added colours made to follow its brightness
-    return x, moved towards y by what noise does not explain
+    return x, moved towards y by what noise does not explain         (13)
 
 What differs from the paper, each measured in docs/measurements/ld-rps.md: ψ is the guess, exact, so nothing
 is trained; the picture's own noise stands for the diffusion's, so none is added and a run depends on no seed;
@@ -120,7 +120,7 @@ class LDRPSFast(Solver):
             for t, t_next in zip(times, (*times[1:], 0), strict=True):
                 # ẑ0, ε ← denoise(z, t)
                 z0, eps = prior.denoise(z, t, text, self.text_guidance)
-                # g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖², where y still says more than z
+                # g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖² (12), where y still says more than z
                 x, g = self._pull(prior, z0, target, t, t_next, guess, doubt)
                 # z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g
                 z = ddim_step(z0, eps, prior.alpha_bar[t_next]) - g
@@ -128,7 +128,7 @@ class LDRPSFast(Solver):
                 if t == times[-1]:
                     finished[f"pass {number}"] = prior.picture(z, size)
                 if index == total:
-                    # x ← D(z), moved towards y by what noise does not explain
+                    # x ← D(z), moved towards y by what noise does not explain (13)
                     image = _last_step(_decode(prior, z, size), target, guess)
                     if is_grey(y) and not guess.grey:
                         image = to_grey(image)  # the prior sees in colour
