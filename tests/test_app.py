@@ -5,6 +5,7 @@ import io
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -104,7 +105,8 @@ def test_one_press_has_one_limit(picture, monkeypatch):
 
 
 def test_an_already_degraded_picture_has_no_reference(picture):
-    scores = press(filled(picture, "super-resolution", mode=DEGRADED))[-1][2]
+    values = filled(picture, "super-resolution", mode=DEGRADED) | {("super-resolution", "scale"): 2}
+    scores = press(values)[-1][2]
     assert list(scores["metric"]) == ["NIQE (own fit) ↓", "consistency ↑"]
 
 
@@ -149,15 +151,16 @@ def test_a_run_without_guidance_has_no_curve(picture):
     assert press(values, "latent-indigo")[-1][3] is None
 
 
-def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
+def test_a_caption_is_an_experiment(tmp_path, photo, text_prior, monkeypatch):
     """One press, one seed: each of the two pictures is the one that Restore gives, the latter the one to
     download.
     """
     monkeypatch.setattr(actions, "load_prior", lambda *_: text_prior)
+    recipe.save_png(photo[..., :48, :48], tmp_path / "photo.png", {})
     small = {"prior": "sd-turbo"} | {
         ("ld-rps", name): value for name, value in {"steps": 4, "prompt": "red"}.items()
     }
-    values = filled(picture, "noise", "ld-rps", seed=3) | small
+    values = filled(str(tmp_path / "photo.png"), "noise", "ld-rps", seed=3) | small
     (_, last), _, scores, _, views, file = list(actions.caption_pair("ld-rps", values))[-1]
     alone = [press(values | {("ld-rps", "prompt"): words}, "ld-rps")[-1] for words in ("", "red")]
     shown = [images.read_image(path) for path, _ in views[:2]]
@@ -247,6 +250,15 @@ def test_a_stored_example_repeats_itself(row, embedded):
     # other processors round differently
     assert metrics.psnr(images.read_image(stored), images.read_image(computed)) > 50
     assert list(table["metric"]) == list(scores["metric"]) and "PSNR ↑" in set(table["metric"])
+
+
+def test_a_tab_without_an_example_says_why():
+    request, said = SimpleNamespace(query_params={}), []
+    for function in app.build().fns.values():
+        if function.name == "open_page":
+            status = function.fn(request).values()
+            said += [value for value in status if isinstance(value, str) and "No example is stored" in value]
+    assert len(said) == sum(not state.stored_examples(method) for method in SOLVERS) > 0
 
 
 def test_repeating_with_other_weights_warns_and_goes_on(picture, monkeypatch):
