@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import graphlib
 import pkgutil
 import re
 import tomllib
@@ -64,6 +66,43 @@ def test_checkers_agree_on_the_python():
 def test_no_file_is_long():
     lengths = {path.name: len(path.read_text().splitlines()) for path in ROOT.glob("restoration/**/*.py")}
     assert max(lengths.values()) <= 300, {name: length for name, length in lengths.items() if length > 300}
+
+
+def imports() -> dict[str, set[str]]:
+    """Of each module the modules of the package that it imports, wherever it does."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in ROOT.glob("restoration/**/*.py")
+    }
+    needed: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= (inside & modules.keys()) or ({node.module} & modules.keys())
+        needed[module] = names
+    return needed
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    tuple(graphlib.TopologicalSorter(imports()).static_order())  # CycleError names the circle
+
+
+def test_no_import_climbs():
+    """CONTRIBUTING says the floors; what has none is a command, which may import any."""
+    floors = [
+        {"files", "knobs", "diffusion", "parser", "weights"}, {"degradations", "priors"},
+        {"solvers", "evaluation"}, {"record"}, {"pace", "training"}, {"run"}, {"commands", "page"},
+    ]  # fmt: skip
+    height = {name: level for level, names in enumerate(floors) for name in names}
+    climbing = {
+        (module, name)
+        for module, names in imports().items()
+        for name in names
+        if height.get(name.split(".")[1], 9) > height.get(module.partition(".")[2].split(".")[0], 9)
+    }
+    assert not climbing
 
 
 def test_the_format_is_checked():
