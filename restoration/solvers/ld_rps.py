@@ -40,18 +40,17 @@ to 3.7 times, but hold 3 to 80 GB of decoded frames.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from restoration.degradations.base import LinearDegradation
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, falling, randn
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Solver, Step
+from restoration.solvers.base import Known, Solver, Step, Steps
 from restoration.solvers.fpam import Alignment, Weights, edges, vgg_features
 
 
@@ -124,7 +123,7 @@ class LDRPS(Solver):
     def batches(self) -> bool:
         return False  # it fits networks to each picture
 
-    def iterations(self, degradation: LinearDegradation | None) -> int:
+    def iterations(self, degradation: Known) -> int:
         return sum(map(len, self.passes()))
 
     def passes(self) -> tuple[tuple[int, ...], ...]:
@@ -132,14 +131,7 @@ class LDRPS(Solver):
         times = falling(self.first, self.steps)
         return (times, *[tuple(t for t in times if t <= self.again) or times[-1:]] * self.recurrences)
 
-    def restore(
-        self,
-        prior: LatentPrior,
-        y: Tensor,
-        degradation: LinearDegradation | None,
-        *,
-        generator: torch.Generator,
-    ) -> Iterator[Step]:
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w).
 
         A step's views: the estimate, ψ of it, every finished pass.
@@ -199,7 +191,7 @@ class LDRPS(Solver):
 
     @torch.no_grad()
     def _noise_again(
-        self, prior: LatentPrior, z: Tensor, t: int, size: tuple[int, int], generator: torch.Generator
+        self, prior: LatentPrior, z: Tensor, t: int, size: tuple[int, int], generator: Generator
     ) -> Tensor:
         """The latent, or its picture encoded anew, with fresh noise at timestep t."""
         if self.renoise == "image":

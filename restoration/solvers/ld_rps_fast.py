@@ -24,21 +24,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
-from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import to_grey
 from restoration.degradations.estimate import GUESSES, Guess, first_guess, is_grey
 from restoration.diffusion import ddim_step, falling
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Solver, Step
+from restoration.solvers.base import Known, Solver, Step, Steps
 
 COLOURLESS = 10.0  # the level at which a latent no longer says that its picture is grey
 CODEC_ERROR = 0.3 / 255  # what the embedded codec's round trip loses, as a standard deviation
@@ -83,17 +81,10 @@ class LDRPSFast(Solver):
     def batches(self) -> bool:
         return False  # the noise level, and so the timesteps, are each picture's own
 
-    def iterations(self, degradation: LinearDegradation | None) -> int:
+    def iterations(self, degradation: Known) -> int:
         return self.steps
 
-    def restore(
-        self,
-        prior: LatentPrior,
-        y: Tensor,
-        degradation: LinearDegradation | None,
-        *,
-        generator: torch.Generator,
-    ) -> Iterator[Step]:
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w).
 
         A step's views: the estimate, ψ of it, every finished pass.
