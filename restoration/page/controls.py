@@ -240,7 +240,7 @@ def stoppable(
     again.
 
     The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is
-    drawn raw for whoever opens a link to that session.
+    drawn raw wherever it is shown.
     """
     stop.click(None, cancels=runs, **PRIVATE)
     for event in runs:
