@@ -22,23 +22,20 @@ result the input's light in wide windows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from restoration.degradations import realistic
-from restoration.degradations.base import LinearDegradation
 from restoration.diffusion import add_noise, churned_step, geometric_levels, randn
 from restoration.files.images import enlarge
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers import tiles
-from restoration.solvers.base import Solver, Step
+from restoration.solvers.base import Known, Solver, Step, Steps
 from restoration.solvers.latent_indigo_camera import Camera
 
 DOMAINS = ("latent", "pixel")
@@ -110,7 +107,7 @@ class LatentINDIGO(Solver):
     def batches(self) -> bool:
         return self.refine == "none"  # a refined network is one picture's own
 
-    def factor(self, degradation: LinearDegradation | None) -> int:
+    def factor(self, degradation: Known) -> int:
         return self.scale
 
     def enlarging(self, factor: int) -> Solver:
@@ -132,17 +129,10 @@ class LatentINDIGO(Solver):
         """(H,W) of the result for y (B,3,h,w)."""
         return y.shape[-2] * self.scale, y.shape[-1] * self.scale
 
-    def iterations(self, degradation: LinearDegradation | None) -> int:
+    def iterations(self, degradation: Known) -> int:
         return self.steps
 
-    def restore(
-        self,
-        prior: LatentPrior,
-        y: Tensor,
-        degradation: LinearDegradation | None,
-        *,
-        generator: torch.Generator,
-    ) -> Iterator[Step]:
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·scale,w·scale), its views show the
         estimated camera.
 
@@ -157,7 +147,7 @@ class LatentINDIGO(Solver):
                 views = {title: _inside(view, y, wide) for title, view in views.items()}
             yield replace(step, latent=_inside(step.latent, y, wide), image=image, views=views)
 
-    def _loop(self, prior: LatentPrior, y: Tensor, generator: torch.Generator) -> Iterator[Step]:
+    def _loop(self, prior: LatentPrior, y: Tensor, generator: Generator) -> Steps:
         """`restore` of a picture with its surroundings."""
         from restoration.solvers.inn_weights import load_restorer  # loads diffusers
 
@@ -196,7 +186,7 @@ class LatentINDIGO(Solver):
         z0: Tensor,
         t: int,
         progress: float,
-        generator: torch.Generator,
+        generator: Generator,
     ) -> Tensor:
         """The regularised estimate: "pull" (26), "resample" (27), "statistics" (28)."""
         if self.regularise == "pull":
@@ -234,7 +224,7 @@ def _inside(x: Tensor, y: Tensor, wide: Tensor) -> Tensor:
     return x[..., first : first + height, first : first + width]
 
 
-def _noise(z: Tensor, generator: torch.Generator) -> Tensor:
+def _noise(z: Tensor, generator: Generator) -> Tensor:
     """(1,C,h,w): one draw for all rows of z, so that a picture's noise does not depend on how many are
     restored with it.
     """
