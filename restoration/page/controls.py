@@ -39,6 +39,7 @@ TITLES = {
     ),
 }
 AS_PUBLISHED = "The paper's own algorithm, for comparison: takes minutes."
+NO_EXAMPLE = "No example is stored here, as a run takes minutes. Choose a picture and press Restore."
 EXPLAINED = (
     "*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. "
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."

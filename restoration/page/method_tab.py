@@ -13,6 +13,7 @@ import gradio as gr
 from restoration.page import actions, display, history, inspection, share_row, shares, state
 from restoration.page.controls import (
     AT_ONCE,
+    NO_EXAMPLE,
     PRIVATE,
     UPLOADED,
     Parts,
@@ -111,7 +112,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
         return first_example()
 
     def first_example() -> dict[gr.components.Component, Any]:
-        return show_example(0) if state.stored_examples(method) else {outputs[1]: ""}
+        return show_example(0) if state.stored_examples(method) else {outputs[1]: NO_EXAMPLE}
 
     def show_example(index: int) -> dict[gr.components.Component, Any]:
         rows = state.stored_examples(method)

@@ -11,7 +11,6 @@ from restoration.files.images import enlarge
 from restoration.priors.networks import Residual
 
 RESIDUAL = 0.1  # unit of the restorer's output: about what an enlarged picture lacks
-MARGIN = 8  # cells of 4×4 pixels of the result that are computed beyond its border
 BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # a Gaussian of one cell
 
 
@@ -35,15 +34,11 @@ class Restorer(ModelMixin, ConfigMixin):
 
     def forward(self, y: Tensor) -> Tensor:
         big = enlarge(y, self.config.scale)
-        # the border is seen as the inside is: a network's own zeros beyond it become a frame
-        margin = MARGIN * self.fold
-        right, bottom = (margin + -side % self.fold for side in (y.shape[-1], y.shape[-2]))
-        y = F.pad(y, (margin, right, margin, bottom), mode="replicate")
+        y = F.pad(y, (0, -y.shape[-1] % self.fold, 0, -y.shape[-2] % self.fold), mode="replicate")
         h = self.body(self.enter(F.pixel_unshuffle(4 * (y - 0.5), self.fold)))
         residual = F.pixel_shuffle(RESIDUAL * self.leave(h), 4)
         residual = residual - _coarse(residual)
-        first = 4 * MARGIN
-        return big + residual[..., first : first + big.shape[-2], first : first + big.shape[-1]]
+        return big + residual[..., : big.shape[-2], : big.shape[-1]]
 
 
 def _coarse(residual: Tensor) -> Tensor:
