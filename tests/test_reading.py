@@ -241,6 +241,25 @@ def test_other_formats_are_named(tmp_path, content, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_colours_as_floats_are_named(tmp_path, order):
+    """Written by hand: Pillow writes none."""
+    pixels = np.full((20, 20, 3), 0.5, order + "f4").tobytes()
+    tags = [(256, 4, 20), (257, 4, 20), (258, 3, (32,) * 3), (259, 3, 1), (262, 3, 2), (273, 4, 200)]
+    tags += [(277, 3, 3), (278, 4, 20), (279, 4, len(pixels)), (339, 3, (3,) * 3)]
+    body, more, place = b"", b"", 8 + 2 + 12 * len(tags) + 4
+    for tag, kind, value in tags:
+        values = value if isinstance(value, tuple) else (value,)
+        packed = struct.pack(order + ("H" if kind == 3 else "I") * len(values), *values)
+        if len(packed) > 4:
+            more, packed = more + packed, struct.pack(order + "I", place + len(more))
+        body += struct.pack(order + "HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(tags))
+    (tmp_path / "a.tif").write_bytes((head + body + bytes(4) + more).ljust(200, b"\0") + pixels)
+    with pytest.raises(ValueError, match="is a TIFF with colours as floating-point numbers, which cannot be"):
+        images.read_image(tmp_path / "a.tif")
+
+
 def test_a_pipe_or_a_folder_is_no_picture(tmp_path):
     import os
 

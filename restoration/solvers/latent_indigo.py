@@ -15,15 +15,18 @@ Objective at every step:  min ‖aim - x_c(z_{0|t})‖, with the aim (29), by a 
 Deviations: the autograd-free forms (21) and (24), Polyak's step (30), refinement of γ alone, all
 regularisations (26) to (28), and the aim: κ = 0 by default, since a swap copies whatever it is given into
 the estimate, and y is noisy. start="noise" adds its noise to √ᾱ E(enlarged y), of which 0.025 is left at
-the highest level, 40, of the embedded prior, not to zeros.
+the highest level, 40, of the embedded prior, not to zeros. The input gets mirrored surroundings, and the
+result the input's light in wide windows.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from restoration.degradations import realistic
@@ -38,6 +41,8 @@ from restoration.solvers.latent_indigo_camera import Camera
 DOMAINS = ("latent", "pixel")
 REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3
 GUIDANCE = ("direct", "gradient", "none")
+SURROUNDINGS = 8  # pixels, mirrored around the input, since networks err at their own borders
+WINDOW = 63  # pixels of the input, in which the result's light is that of the input
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,17 @@ class LatentINDIGO(Solver):
 
         ValueError where no INN has been trained for this domain, scale and codec of the prior.
         """
+        edge = SURROUNDINGS if min(y.shape[-2:]) > SURROUNDINGS else 0
+        wide = F.pad(y, (edge,) * 4, mode="reflect")
+        for step in self._loop(prior, wide, generator):
+            image, views = step.image, step.views
+            if image is not None:
+                image = _inside(levelled(image, wide, self.scale), y, wide)
+                views = {title: _inside(view, y, wide) for title, view in views.items()}
+            yield replace(step, latent=_inside(step.latent, y, wide), image=image, views=views)
+
+    def _loop(self, prior: LatentPrior, y: Tensor, generator: Generator) -> Steps:
+        """`restore` of a picture with its surroundings."""
         from restoration.solvers.inn_weights import load_restorer  # loads diffusers
 
         restored = load_restorer(self.scale, str(prior.device))(y)  # Rest(y)
@@ -184,6 +200,28 @@ class LatentINDIGO(Solver):
             )
             return guided.lerp((guided - mean) / std.clamp_min(1e-6) * std0 + mean0, self.strength)
         return guided
+
+
+def levelled(image: Tensor, y: Tensor, scale: int) -> Tensor:
+    """image (B,3,h·scale,w·scale) with the light that y (B,3,h,w) has in wide windows: that is measured, and
+    what the networks make of flat colours, which they seldom saw, is not.
+    """
+    lacking = y - F.avg_pool2d(image, scale)
+    window = min(WINDOW, *((side - 1) // 2 * 2 - 1 for side in y.shape[-2:]))
+    for _ in range(2):  # the mean of a mean follows slopes, and shows no edges of windows
+        lacking = F.avg_pool2d(F.pad(lacking, (window // 2,) * 4, mode="reflect"), window, 1)
+    return image + F.interpolate(lacking, image.shape[-2:], mode="bilinear")
+
+
+def _inside(x: Tensor, y: Tensor, wide: Tensor) -> Tensor:
+    """The part of x that shows y (B,3,h,w), where all of x shows `wide`, which is y with its surroundings: a
+    picture of wide's sides or so many times those, or a latent of it.
+    """
+    edge, ratio = (wide.shape[-1] - y.shape[-1]) // 2, x.shape[-1] / wide.shape[-1]
+    ratio = round(ratio) if ratio >= 1 else 1 / round(1 / ratio)
+    first = round(edge * ratio)
+    height, width = (math.ceil(side * ratio) for side in y.shape[-2:])
+    return x[..., first : first + height, first : first + width]
 
 
 def _noise(z: Tensor, generator: Generator) -> Tensor:
