@@ -20,7 +20,10 @@ from torch import Tensor
 
 from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blur import Blur
+from restoration.degradations.linear import Denoise
+from restoration.degradations.resampling import SuperResolution
 
+SURROUNDINGS = 8  # pixels of y a side, since networks err at their own borders
 CLIPPED = 253.5 / 255  # what is stored as 254 or 255 may have been any brighter
 # of the conjugate gradients: at most, and the residual's norm over that of the right side
 ITERATIONS, TOLERANCE = 12, 1e-2
@@ -84,8 +87,8 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Scene(NamedTuple):
-    """What a solver restores instead of a photograph: y and the degradation on a grid with `margin` pixels
-    more a side.
+    """What a solver restores instead of a photograph: y and the degradation with surroundings, of `margin`
+    pixels a side in the result.
 
     excess: (B,3,H,W), the light beyond white, which y lacks and the result gets back; 0 where there is none.
     """
@@ -103,19 +106,34 @@ class Scene(NamedTuple):
         return x[..., self.margin : x.shape[-2] - self.margin, self.margin : x.shape[-1] - self.margin]
 
 
-def whole_scene(y: Tensor, degradation: LinearDegradation | None, periodic: bool) -> Scene:
-    """The scene behind a photograph y (B,3,h,w); y itself where nothing is blurred, or where `periodic` says
-    that our own blur made it.
+def mirrored(y: Tensor, margin: int) -> Tensor:
+    """y (B,C,h,w) with `margin` pixels more a side, its own, the outermost twice: so a reduction of the
+    mirrored picture is the mirrored reduction.
     """
+    for axis in (-1, -2):
+        first, last = y.narrow(axis, 0, margin), y.narrow(axis, y.shape[axis] - margin, margin)
+        y = torch.cat([first.flip(axis), y, last.flip(axis)], axis)
+    return y
+
+
+def whole_scene(y: Tensor, degradation: LinearDegradation | None, periodic: bool) -> Scene:
+    """The scene behind a photograph y (B,3,h,w); where `periodic` says that our own blur made it, y itself.
+
+    Where nothing but noise or a reduction is told, the picture goes on mirrored.
+    """
+    nothing = torch.zeros((), device=y.device)
+    if isinstance(degradation, Denoise | SuperResolution) and min(y.shape[-2:]) > SURROUNDINGS:
+        wide = mirrored(y, SURROUNDINGS)
+        return Scene(wide, degradation, SURROUNDINGS * degradation.factor, nothing)
     if periodic or not isinstance(degradation, Blur):
-        return Scene(y, degradation, 0, torch.zeros((), device=y.device))
+        return Scene(y, degradation, 0, nothing)
     margin = degradation.margin
     known = F.pad(torch.ones_like(y[:1, :1]), (margin,) * 4)
     y = F.pad(y, (margin,) * 4, mode="replicate")
     scene = MaskedBlur(noise_std=degradation.noise_std, blur=degradation, known=known)
     clipped = known * (y > CLIPPED)
     if not clipped.any():
-        return Scene(y, scene, margin, torch.zeros((), device=y.device))
+        return Scene(y, scene, margin, nothing)
     y, excess = _without_glare(y, scene, clipped)
     return Scene(y, scene, margin, excess)
 

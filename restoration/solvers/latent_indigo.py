@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from restoration.degradations import realistic
+from restoration.degradations.partial import SURROUNDINGS, mirrored
 from restoration.diffusion import add_noise, churned_step, geometric_levels, randn
 from restoration.files.images import enlarge
 from restoration.knobs import knob
@@ -41,7 +42,6 @@ from restoration.solvers.latent_indigo_camera import Camera
 DOMAINS = ("latent", "pixel")
 REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3
 GUIDANCE = ("direct", "gradient", "none")
-SURROUNDINGS = 8  # pixels, mirrored around the input, since networks err at their own borders
 WINDOW = 63  # pixels of the input, in which the result's light is that of the input
 
 
@@ -138,8 +138,7 @@ class LatentINDIGO(Solver):
 
         ValueError where no INN has been trained for this domain, scale and codec of the prior.
         """
-        edge = SURROUNDINGS if min(y.shape[-2:]) > SURROUNDINGS else 0
-        wide = F.pad(y, (edge,) * 4, mode="reflect")
+        wide = mirrored(y, SURROUNDINGS if min(y.shape[-2:]) > SURROUNDINGS else 0)
         for step in self._loop(prior, wide, generator):
             image, views = step.image, step.views
             if image is not None:
