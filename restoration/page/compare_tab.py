@@ -14,9 +14,10 @@ import pandas as pd
 from restoration.files import images
 from restoration.page import compare, device
 from restoration.page.actions import steps_of, time_limit
-from restoration.page.controls import AT_ONCE, PRIVATE, picture
+from restoration.page.controls import picture
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.display import bar, data_uri, one_sentence, sentence
+from restoration.page.events import AT_ONCE, PRIVATE
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import checked_photo, new_file
 from restoration.priors.latent import load_prior

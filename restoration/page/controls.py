@@ -9,19 +9,16 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from restoration.degradations.blind import titles
-from restoration.degradations.linear import FILES, TASKS
-from restoration.page import actions, state
+from restoration.degradations.linear import FILES, TASKS, Inpaint
+from restoration.page import actions, drawing, state
 from restoration.page.device import ON_DEVICE, on_gpu
+from restoration.page.events import AT_ONCE, PRIVATE, browser
 from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.checkpoints import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
-PRIVATE: Any = {"api_visibility": "private"}
-# small things do not wait for a place in the queue, which runs may have filled; but only from the queue does
-# gr.Error reach the visitor
-AT_ONCE: Any = {"queue": False, "show_progress": "hidden"} | PRIVATE
 # the tabs: what a method is for before its name, and when it is the one
 TITLES = {
     "reld": (
@@ -44,7 +41,6 @@ EXPLAINED = (
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
 )
 READY, RUNNING = "Restore", "Restoring…"
-STATIC = "new URL('restoration/page.js', document.baseURI)"  # page/static/page.js
 # of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs,
 # Gradio builds another from its class; and not of subclasses, beside whose module it writes a stub file
 for kind in (gr.Image, gr.File):
@@ -55,13 +51,6 @@ Parts = dict[Any, gr.components.Component]
 def heading(method: str) -> tuple[str, str]:
     """A tab's name, and the line that says when it is the one."""
     return TITLES.get(method, (SOLVERS[method].title, AS_PUBLISHED if method in PAPERS else ""))
-
-
-def browser(call: str, *arguments: str) -> str:
-    """The `js` of an event: a call of what page.js exports, with the values of the event's inputs under these
-    names.
-    """
-    return f"async ({', '.join(arguments)}) => (await import({STATIC})).{call}"
 
 
 def picture(**options: Any) -> gr.Image:
@@ -128,7 +117,8 @@ def picture_column(method: str) -> Inputs:
     """What goes in: the picture, the buttons, the damage and the method's settings."""
     blind, opening = SOLVERS[method].blind, state.opening_values(method)
     parts: Parts = {}
-    parts["photo"] = picture(label="Your picture", height=240, alt_text="The picture to restore")
+    alt = "The picture to restore"
+    parts["photo"] = picture(label="Your picture", height=240, alt_text=alt, elem_id=f"photo-{method}")
     seen = gr.HTML(elem_id=f"seen-{method}")
     with gr.Row():
         start, stop = gr.Button(READY, variant="primary", elem_id=f"start-{method}"), gr.Button("Stop")
@@ -155,8 +145,11 @@ def picture_column(method: str) -> Inputs:
     for name in SOLVERS[method].damages():
         if name in TASKS:
             with gr.Group(visible=name == SOLVERS[method].damages()[0]) as groups[name]:
+                drawn = drawing.sheet(method) if TASKS[name] is Inpaint else None
                 for field in state.knobs(TASKS[name]):
                     parts[name, field.name] = control(field, opening[name, field.name])
+                if drawn:
+                    drawing.into(parts[name, "mask"], drawn, method)
     told = "The model that knows what photographs look like"
     prior = parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=told)
     about = gr.Markdown(actions.about_prior("embedded"))
@@ -186,7 +179,13 @@ def result_column(place: str, inside: bool) -> list[gr.components.Component]:
     """
     status = gr.HTML("Choose a picture and press Restore.", elem_id=f"status-{place}", elem_classes="status")
     # without a height: a block of another height than its pictures cuts them, and tears the two apart
-    comparison = gr.ImageSlider(label="Before and after", format="png", interactive=False, type="filepath")
+    comparison = gr.ImageSlider(
+        label="Before and after",
+        format="png",
+        interactive=False,
+        type="filepath",
+        elem_id=f"comparison-{place}",
+    )
     with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):
         sides = gr.HTML()
     drawn = browser("sideBySide(pair)", "pair")

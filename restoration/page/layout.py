@@ -227,12 +227,14 @@ def share_upload(methods: dict[str, MethodTab], tabs: gr.Tabs) -> None:
         except (ValueError, OSError, MemoryError) as error:
             return {methods[method].seen: html.escape(display.sentence(error))}
         filled: dict[Any, Any] = {}
+        width, height = found.size
+        seen = f'<span data-width="{width}" data-height="{height}">{html.escape(found.sentences)}</span>'
         for name, tab in methods.items():
             values = found.values[name].items()
             filled |= {tab.parts[key]: value for key, value in values if (name, key) != (method, "photo")}
             shown = (found.before, found.before), "Press Restore.", None, None, None, None
             filled |= dict(zip(tab.outputs, shown, strict=True))
-            filled |= {tab.address: "", tab.seen: html.escape(found.sentences)}
+            filled |= {tab.address: "", tab.seen: seen}
         # who went to another tab than the first has chosen it
         chosen = found.method if found.method and method == next(iter(methods)) else method
         return filled | {tabs: gr.update(selected=chosen)}

@@ -2,6 +2,9 @@
 // Everything drawn from data goes through `escaped`. The history never gets to the server, whose values a deep link
 // would hand to others: a run's entry comes once, and only the one that is clicked goes back.
 
+import { followPhotographs } from './draw.js';
+export { drawnMask, forgetDrawing, maskArrived } from './draw.js';
+
 const HISTORY = 12; // runs that are kept; a browser gives a site about 5 MB
 const NO_LINK = 'Only a clean example picture, degraded here, fits into a settings link; ' +
   '"Share this result" keeps any other.';
@@ -76,7 +79,8 @@ new MutationObserver(() => {
       if (element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
   }
-}).observe(document.body, { childList: true, subtree: true });
+  followPhotographs();
+}).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ['src'] });
 
 /** Press a button; a tab's parts are there only some time after it is chosen. */
 function press(id, tries = 100) {

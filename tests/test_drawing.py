@@ -1,0 +1,64 @@
+"""A mask painted over the photograph, in a real browser; skipped where there is none."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from conftest import visit
+from PIL import Image
+
+from restoration.files import recipe
+
+
+def touches(page, points):
+    """One finger that is put down, moved and lifted."""
+    session = page.context.new_cdp_session(page)
+    for number, (x, y) in enumerate(points):
+        kind = "touchMove" if number else "touchStart"
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def mouse(page, points):
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for x, y in points[1:]:
+        page.mouse.move(x, y)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("width, paint", [(390, touches), (1280, mouse)])
+def test_a_painted_mask_is_inpainted(browser, address, width, paint, tmp_path):
+    """Pixel by pixel where the stroke went, and nowhere else; a press right after the stroke waits for it."""
+    page = visit(browser, address, width, has_touch=width < 500)
+    page.get_by_text("computed beforehand").first.wait_for()
+    picture = torch.full((1, 3, 96, 128), 0.5)
+    recipe.save_png(picture, tmp_path / "own.png", {})
+    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "own.png")
+    page.locator("#seen-reld [data-width='128'][data-height='96']").wait_for(state="attached")
+    page.locator("input[aria-label=Damage]:visible").click()
+    page.get_by_role("option", name="inpaint").click()
+    canvas = page.locator(".draw:not(.empty) canvas:visible")
+    canvas.wait_for()
+    page.wait_for_function("document.querySelector('.draw img').naturalWidth === 128")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    at = lambda u, v: (box["x"] + u * box["width"], box["y"] + v * box["height"])  # noqa: E731
+    paint(page, [at(0.25, 0.5), at(0.5, 0.5), at(0.75, 0.5)])
+    with page.expect_response("**/upload") as sent:
+        page.locator("#start-reld").click()
+    page.get_by_text("128×96 pixels in").wait_for()
+    mask = page.request.get(f"{address}gradio_api/file={sent.value.json()[0]}").body()
+    missing = np.asarray(Image.open(io.BytesIO(mask)).convert("L")) < 128
+    assert missing.shape == (96, 128) and missing[48, 33:95].all()
+    assert not missing[:40].any() and not missing[56:].any() and not missing[:, :26].any()
+    painted = page.get_by_text("mask.png")
+    page.get_by_role("button", name="Undo").click()
+    painted.wait_for(state="detached")
+    page.locator("#start-reld:has-text('Restore'):enabled").click()
+    page.locator("#status-reld:has-text('Which parts are missing')").wait_for()
+    page.context.close()
