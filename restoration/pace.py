@@ -4,7 +4,7 @@ is usual.
 
 from __future__ import annotations
 
-from restoration.degradations.linear import LinearDegradation
+from restoration.degradations.base import LinearDegradation
 from restoration.priors import placement
 from restoration.priors.checkpoints import PRIORS
 from restoration.solvers.base import Solver

@@ -15,7 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from restoration.degradations.linear import FILES, TASKS, LinearDegradation
+from restoration.degradations.base import LinearDegradation
+from restoration.degradations.linear import FILES, TASKS
 from restoration.files import images, recipe
 from restoration.priors.checkpoints import digest
 from restoration.priors.latent import LatentPrior

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration import pace
+from restoration.degradations.base import LinearDegradation, is_grey
 from restoration.degradations.blind import Damage
-from restoration.degradations.linear import LinearDegradation, is_grey
 from restoration.degradations.partial import CLIPPED, whole_scene
 from restoration.degradations.plausible import contradictions, suspicions
 from restoration.evaluation import metrics

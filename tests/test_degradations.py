@@ -5,19 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration.degradations.linear import (
-    TASKS,
-    Denoise,
-    GaussianBlur,
-    Inpaint,
-    LinearDegradation,
-    MotionBlur,
-    SuperResolution,
-    UploadedBlur,
-    is_grey,
-)
+from restoration.degradations.base import LinearDegradation, is_grey
+from restoration.degradations.blur import GaussianBlur, MotionBlur, UploadedBlur
+from restoration.degradations.inpaint import Inpaint
+from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.partial import TOLERANCE, whole_scene
 from restoration.degradations.plausible import contradictions, suspicions
+from restoration.degradations.resampling import SuperResolution
 
 
 @pytest.fixture
@@ -209,11 +203,11 @@ def test_top_left_decimation_is_told(scale, sides):
 
 
 def test_matrices_of_one_picture_are_kept():
-    from restoration.degradations import linear
+    from restoration.degradations import resampling
 
     for side in range(16, 26):
         SuperResolution(scale=2).prox(torch.rand(1, 3, 2 * side, 60), torch.rand(1, 3, side, 30), 0.1)
-    assert linear._resampling.cache_info().currsize <= 2 and linear._eigen.cache_info().currsize <= 2
+    assert resampling._resampling.cache_info().currsize <= 2 and resampling._eigen.cache_info().currsize <= 2
     blur = GaussianBlur(size=5)
     for side in range(16, 26):
         blur.forward(torch.rand(1, 3, side, 20))

@@ -15,8 +15,11 @@ from restoration.commands import inspect
 from restoration.degradations import camera, meter
 from restoration.degradations.advice import suggest
 from restoration.degradations.blind import CORRUPTIONS
-from restoration.degradations.features import file_quality, light, texture
-from restoration.degradations.linear import TASKS, Denoise, GaussianBlur
+from restoration.degradations.blur import GaussianBlur
+from restoration.degradations.features import texture
+from restoration.degradations.jpeg_traces import file_quality
+from restoration.degradations.light import light
+from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.meter import Estimate, measure_damage
 from restoration.degradations.realistic import jpeg
 from restoration.files import images

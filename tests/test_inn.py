@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from restoration.degradations import realistic
-from restoration.degradations.linear import SuperResolution
+from restoration.degradations.resampling import SuperResolution
 from restoration.evaluation.metrics import psnr
 from restoration.files import images
 from restoration.solvers.inn import (

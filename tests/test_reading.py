@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from restoration.files import decode, images, knobs, sandbox
+from restoration.files import images, knob_files, opening, sandbox
 
 RANDOM = np.random.default_rng(0)
 GREY = np.linspace(0, 1, 24 * 20).reshape(20, 24)  # of photographs
@@ -99,7 +99,7 @@ def test_every_turn_of_every_format(tmp_path, turn, suffix):
     path = written(
         tmp_path, image, f"a.{suffix}", exif=exif, **({} if suffix in {"png", "tif"} else {"quality": 100})
     )
-    method = decode.TURNS.get(turn)
+    method = opening.TURNS.get(turn)
     upright = np.asarray(
         Image.fromarray(plain).transpose(method) if method is not None else Image.fromarray(plain)
     )
@@ -284,7 +284,7 @@ def kernels(folder: Path) -> list[Path]:
 
 def test_a_kernel_is_the_same_in_every_file(tmp_path):
     for path in kernels(tmp_path):
-        kernel = knobs.read_kernel(str(path))
+        kernel = knob_files.read_kernel(str(path))
         assert (kernel / kernel.sum() - torch.from_numpy(KERNEL / KERNEL.sum())).abs().max() < 3e-4, path.name
 
 
@@ -316,14 +316,14 @@ def npy(header: str, body: bytes = b"") -> bytes:
 def test_a_kernel_that_is_none_is_one_sentence(tmp_path, content):
     (tmp_path / "k.npy").write_bytes(content)
     with pytest.raises(ValueError, match=r"k\.npy") as error:
-        knobs.read_kernel(str(tmp_path / "k.npy"))
+        knob_files.read_kernel(str(tmp_path / "k.npy"))
     assert "\n" not in str(error.value) and str(tmp_path) not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["k.png", "k.tif", "k.bmp", "k.avif"])
 def test_kernels_are_small_whatever_the_format(tmp_path, name):
     with pytest.raises(ValueError, match="at most 128×128"):
-        knobs.read_kernel(str(written(tmp_path, Image.new("L", (129, 64), 9).convert("RGB"), name)))
+        knob_files.read_kernel(str(written(tmp_path, Image.new("L", (129, 64), 9).convert("RGB"), name)))
 
 
 # ---- masks
@@ -360,9 +360,9 @@ def masks(folder: Path) -> list[Path]:
 
 def test_a_mask_is_the_same_in_every_file(tmp_path):
     for path in masks(tmp_path):
-        assert (knobs.read_mask(str(path), 20, 24).numpy() == HOLES).all(), path.name
+        assert (knob_files.read_mask(str(path), 20, 24).numpy() == HOLES).all(), path.name
         share = f"{100 * (1 - HOLES.mean()):.1f} % of the pixels are missing"
-        assert share in knobs.how_read_mask(str(path), 20, 24)
+        assert share in knob_files.how_read_mask(str(path), 20, 24)
 
 
 def test_masks_that_do_not_fit(tmp_path):
@@ -372,17 +372,17 @@ def test_masks_that_do_not_fit(tmp_path):
         np.zeros((20, 24), np.float32),
     ):
         with pytest.raises(ValueError, match="leaves no pixel known"):
-            knobs.read_mask(str(written(tmp_path, values, "m.tif")), 20, 24)
+            knob_files.read_mask(str(written(tmp_path, values, "m.tif")), 20, 24)
     with pytest.raises(ValueError, match=r"The mask m\.png is 24×20 but the picture 20×24"):
-        knobs.read_mask(str(written(tmp_path, HOLES.astype(np.uint8), "m.png")), 24, 20)
+        knob_files.read_mask(str(written(tmp_path, HOLES.astype(np.uint8), "m.png")), 24, 20)
 
 
 def test_a_mask_is_reduced_with_its_photograph(tmp_path):
     large = np.ones((60, 72), np.uint8)
     large[30:33, 30:33] = 0
-    known = knobs.read_mask(str(written(tmp_path, large, "m.png")), 20, 24)
+    known = knob_files.read_mask(str(written(tmp_path, large, "m.png")), 20, 24)
     assert (~known).nonzero().tolist() == [[10, 10]]
-    assert "reduced to 24×20" in knobs.how_read_mask(str(tmp_path / "m.png"), 20, 24)
+    assert "reduced to 24×20" in knob_files.how_read_mask(str(tmp_path / "m.png"), 20, 24)
 
 
 # ---- apart, and hostile
@@ -400,7 +400,7 @@ def test_apart_the_same_is_read(tmp_path, apart, monkeypatch):
     arrays = kernels(tmp_path / "kernels")
     paths = [*masks(tmp_path), written(tmp_path, (GREY * 255).astype(np.uint8), "photo.png")]
     there = [images.read_photo(path) for path in paths], [images.how_read(path) for path in paths]
-    kernel = [knobs.read_kernel(str(path)) for path in arrays]
+    kernel = [knob_files.read_kernel(str(path)) for path in arrays]
     content = images.read_image(paths[0].read_bytes())
     monkeypatch.setattr(sandbox, "_enabled", False)
     here = [images.read_photo(path) for path in paths], [images.how_read(path) for path in paths]
@@ -411,7 +411,8 @@ def test_apart_the_same_is_read(tmp_path, apart, monkeypatch):
             one.alpha is None or one.alpha.tobytes() == other.alpha.tobytes()
         )
     assert all(
-        a.equal(b) for a, b in zip(kernel, [knobs.read_kernel(str(path)) for path in arrays], strict=True)
+        a.equal(b)
+        for a, b in zip(kernel, [knob_files.read_kernel(str(path)) for path in arrays], strict=True)
     )
 
 
@@ -544,8 +545,8 @@ def test_broken_headers_of_every_format(tmp_path, kind, seed):
         for read in (
             lambda: images.read_photo(path, 1),
             lambda: images.describe(path),
-            lambda: knobs.read_kernel(str(path)),
-            lambda: knobs.how_read_mask(str(path), 24, 20),
+            lambda: knob_files.read_kernel(str(path)),
+            lambda: knob_files.how_read_mask(str(path), 24, 20),
         ):
             try:
                 read()

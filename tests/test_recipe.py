@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration.degradations.linear import Denoise, GaussianBlur, UploadedBlur
+from restoration.degradations.blur import GaussianBlur, UploadedBlur
+from restoration.degradations.linear import Denoise
 from restoration.files import images, recipe
 from restoration.priors.checkpoints import digest, fetch
 from restoration.priors.latent import load_prior

@@ -11,9 +11,10 @@ import torch
 
 from restoration.commands import benchmark, restore
 from restoration.degradations import blind, linear
-from restoration.degradations.linear import LinearDegradation, knob
+from restoration.degradations.base import LinearDegradation
 from restoration.evaluation import metrics
 from restoration.files import recipe
+from restoration.knobs import knob
 from restoration.page import compare, endpoints, layout, state
 from restoration.record import Run
 from restoration.run import restore as run_steps

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from restoration.degradations.linear import TASKS, is_grey
+from restoration.degradations.base import is_grey
+from restoration.degradations.linear import TASKS
 from restoration.evaluation import metrics
 from restoration.evaluation.baselines import non_local_means
 from restoration.files.images import quantise

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from skimage import data as pictures
 
-from restoration.degradations.linear import GaussianBlur
+from restoration.degradations.blur import GaussianBlur
 from restoration.priors.latent import load_prior
 from restoration.priors.networks import FFDNet, LatentUNet, PatchAutoencoder
 from restoration.training import autoencoder, data, denoiser, loop, states

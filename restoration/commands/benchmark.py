@@ -21,8 +21,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from restoration.commands import cli, settings_help
+from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import Damage
-from restoration.degradations.linear import Blur, LinearDegradation
+from restoration.degradations.blur import Blur
 from restoration.degradations.realistic import Camera
 from restoration.evaluation import metrics
 from restoration.evaluation.baselines import baselines

@@ -7,9 +7,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import CORRUPTIONS, Damage, make_damage
 from restoration.degradations.camera import EXPOSURES
-from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
+from restoration.degradations.inpaint import Inpaint
+from restoration.degradations.linear import FILES, TASKS
 from restoration.degradations.realistic import CAMERAS
 from restoration.files import recipe
 from restoration.priors.checkpoints import PRIORS

@@ -15,7 +15,7 @@ HEAD = 2**17  # bytes of a file in which its JPEG tables are looked for
 def report(path: str) -> dict[str, Any]:
     """Measurement and advice of one file, in JSON's types. ValueError where it cannot be read."""
     from restoration.degradations.advice import suggest
-    from restoration.degradations.features import file_quality
+    from restoration.degradations.jpeg_traces import file_quality
     from restoration.degradations.meter import measure_damage
     from restoration.files import images
 

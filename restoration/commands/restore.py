@@ -29,7 +29,7 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     from tqdm import tqdm
 
     from restoration.commands import cli, settings_help
-    from restoration.files import images, knobs, recipe
+    from restoration.files import images, knob_files, recipe
     from restoration.files.whole import whole_file
     from restoration.priors.latent import load_prior
     from restoration.run import restore
@@ -63,7 +63,7 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     mask = getattr(run.degradation, "mask", "")
     notes = [
         f"Read: {photo.how}." if photo.how else "",
-        f"Mask: {knobs.how_read_mask(mask, height, width)}." if mask else "",
+        f"Mask: {knob_files.how_read_mask(mask, height, width)}." if mask else "",
         *run.differences(source, photo.x, prior),
     ]
     for note in filter(None, notes):

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from restoration.commands import cli, settings_help
-from restoration.degradations.linear import LinearDegradation
+from restoration.degradations.base import LinearDegradation
 from restoration.files import images, recipe
 from restoration.priors import placement
 from restoration.priors.latent import LatentPrior, load_prior

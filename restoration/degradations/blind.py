@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restoration.degradations.base import LinearDegradation
 from restoration.degradations.camera import EXPOSURES, CameraNoise, Fog
-from restoration.degradations.linear import TASKS, LinearDegradation
+from restoration.degradations.linear import TASKS
 from restoration.degradations.realistic import CAMERAS, Camera
 from restoration.diffusion import randn
 from restoration.files.images import quantise

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration.degradations.linear import Checked, knob
 from restoration.degradations.realistic import jpeg
 from restoration.diffusion import randn
 from restoration.files.images import quantise
+from restoration.knobs import Checked, knob
 
 # from CIE XYZ to four cameras' colours, and from linear sRGB to XYZ (Brooks et al. 2019, their code, Apache
 # 2.0)

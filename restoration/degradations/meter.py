@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from restoration.degradations.features import COMB, illumination, light, noise_by_brightness, texture
+from restoration.degradations.features import COMB, noise_by_brightness, texture
+from restoration.degradations.light import illumination, light
 from restoration.files import images
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "meter" / "model.safetensors"
@@ -209,7 +210,7 @@ def load_readers(path: Path = WEIGHTS) -> Mapping[str, Reader]:
 def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
     """What is wrong with x (1,3,H,W) in [0,1], sides ≥ 16, in a fraction of a second whatever its size.
 
-    quality: JPEG's, where the file at hand says it (`features.file_quality`). ValueError for another shape.
+    quality: JPEG's, where the file at hand says it (`file_quality`). ValueError for another shape.
     """
     if x.ndim != 4 or x.shape[:2] != (1, 3) or min(x.shape[-2:]) < images.MIN_SIDE:
         raise ValueError(

@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration.degradations.linear import Blur, LinearDegradation
+from restoration.degradations.base import LinearDegradation
+from restoration.degradations.blur import Blur
 
 CLIPPED = 253.5 / 255  # what is stored as 254 or 255 may have been any brighter
 # of the conjugate gradients: at most, and the residual's norm over that of the right side

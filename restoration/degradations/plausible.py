@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from restoration.degradations.base import LinearDegradation
+from restoration.degradations.blur import Blur
 from restoration.degradations.estimate import noise_level
-from restoration.degradations.linear import Blur, Inpaint, LinearDegradation, SuperResolution
+from restoration.degradations.inpaint import Inpaint
+from restoration.degradations.resampling import SuperResolution
 
 MISSING = 0.9  # of the pixels: more than that is drawn rather than restored
 TOLD_LESS = 2.0  # noise told as less than this part of what is in the picture

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from restoration.degradations import camera
 from restoration.degradations.blind import CORRUPTIONS
-from restoration.degradations.linear import Denoise, GaussianBlur
+from restoration.degradations.blur import GaussianBlur
+from restoration.degradations.linear import Denoise
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.degradations.realistic import jpeg
 from restoration.files.images import quantise

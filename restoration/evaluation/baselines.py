@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from restoration.degradations.base import LinearDegradation
+from restoration.degradations.blur import Blur
 from restoration.degradations.estimate import noise_level
-from restoration.degradations.linear import Blur, Denoise, LinearDegradation, SuperResolution
+from restoration.degradations.linear import Denoise
+from restoration.degradations.resampling import SuperResolution
 from restoration.files import images
 
 WIENER_BALANCES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)

@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from restoration.files import decode, sandbox
-from restoration.files.containers import Container
-from restoration.files.decode import ACCEPTED
+from restoration.files.containers.container import Container
 from restoration.files.errors import plain_name
+from restoration.files.opening import ACCEPTED
 from restoration.files.sizes import MAX_DECODED, MAX_PIXELS, MAX_SIDE, MIN_SIDE, check_size, fitted
 
 __all__ = [

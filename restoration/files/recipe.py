@@ -21,7 +21,7 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from restoration.files import images
-from restoration.files.containers import png_text
+from restoration.files.containers.png import png_text
 from restoration.files.whole import UNFINISHED, check_target, whole_file
 
 __all__ = ["UNFINISHED", "check_target", "whole_file"]

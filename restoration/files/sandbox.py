@@ -4,7 +4,7 @@ file.
 The child has the opened file and nothing else, and ends within SECONDS of processor time, WALL seconds and
 MEMORY bytes, even inside a decoder or by its crash. A request takes some hundredths of a second more than in
 this process. Where the system cannot do this (no Linux), files are opened in this process, with the bounds of
-restoration/files/containers.py alone.
+restoration/files/containers alone.
 """
 
 from __future__ import annotations

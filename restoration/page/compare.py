@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from restoration.degradations.advice import suggest
+from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import make_damage, titles
 from restoration.degradations.estimate import noise_level
-from restoration.degradations.linear import TASKS, Denoise, LinearDegradation
+from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.meter import measure_damage
 from restoration.evaluation import metrics
 from restoration.evaluation.baselines import baselines

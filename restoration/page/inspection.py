@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from restoration.degradations.advice import FLOOR, Suggestion, suggest
-from restoration.degradations.features import file_quality
+from restoration.degradations.jpeg_traces import file_quality
 from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images

@@ -18,8 +18,10 @@ from urllib.parse import urlencode
 from PIL import Image
 from torch import Tensor
 
+from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import make_damage
-from restoration.degradations.linear import FILES, TASKS, Inpaint, LinearDegradation
+from restoration.degradations.inpaint import Inpaint
+from restoration.degradations.linear import FILES, TASKS
 from restoration.files import images
 from restoration.files.recipe import check_seed
 from restoration.page.uploads import checked_photo

@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import CORRUPTIONS
-from restoration.degradations.linear import TASKS, Checked, LinearDegradation
+from restoration.degradations.linear import TASKS
+from restoration.knobs import Checked
 from restoration.priors.latent import LatentPrior
 
 

@@ -30,9 +30,10 @@ import torch
 from torch import Tensor
 
 from restoration.degradations import realistic
-from restoration.degradations.linear import LinearDegradation, knob
+from restoration.degradations.base import LinearDegradation
 from restoration.diffusion import add_noise, geometric_levels, randn
 from restoration.files.images import enlarge
+from restoration.knobs import knob
 from restoration.priors import tiling
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Solver, Step

@@ -47,8 +47,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import LinearDegradation, knob
+from restoration.degradations.base import LinearDegradation
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, falling, randn
+from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Solver, Step
 from restoration.solvers.fpam import Alignment, Weights, edges, vgg_features

@@ -32,10 +32,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import to_grey
 from restoration.degradations.estimate import GUESSES, Guess, first_guess, is_grey
-from restoration.degradations.linear import LinearDegradation, knob
 from restoration.diffusion import ddim_step, falling
+from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Solver, Step
 

@@ -24,7 +24,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Denoise, LinearDegradation, knob
+from restoration.degradations.base import LinearDegradation
+from restoration.degradations.linear import Denoise
+from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Solver, Step
 

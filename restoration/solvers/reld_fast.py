@@ -17,8 +17,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from restoration.degradations.linear import Denoise, LinearDegradation, is_grey, knob
+from restoration.degradations.base import LinearDegradation, is_grey
+from restoration.degradations.linear import Denoise
 from restoration.diffusion import geometric_levels, randn
+from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Solver, Step
 from restoration.solvers.reld import OUTPUT_HELP, OUTPUTS

@@ -16,7 +16,9 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from restoration.degradations.linear import GaussianBlur, LinearDegradation, SuperResolution
+from restoration.degradations.base import LinearDegradation
+from restoration.degradations.blur import GaussianBlur
+from restoration.degradations.resampling import SuperResolution
 from restoration.priors.latent import LatentPrior
 from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.priors.parts import Parts

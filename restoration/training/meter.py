@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from restoration.degradations import camera
 from restoration.degradations.blind import to_grey
-from restoration.degradations.features import SMALL, light, texture
+from restoration.degradations.features import texture
+from restoration.degradations.light import SMALL, light
 from restoration.degradations.meter import KINDS, STATISTICS, Reader, to_units
 from restoration.degradations.realistic import jpeg
 from restoration.files.images import quantise

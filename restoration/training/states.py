@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration.degradations.linear import GaussianBlur, LinearDegradation, MotionBlur, SuperResolution
+from restoration.degradations.base import LinearDegradation
+from restoration.degradations.blur import GaussianBlur, MotionBlur
+from restoration.degradations.resampling import SuperResolution
 
 LEVELS = (20 / 255, 60 / 255)  # of the denoiser's first call; RELD's default is 49
 RATIOS = (0.45, 0.8)  # from one call's level to the next one's; RELD's default is 0.73
