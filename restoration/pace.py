@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from restoration.degradations.base import LinearDegradation
 from restoration.priors import placement
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.solvers.base import Solver
 
 # seconds per iteration and megapixel, of the last run of each kind, by every key of `_keys`; kept small by

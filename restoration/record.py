@@ -18,7 +18,7 @@ from torch import Tensor
 from restoration.degradations.base import LinearDegradation
 from restoration.degradations.linear import FILES, TASKS
 from restoration.files import images, recipe
-from restoration.priors.checkpoints import digest
+from restoration.priors.diffusers_folder import digest
 from restoration.priors.latent import LatentPrior
 from restoration.solvers import SOLVERS, resolve_settings
 from restoration.solvers.base import Solver

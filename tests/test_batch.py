@@ -16,7 +16,7 @@ from folders import contents, picture, save_prior
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from restoration.commands import batch
+from restoration.commands import batch, batch_folder
 from restoration.files import recipe
 
 TASK = ["--task", "denoise", "--set", "steps=3"]
@@ -35,14 +35,14 @@ def folder(tmp_path) -> Path:
 
 
 def rows(output: Path) -> dict[str, dict[str, str]]:
-    with open(output / batch.TABLE, newline="") as file:
+    with open(output / batch_folder.TABLE, newline="") as file:
         return {row["picture"]: row for row in csv.DictReader(file)}
 
 
 def test_each_picture_has_its_result_with_recipe_and_scores(folder, prior, tmp_path, capsys):
     out = tmp_path / "out"
     assert batch.main([str(folder), str(out), "--prior", prior, *TASK]) == 0
-    assert contents(out).keys() == {"a.png", "b.png", "deep/er/a.png", batch.TABLE}
+    assert contents(out).keys() == {"a.png", "b.png", "deep/er/a.png", batch_folder.TABLE}
     said = recipe.read_png(out / "deep/er/a.png")
     assert said["task"] == "denoise" and said["settings"]["steps"] == 3
     assert (
@@ -88,7 +88,7 @@ def test_bad_pictures_are_listed_and_stop_nothing(folder, prior, tmp_path, capsy
             and not table[name]["result"]
             and f"{name}: {table[name]['error']}" in printed
         )
-    assert contents(out).keys() == {"a.png", "b.png", "deep/er/a.png", batch.TABLE}
+    assert contents(out).keys() == {"a.png", "b.png", "deep/er/a.png", batch_folder.TABLE}
     picture(folder / "c.png")
     for name in ("cut.jpg", "small.png", "photo.heic"):
         (folder / name).unlink()
@@ -237,17 +237,17 @@ def test_a_result_that_was_cut_off_is_made_again(folder, prior, tmp_path, capsys
 
 
 def test_names_of_results():
-    assert batch.name_results(["x/a.jpg", "a.png"]) == {"x/a.jpg": "x/a.png", "a.png": "a.png"}
-    assert batch.name_results(["a.jpg", "a.png", "b.tif"]) == {
+    assert batch_folder.name_results(["x/a.jpg", "a.png"]) == {"x/a.jpg": "x/a.png", "a.png": "a.png"}
+    assert batch_folder.name_results(["a.jpg", "a.png", "b.tif"]) == {
         "a.jpg": "a.jpg.png",
         "a.png": "a.png.png",
         "b.tif": "b.png",
     }
-    assert set(batch.name_results(["A.jpg", "a.png"]).values()) == {"A.jpg.png", "a.png.png"}
+    assert set(batch_folder.name_results(["A.jpg", "a.png"]).values()) == {"A.jpg.png", "a.png.png"}
     with pytest.raises(
         ValueError, match=r"2 pictures would be written to a\.jpg\.png; rename one of a\.jpg, a\.jpg\.png"
     ):
-        batch.name_results(["a.jpg", "a.jpg.png", "a.png"])
+        batch_folder.name_results(["a.jpg", "a.jpg.png", "a.png"])
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from restoration.commands import benchmark
+from restoration.commands import benchmark, benchmark_methods, benchmark_pictures
 from restoration.degradations.linear import TASKS
 from restoration.evaluation import baselines
 from restoration.evaluation.published import PUBLISHED
 from restoration.evaluation.report import CELL, Report, keep_picture, table
 from restoration.files import recipe
 from restoration.files.images import read_image
-from restoration.priors.checkpoints import Checkpoint
+from restoration.priors.diffusers_folder import Checkpoint
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_solver_with_new_weights_gets_a_row_of_its_own(clean, capsys, monkeypa
 
 
 def test_an_interrupted_run_is_gone_on_with_and_spoils_no_table(clean, capsys, monkeypatch):
-    original, calls = benchmark.restore, []
+    original, calls = benchmark_methods.restore, []
 
     def interrupted(*rest, **options):
         calls.append(1)
@@ -121,7 +121,7 @@ def test_an_interrupted_run_is_gone_on_with_and_spoils_no_table(clean, capsys, m
         return original(*rest, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(benchmark, "restore", interrupted)
+        patch.setattr(benchmark_methods, "restore", interrupted)
         with pytest.raises(KeyboardInterrupt):
             benchmark.main(arguments(clean))
     assert benchmark.main(arguments(clean, "--set", "steps=2")) == 0
@@ -190,17 +190,17 @@ def test_pairs_go_by_name(clean, tmp_path, photo, capsys):
 def test_pairs_are_cropped_alike(photo):
     clean = photo[..., :92, :]
     y = F.avg_pool2d(clean, 4)  # 23×24: the centre of an odd side is half a pixel off
-    small, large = benchmark.crop_pair(y, clean, 64, 4)
+    small, large = benchmark_pictures.crop_pair(y, clean, 64, 4)
     assert (
         small.shape[-2:] == (16, 16)
         and large.shape[-2:] == (64, 64)
         and torch.allclose(F.avg_pool2d(large, 4), small, atol=1e-6)
     )
-    assert all(map(torch.equal, benchmark.crop_pair(y, clean, 10**6, 4), (y, clean)))
+    assert all(map(torch.equal, benchmark_pictures.crop_pair(y, clean, 10**6, 4), (y, clean)))
     with pytest.raises(
         ValueError, match="The clean picture is 96×92, the degraded one 24×23: not 2 times smaller"
     ):
-        benchmark.crop_pair(y, clean, 64, 2)
+        benchmark_pictures.crop_pair(y, clean, 64, 2)
 
 
 def test_pairs_with_a_crop(clean, tmp_path, capsys):
@@ -245,10 +245,12 @@ def test_real_borders_are_the_inside_of_a_larger_crop(clean, tmp_path, capsys):
     assert "with other degraded here by" in capsys.readouterr().err
     args, task = argparse.Namespace(border="real", crop=40), TASKS["motion-deblur"](size=9, noise_std=0.0)
     scene = read_image(clean / "a.png")
-    y, inside = benchmark.damaged(scene, task, args, 1, torch.Generator())
-    assert torch.equal(inside, benchmark.crop_centre(scene, 40, 1))
+    y, inside = benchmark_pictures.damaged(scene, task, args, 1, torch.Generator())
+    assert torch.equal(inside, benchmark_pictures.crop_centre(scene, 40, 1))
     assert torch.allclose(
-        y, benchmark.crop_centre(task.forward(benchmark.crop_centre(scene, 48, 1)), 40, 1), atol=0.6 / 255
+        y,
+        benchmark_pictures.crop_centre(task.forward(benchmark_pictures.crop_centre(scene, 48, 1)), 40, 1),
+        atol=0.6 / 255,
     )
 
 

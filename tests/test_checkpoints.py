@@ -19,9 +19,10 @@ import torch
 from safetensors.torch import save_file
 
 from restoration.degradations.linear import Denoise
-from restoration.priors import checkpoints
-from restoration.priors.checkpoints import EMBEDDED
-from restoration.priors.latent import PRIORS, load_prior
+from restoration.priors import checkpoints, download
+from restoration.priors.catalogue import EMBEDDED, PRIORS, Entry
+from restoration.priors.diffusers_folder import wanted
+from restoration.priors.latent import load_prior
 from restoration.record import Run
 from restoration.solvers.reld_fast import RELDFast
 
@@ -97,7 +98,7 @@ def server(text_folder, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     for name in ("model", "gated", "missing", "broken"):
-        monkeypatch.setitem(PRIORS, name, checkpoints.Entry(f"some/{name}", "", 512, 1.0, 1.0, 1.0))
+        monkeypatch.setitem(PRIORS, name, Entry(f"some/{name}", "", 512, 1.0, 1.0, 1.0))
     yield running
     running.shutdown()
     running.server_close()
@@ -133,9 +134,7 @@ def test_an_interrupted_download_goes_on(server):
 
 
 def test_the_preview_decoder_is_downloaded_once_and_never_missed(server, monkeypatch):
-    monkeypatch.setitem(
-        PRIORS, "model", checkpoints.Entry("some/model", "", 512, 1.0, 1.0, 1.0, preview="some/model")
-    )
+    monkeypatch.setitem(PRIORS, "model", Entry("some/model", "", 512, 1.0, 1.0, 1.0, preview="some/model"))
     assert checkpoints.fetch_preview("model") is None  # the repository holds none
     Hub.files = {
         "config.json": b"{}",
@@ -180,7 +179,7 @@ def test_a_hub_that_never_answers_is_said_too(monkeypatch):
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(checkpoints, "PATIENCE", 0.3)
+        monkeypatch.setattr(download, "PATIENCE", 0.3)
         began = time.monotonic()
         with pytest.raises(OSError, match="the Hub cannot be reached"):
             load_prior("sd-turbo")
@@ -293,14 +292,14 @@ def test_half_precision_files_are_preferred_in_a_download_and_load(text_folder, 
         "safety_checker/model.safetensors",
         "tokenizer/merges.txt",
     ]
-    assert checkpoints.wanted(names) == ["model_index.json", names[4], names[3], names[1], names[7]]
+    assert wanted(names) == ["model_index.json", names[4], names[3], names[1], names[7]]
     shards = [
         "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
         "unet/diffusion_pytorch_model.safetensors.index.fp16.json",
     ]
-    assert checkpoints.wanted(
-        [*shards, "unet/diffusion_pytorch_model.safetensors.index.json", "unet/config.json"]
-    )[1:] == [
+    assert wanted([*shards, "unet/diffusion_pytorch_model.safetensors.index.json", "unet/config.json"])[
+        1:
+    ] == [
         *shards,
         "unet/config.json",
     ]

@@ -98,7 +98,7 @@ def test_where_nothing_can_be_written_nothing_is_computed(tmp_path, photo, capsy
     (tmp_path / "in").mkdir()
     (tmp_path / "file").touch()
     recipe.save_png(photo, tmp_path / "in" / "in.png", {})
-    monkeypatch.setattr("restoration.commands.benchmark.restore", None)
+    monkeypatch.setattr("restoration.commands.benchmark_methods.restore", None)
     monkeypatch.setattr("restoration.run.restore", None)
     one, many = (
         [str(tmp_path / "in" / "in.png"), "--task", "denoise"],
@@ -158,14 +158,14 @@ def test_one_command_for_all(capsys):
     assert console.main(["--help"]) == console.main([]) == 0
     overview = capsys.readouterr().out
     assert all(f"\n  {name} " in overview for name in [*console.COMMANDS, "train"])
-    for name in console.COMMANDS:
-        with pytest.raises(SystemExit, match="0"):
-            console.main([name, "--help"])
-        assert f"usage: latent-restoration {name}" in capsys.readouterr().out
     assert console.main(["train"]) == 2 and console.main(["train", "--help"]) == 0
-    for name in console.TRAINING:
+    for name in [*console.COMMANDS, *(f"train {network}" for network in console.TRAINING)]:
+        capsys.readouterr()
         with pytest.raises(SystemExit, match="0"):
-            console.main(["train", name, "--help"])
+            console.main([*name.split(), "--help"])
+        told = capsys.readouterr().out
+        assert f"usage: latent-restoration {name} " in told and "(default: " in told
+        assert f"\nexample:\n  latent-restoration {name} " in told
 
 
 def test_the_word_restore_may_be_left_out(tmp_path, photo):

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from restoration.page import compare
-from restoration.page.compare import Cell
+from restoration.page import compare, compare_cells, compare_choices
 from restoration.run import restore
 
 
@@ -15,7 +14,7 @@ def test_spread_of_known_pictures():
     a = torch.zeros(1, 3, 8, 8)
     b = a.clone()
     b[..., 2, 3] = 1.0
-    mean, heat, top = compare.spread([a, b])
+    mean, heat, top = compare_cells.spread([a, b])
     assert torch.equal(mean, b / 2) and top == 0.5
     assert heat.shape == a.shape and heat[0, :, 2, 3].sum() > heat[0, :, 0, 0].sum()
 
@@ -23,11 +22,11 @@ def test_spread_of_known_pictures():
 def test_the_best_of_every_metric_is_starred():
     x = torch.zeros(1, 3, 8, 8)
     cells = [
-        Cell("clean", x, {}),
-        Cell("a", x, {"PSNR": 20.0, "NIQE (own fit)": 3.0}),
-        Cell("b", x, {"PSNR": 21.0, "NIQE (own fit)": 4.0, "seconds": 1.0}),
+        compare_cells.Cell("clean", x, {}),
+        compare_cells.Cell("a", x, {"PSNR": 20.0, "NIQE (own fit)": 3.0}),
+        compare_cells.Cell("b", x, {"PSNR": 21.0, "NIQE (own fit)": 4.0, "seconds": 1.0}),
     ]
-    table = compare.score_table(cells)
+    table = compare_cells.score_table(cells)
     assert table["picture"] == ["a", "b"]
     assert table["PSNR ↑"] == ["20.000", "21.000 ★"]
     assert table["NIQE (own fit) ↓"] == ["3.000 ★", "4.000"]
@@ -66,7 +65,7 @@ def test_a_photograph_that_is_damaged_already(tiny_prior, photo):
     noisy = (photo + 0.1 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     states = list(
         compare.compare(
-            noisy, compare.REAL, [("reld", "fast"), ("ld-rps", "denoise")], 1, tiny_prior, steps_of
+            noisy, compare_choices.REAL, [("reld", "fast"), ("ld-rps", "denoise")], 1, tiny_prior, steps_of
         )
     )
     cells = states[-1].cells
@@ -80,7 +79,7 @@ def test_a_photograph_that_is_damaged_already(tiny_prior, photo):
     assert all(set(cell.scores) <= {"NIQE (own fit)", "consistency", "seconds"} for cell in cells)
     assert "consistency" in cells[2].scores and "noisy: RELD is told the level, 2" in states[-1].note
     assert "round trip" not in states[-1].note
-    assert compare.won(cells[0], cells) == []  # noise is not natural
+    assert compare_cells.won(cells[0], cells) == []  # noise is not natural
 
 
 def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
@@ -91,7 +90,7 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
     cells = list(
         compare.compare(photo[..., :64, :64], "denoise", [("reld", "fast")], 2, tiny_prior, steps_of)
     )[-1].cells
-    compare.archive(cells, str(tmp_path / "all.zip"))
+    compare_cells.archive(cells, str(tmp_path / "all.zip"))
     with ZipFile(tmp_path / "all.zip") as file:
         file.extractall(tmp_path)
         names = file.namelist()

@@ -25,6 +25,7 @@ from restoration.degradations.realistic import jpeg
 from restoration.files import images
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.training import meter as training
+from restoration.training import meter_damage
 
 
 @pytest.fixture
@@ -227,9 +228,9 @@ def test_the_meter_is_trained_by_its_command(tmp_path):
 
 def test_training_knows_what_it_did(scene):
     for seed in range(12):
-        sample = training.damage(scene, seeded(seed))
+        sample = meter_damage.damage(scene, seeded(seed))
         assert sample.values["noise"] == pytest.approx(
             (sample.y - sample.quiet).square().mean().sqrt().item()
         )
-        again = training.damage(scene, seeded(seed))
+        again = meter_damage.damage(scene, seeded(seed))
         assert torch.equal(sample.y, again.y)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from restoration import diffusion
 from restoration.degradations.linear import TASKS
-from restoration.priors import checkpoints
+from restoration.priors.catalogue import PRIORS
+from restoration.priors.denoisers import LCM_GUIDANCE
+from restoration.priors.diffusers_folder import check
 from restoration.priors.latent import LatentPrior, build
-from restoration.priors.parts import LCM_GUIDANCE
 from restoration.priors.placement import Placement
 from restoration.record import Run
 from restoration.run import restore
@@ -109,7 +110,7 @@ def pipeline_of(folder: Path):
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32) -> LatentPrior:
-    return build(folder.name, checkpoints.check(folder, folder.name), Placement("cpu", dtype))
+    return build(folder.name, check(folder, folder.name), Placement("cpu", dtype))
 
 
 @pytest.fixture(params=KINDS)
@@ -186,7 +187,7 @@ def test_a_flow_with_a_unet_is_refused(folders, tmp_path):
     with pytest.raises(
         ValueError, match="scheduler is a DDIMScheduler, which does not fit its SD3Transformer2DModel"
     ):
-        checkpoints.check(tmp_path / "mixed", "mixed")
+        check(tmp_path / "mixed", "mixed")
 
 
 def test_a_consistency_model_is_the_pipelines(tmp_path):
@@ -218,7 +219,7 @@ def test_a_consistency_model_is_the_pipelines(tmp_path):
     LatentConsistencyModelPipeline(
         vae, text, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
     ).save_pretrained(tmp_path / "lcm")
-    few = dataclasses.replace(load(tmp_path / "lcm").parts, timesteps=checkpoints.PRIORS["lcm"].timesteps)
+    few = dataclasses.replace(load(tmp_path / "lcm").parts, timesteps=PRIORS["lcm"].timesteps)
     prior, pipeline = LatentPrior("lcm", few, Placement("cpu")), pipeline_of(tmp_path / "lcm")
     z = torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(0))
     theirs = pipeline(

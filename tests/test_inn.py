@@ -19,16 +19,10 @@ from restoration.degradations import realistic
 from restoration.degradations.resampling import SuperResolution
 from restoration.evaluation.metrics import psnr
 from restoration.files import images
-from restoration.solvers.inn import (
-    INNS,
-    LiftingINN,
-    Restorer,
-    _load,
-    codec_of,
-    enlarge,
-    load_inn,
-    load_restorer,
-)
+from restoration.files.images import enlarge
+from restoration.solvers.inn import LiftingINN
+from restoration.solvers.inn_weights import INNS, _load, codec_of, load_inn, load_restorer
+from restoration.solvers.restorer import Restorer
 from restoration.training import data
 from restoration.training import inn as training
 
@@ -161,7 +155,7 @@ def test_a_damaged_network_is_refused(tmp_path, embedded, monkeypatch, harm):
     inn.updaters[0].leave.bias[0] = harm
     inn.register_to_config(gain=1e9)
     inn.save_pretrained(tmp_path / "pixel-x4")
-    monkeypatch.setattr("restoration.solvers.inn.INNS", tmp_path)
+    monkeypatch.setattr("restoration.solvers.inn_weights.INNS", tmp_path)
     _load.cache_clear()
     with pytest.raises(ValueError, match="pixel-x4 is damaged: forth and back it errs by"):
         load_inn("pixel", 4, embedded)

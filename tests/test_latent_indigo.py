@@ -15,19 +15,23 @@ from diffusers import DDIMScheduler
 from restoration.degradations import realistic
 from restoration.diffusion import add_noise, ddim_step
 from restoration.evaluation import metrics
+from restoration.files.images import enlarge
 from restoration.priors import tiling
 from restoration.record import Run
 from restoration.run import restore
+from restoration.solvers import tiles
 from restoration.solvers.base import Step
-from restoration.solvers.inn import LiftingINN, enlarge, load_restorer
-from restoration.solvers.latent_indigo import REFINE_RATES, LatentINDIGO, _Camera
+from restoration.solvers.inn import LiftingINN
+from restoration.solvers.inn_weights import load_restorer
+from restoration.solvers.latent_indigo import LatentINDIGO
+from restoration.solvers.latent_indigo_camera import REFINE_RATES, Camera
 
 
 @pytest.fixture
 def mean_of_blocks(monkeypatch) -> LiftingINN:
     """The untrained network: exactly the reduction to means of 4×4 blocks."""
     inn = LiftingINN().eval().requires_grad_(False)
-    monkeypatch.setattr("restoration.solvers.inn.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn_weights.load_inn", lambda *_: inn)
     return inn
 
 
@@ -42,7 +46,7 @@ def latent_network(monkeypatch) -> LiftingINN:
     for lift in (*inn.predictors, *inn.updaters):
         torch.nn.init.normal_(lift.leave.weight, std=0.05)
         torch.nn.init.normal_(lift.cells[0].second.weight, std=0.05)
-    monkeypatch.setattr("restoration.solvers.inn.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn_weights.load_inn", lambda *_: inn)
     return inn
 
 
@@ -50,9 +54,9 @@ def final(prior, y, solver, reference=None, **options):
     return list(restore(y, Run(solver, **options), prior, reference=reference))[-1].result
 
 
-def camera_of(prior, y, **settings) -> _Camera:
+def camera_of(prior, y, **settings) -> Camera:
     solver = LatentINDIGO(**settings)
-    return _Camera(solver, prior, y, load_restorer(solver.scale)(y))
+    return Camera(solver, prior, y, load_restorer(solver.scale)(y))
 
 
 def loop(prior, y, **settings) -> list[Step]:
@@ -243,7 +247,7 @@ def test_the_latent_gradient_takes_a_quarter_of_the_time_and_half_the_memory(emb
     (latent_time, latent_bytes), (pixel_time, pixel_bytes) = (
         cost_of_a_gradient(embedded, domain, z) for domain in ("latent", "pixel")
     )
-    denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
+    denoiser, _ = processor_time(lambda: tiles.denoise(embedded, z, 300, 64))
     print(
         f"latent {latent_time:.2f} s {latent_bytes / 1e6:.0f} MB, pixel {pixel_time:.2f} s "
         f"{pixel_bytes / 1e6:.0f} MB"
@@ -267,7 +271,7 @@ def test_what_the_direct_form_adds_to_an_unguided_run(embedded):
     restorer, _ = processor_time(lambda: load_restorer(4)(y))
     step, _ = processor_time(lambda: camera.swap(z))
     seen, _ = processor_time(lambda: (camera.describe(), camera.views(z)))
-    denoiser, _ = processor_time(lambda: tiling.denoise(embedded, z, 300, 64))
+    denoiser, _ = processor_time(lambda: tiles.denoise(embedded, z, 300, 64))
     codec, _ = processor_time(
         lambda: embedded.decode(embedded.encode(torch.rand(1, 3, 512, 512)), (512, 512))
     )

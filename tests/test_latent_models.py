@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from restoration import diffusion
 from restoration.degradations.linear import TASKS
-from restoration.priors import checkpoints
+from restoration.priors.catalogue import PRIORS, Entry
+from restoration.priors.diffusers_folder import CLASSES, check
 from restoration.priors.latent import LatentPrior, build
 from restoration.priors.placement import Placement
 from restoration.record import Run
@@ -107,7 +108,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32, **more: bool) -> LatentPrior:
-    return build(folder.name, checkpoints.check(folder, folder.name), Placement("cpu", dtype, **more))
+    return build(folder.name, check(folder, folder.name), Placement("cpu", dtype, **more))
 
 
 @pytest.fixture(params=KINDS)
@@ -160,9 +161,7 @@ def test_pictures_and_latents_are_the_pipelines(folders, kind):
     )
 
 
-@pytest.mark.parametrize(
-    "name", sorted(checkpoints.CLASSES["scheduler"] - {"FlowMatchEulerDiscreteScheduler"})
-)
+@pytest.mark.parametrize("name", sorted(CLASSES["scheduler"] - {"FlowMatchEulerDiscreteScheduler"}))
 def test_every_scheduler_of_the_list_says_the_levels(folders, name):
     """The published checkpoints name different samplers; only their noise levels matter here."""
     import diffusers
@@ -406,9 +405,9 @@ def with_preview(folder: Path, small: Path, blocks: int, monkeypatch, **more: bo
             **dict.fromkeys(sides, (8,) * blocks), **dict.fromkeys(depths, (1,) * blocks)
         ).save_pretrained(small)
     monkeypatch.setitem(
-        checkpoints.PRIORS,
+        PRIORS,
         folder.name,
-        checkpoints.Entry(str(folder), "", 16, 1.0, 1.0, 1.0, preview=str(small)),
+        Entry(str(folder), "", 16, 1.0, 1.0, 1.0, preview=str(small)),
     )
     return load(folder, **more)
 
@@ -438,11 +437,11 @@ def test_previews_are_made_of_tiles_where_the_pictures_are(folders, tmp_path, mo
 
 @pytest.mark.parametrize("preview", ["", "some/missing"])
 def test_without_a_small_decoder_the_preview_is_the_picture(folders, monkeypatch, preview):
-    monkeypatch.setattr("restoration.priors.checkpoints.reachable", lambda: False)
+    monkeypatch.setattr("restoration.priors.download.reachable", lambda: False)
     monkeypatch.setitem(
-        checkpoints.PRIORS,
+        PRIORS,
         "sd1",
-        checkpoints.Entry(str(folders["sd1"]), "", 16, 1.0, 1.0, 1.0, preview=preview),
+        Entry(str(folders["sd1"]), "", 16, 1.0, 1.0, 1.0, preview=preview),
     )
     prior, z = load(folders["sd1"]), torch.randn(1, 4, 8, 8)
     assert torch.equal(prior.preview(z, (16, 16)), prior.picture(z, (16, 16)))

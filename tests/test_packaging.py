@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -53,22 +54,66 @@ def test_checkers_agree_on_the_python():
     assert PROJECT["project"]["requires-python"] == ">=" + tools["mypy"]["python_version"]
 
 
+def test_no_file_is_long():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in ROOT.glob("restoration/**/*.py")}
+    assert max(lengths.values()) <= 300, {name: length for name, length in lengths.items() if length > 300}
+
+
+def test_the_format_is_checked():
+    for page in ("README.md", "CONTRIBUTING.md"):
+        assert "ruff check . && ruff format --check . && mypy" in (ROOT / page).read_text()
+
+
+TEXTS = {
+    path: path.read_text()
+    for pattern in (
+        "*.md",
+        "*.toml",
+        "docs/**/*.md",
+        "restoration/**/*.md",
+        "restoration/**/*.py",
+        "tests/*.py",
+    )
+    for path in ROOT.glob(pattern)
+}
+
+
 def test_named_files_exist():
-    texts = {path: path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("restoration/**/*.py")]}
     pattern = r"(?:restoration|docs|tests|examples)/[\w/.-]+\.(?:py|md)\b"
     missing = {
         (path.name, name)
-        for path, text in texts.items()
+        for path, text in TEXTS.items()
         for name in re.findall(pattern, text)
         if not (ROOT / name).is_file()
     }
     assert not missing
 
 
+def test_named_modules_exist():
+    missing = set()
+    for path, text in TEXTS.items():
+        for name in re.findall(r"\brestoration(?:\.[a-z_]\w*)+", text):
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                missing.add((path.name, name))
+    assert {name for _, name in missing} == {"restoration.examples"}, (
+        missing
+    )  # which only an installation has
+
+
 def test_cited_equations_exist():
+    """By page and number, or by number alone in a module that names one page for all of its numbers."""
     for path in ROOT.glob("restoration/**/*.py"):
-        for page, number in re.findall(r"(docs/methods/[\w-]+\.md) \((\d+)\)", path.read_text()):
-            assert rf"\tag{{{number}}}" in (ROOT / page).read_text(), (path.name, page, number)
+        text = path.read_text()
+        cited = re.findall(r"(docs/methods/[\w-]+\.md)\):? \((\d+)\)", text)
+        cited += re.findall(r"(docs/methods/[\w-]+\.md) \((\d+)\)", text)
+        page = re.search(r"[Nn]umbers are those of (docs/methods/[\w-]+\.md)", text)
+        if page:
+            remarks = " ".join([*re.findall(r'"""(.*?)"""', text, re.DOTALL), *re.findall(r"#(.*)", text)])
+            cited += [(page[1], number) for number in re.findall(r"(?<![\w.])\((\d+)\)", remarks)]
+        for name, number in cited:
+            assert rf"\tag{{{number}}}" in (ROOT / name).read_text(), (path.name, name, number)
     for page in (ROOT / "docs/methods").glob("*.md"):
         numbers = [*map(int, re.findall(r"\\tag\{(\d+)\}", page.read_text()))]
         assert numbers == [*range(1, len(numbers) + 1)]

@@ -32,7 +32,17 @@ from starlette.testclient import TestClient
 
 from restoration.degradations.linear import FILES
 from restoration.files import images, recipe, sandbox
-from restoration.page import actions, compare, display, guard, history, layout, state, uploads, visitors
+from restoration.page import (
+    actions,
+    compare_choices,
+    display,
+    guard,
+    history,
+    layout,
+    state,
+    uploads,
+    visitors,
+)
 from restoration.page.state import EXAMPLES
 from restoration.solvers.base import Result, Step
 
@@ -390,15 +400,15 @@ def test_a_visitor_has_few_places():
 
 
 def test_a_comparison_takes_each_choice_once():
-    one, other = compare.choices()[:2]
-    runs, seeds = compare.checked("denoise", [one, other, one] * 300, 2.0)
-    assert [compare.SEPARATOR.join(run) for run in runs] == [one, other] and seeds == 2
+    one, other = compare_choices.choices()[:2]
+    runs, seeds = compare_choices.checked("denoise", [one, other, one] * 300, 2.0)
+    assert [compare_choices.SEPARATOR.join(run) for run in runs] == [one, other] and seeds == 2
     for wrong in (("denoise", ["x"], 1), ("x", [one], 1), ("denoise", [one], 9), ("denoise", [one], 1.5),
     ("denoise", {one: 1}, 1),
                   ("denoise", [[one]], 1), ([], [one], 1),
                    ("denoise", [one], True), ("denoise", [one], None)):  # fmt: skip
         with pytest.raises(ValueError):
-            compare.checked(*wrong)
+            compare_choices.checked(*wrong)
 
 
 # ---- errors, and results that nothing may cost

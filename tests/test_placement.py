@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from restoration.commands import timings
 from restoration.degradations.linear import TASKS
-from restoration.priors import placement
+from restoration.priors import architectures, placement
 from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Costs, Demand, Live
 from restoration.priors.placement import Device, place
@@ -64,7 +63,7 @@ def test_the_bytes_per_pixel_are_counted(checkpointed, per_pixel):
     from diffusers import AutoencoderKL
 
     with FakeTensorMode():
-        vae = AutoencoderKL(**timings.KL).requires_grad_(False)
+        vae = AutoencoderKL(**architectures.KL).requires_grad_(False)
         if checkpointed:
             vae.enable_gradient_checkpointing()
         z = torch.zeros(1, 4, 64, 64, requires_grad=True)

@@ -8,7 +8,8 @@ from diffusers import DDIMScheduler
 
 from restoration import diffusion
 from restoration.evaluation import metrics
-from restoration.priors.latent import EMBEDDED, load_prior
+from restoration.priors.catalogue import EMBEDDED
+from restoration.priors.latent import load_prior
 from restoration.training import card
 
 

@@ -10,7 +10,8 @@ import torch
 from restoration.degradations.linear import TASKS
 from restoration.evaluation import metrics
 from restoration.priors import checkpoints
-from restoration.priors.latent import PRIORS, load_prior
+from restoration.priors.catalogue import PRIORS
+from restoration.priors.latent import load_prior
 from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import PRESETS

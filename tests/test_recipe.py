@@ -13,7 +13,8 @@ from PIL import Image
 from restoration.degradations.blur import GaussianBlur, UploadedBlur
 from restoration.degradations.linear import Denoise
 from restoration.files import images, recipe
-from restoration.priors.checkpoints import digest, fetch
+from restoration.priors.checkpoints import fetch
+from restoration.priors.diffusers_folder import digest
 from restoration.priors.latent import load_prior
 from restoration.record import Run
 from restoration.run import restore
@@ -80,7 +81,7 @@ def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
     }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(content)
-    monkeypatch.setattr("restoration.solvers.inn.INNS", tmp_path)
+    monkeypatch.setattr("restoration.solvers.inn_weights.INNS", tmp_path)
     before = Run(LatentINDIGO()).networks("abc")
     assert before.keys() == {"prior", "latent-embedded-x4", "first-x4"} and len({*before.values()}) == 3
     pixel = Run(LatentINDIGO(domain="pixel", scale=2, start="noise"), prior="sd")

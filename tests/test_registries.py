@@ -15,7 +15,7 @@ from restoration.degradations.base import LinearDegradation
 from restoration.evaluation import metrics
 from restoration.files import recipe
 from restoration.knobs import knob
-from restoration.page import compare, endpoints, layout, state
+from restoration.page import compare, compare_cells, compare_choices, endpoints, layout, state
 from restoration.record import Run
 from restoration.run import restore as run_steps
 from restoration.solvers import PRESETS, SOLVERS
@@ -96,12 +96,12 @@ def test_the_page_offers_them(toys):
 
 
 def test_compare_takes_them(toys, tiny_prior, photo):
-    runs, seeds = compare.checked("dim", ["toy · plain", "blind-toy · all"], 1)
-    assert "dim" in compare.damages() and "darker" in compare.damages()
+    runs, seeds = compare_choices.checked("dim", ["toy · plain", "blind-toy · all"], 1)
+    assert "dim" in compare_choices.damages() and "darker" in compare_choices.damages()
     steps = lambda job, prior: run_steps(job.y, job.run, prior, reference=job.reference)  # noqa: E731
     *_, last = compare.compare(photo[..., :48, :48], "dim", runs, seeds, tiny_prior, steps)
     assert [cell.title for cell in last.cells][-2:] == ["toy · plain", "blind-toy · all"]
-    assert "mean error ↓" in compare.score_table(last.cells)
+    assert "mean error ↓" in compare_cells.score_table(last.cells)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,12 @@ from restoration.evaluation.baselines import non_local_means
 from restoration.files.images import quantise
 from restoration.record import Run
 from restoration.run import restore, restore_together
-from restoration.solvers import PRESETS, SOLVERS, resolve, resolve_settings
-from restoration.solvers.inn import LiftingINN, Restorer
+from restoration.solvers import PRESETS, SOLVERS, inn_weights, resolve, resolve_settings
+from restoration.solvers.inn import LiftingINN
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.reld import RELD
 from restoration.solvers.reld_fast import RELDFast
+from restoration.solvers.restorer import Restorer
 
 FORMS = [RELDFast(), RELD(splitting="pixel", steps=3), RELD(splitting="latent", steps=3)]
 BLIND = [
@@ -47,9 +48,11 @@ def networks(monkeypatch) -> None:
         return inn.eval().requires_grad_(False)
 
     made = {(d, s): load(d, s) for d in ("latent", "pixel") for s in (1, 2, 4)}
-    monkeypatch.setattr("restoration.solvers.inn.load_inn", lambda domain, scale, prior: made[domain, scale])
+    monkeypatch.setattr(
+        "restoration.solvers.inn_weights.load_inn", lambda domain, scale, prior: made[domain, scale]
+    )
     first = {s: Restorer(s, width=8, cells=1).requires_grad_(False) for s in (1, 2, 4)}
-    monkeypatch.setattr("restoration.solvers.inn.load_restorer", lambda scale, device: first[scale])
+    monkeypatch.setattr(inn_weights, "load_restorer", lambda scale, device: first[scale])
 
 
 def run(prior, y, solver, task, reference=None, **options):

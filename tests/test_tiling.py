@@ -13,7 +13,7 @@ from restoration.priors import tiling
 from restoration.priors.latent import LatentPrior
 from restoration.record import Run
 from restoration.run import restore
-from restoration.solvers import PRESETS, SOLVERS
+from restoration.solvers import PRESETS, SOLVERS, tiles
 
 
 @pytest.mark.parametrize(("length", "tile"), [(10, 16), (16, 16), (17, 16), (100, 16), (384, 64)])
@@ -35,7 +35,7 @@ def test_a_pointwise_function_is_not_changed(factor):
 def test_gradients_pass(embedded):
     z = torch.randn(1, embedded.channels, 24, 20)
     leaf = z.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(tiling.decode(embedded, leaf, (96, 80), 16).square().sum(), leaf)
+    (gradient,) = torch.autograd.grad(tiles.decode(embedded, leaf, (96, 80), 16).square().sum(), leaf)
     (whole,) = torch.autograd.grad(embedded.decode(leaf, (96, 80)).square().sum(), leaf)
     assert (gradient - whole).norm() < 0.05 * whole.norm()
 
@@ -51,7 +51,7 @@ def test_no_seams(embedded, photo, picture):
     z_t = (z + 0.2 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))) * embedded.alpha_bar[
         t
     ].sqrt().float()
-    tiled = tiling.decode(embedded, tiling.denoise(embedded, z_t, t, 32), (190, 287), 32)
+    tiled = tiles.decode(embedded, tiles.denoise(embedded, z_t, t, 32), (190, 287), 32)
     whole = embedded.decode(embedded.denoise(z_t, t).z0, (190, 287))
     jumps = tiled.diff(dim=-1).abs().mean((0, 1, 2))
     borders = torch.zeros(len(jumps), dtype=torch.bool)

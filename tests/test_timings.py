@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from restoration.commands import timings
-from restoration.priors.latent import PRIORS
+from restoration.priors import architectures
+from restoration.priors.catalogue import PRIORS
 from restoration.solvers.reld_fast import RELDFast
 
 
@@ -18,7 +19,7 @@ from restoration.solvers.reld_fast import RELDFast
 )
 def test_the_tables_sizes_are_the_architectures(name, like):
     with torch.device("meta"):
-        parts = timings.networks(timings.ARCHITECTURES[like], torch.bfloat16)
+        parts = architectures.networks(architectures.ARCHITECTURES[like], torch.bfloat16)
     millions = {part: sum(p.numel() for p in network.parameters()) / 1e6 for part, network in parts.items()}
     entry = PRIORS[name]
     assert entry.unet == pytest.approx(millions["unet"], abs=0.1) and entry.vae == pytest.approx(
@@ -69,7 +70,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
 
 
 def test_counting_sees_gradients_and_ends_with_the_block():
-    prior = timings.random_prior("tiny", 32, "cpu")
+    prior = architectures.random_prior("tiny", 32, "cpu")
     z = torch.randn(1, 4, 16, 16)
     with timings.counted(prior) as calls:
         prior.decode(z, (32, 32))
@@ -88,7 +89,7 @@ def test_counting_sees_gradients_and_ends_with_the_block():
 def test_a_batch_is_restored_as_its_pictures_are():
     from restoration.degradations.linear import TASKS
 
-    prior, task = timings.random_prior("tiny", 32, "cpu"), TASKS["deblur"]()
+    prior, task = architectures.random_prior("tiny", 32, "cpu"), TASKS["deblur"]()
     y = torch.rand(3, 3, 28, 32)
 
     def restored(y: torch.Tensor) -> torch.Tensor:

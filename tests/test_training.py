@@ -262,7 +262,7 @@ def test_a_step_that_is_not_finite_is_left_out(tmp_path):
     1e30 is finite, the length of its gradient is not.
     """
     model = torch.nn.Linear(4, 1)
-    parser = loop.arguments("", steps=30)
+    parser = loop.arguments("train", "", steps=30)
     args = parser.parse_args(
         ["x", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu"]
     )
@@ -281,7 +281,7 @@ def test_gradients_that_become_large_are_followed(tmp_path):
     until they ruined a run.
     """
     model = torch.nn.Linear(4, 1)
-    parser = loop.arguments("", steps=200, rate=1e-2)
+    parser = loop.arguments("train", "", steps=200, rate=1e-2)
     args = parser.parse_args(
         ["x", "--out", str(tmp_path), "--checkpoint", str(tmp_path / "c.pt"), "--device", "cpu"]
     )
@@ -322,7 +322,7 @@ def test_a_run_that_leaps_twice_from_one_checkpoint_goes_on_at_a_quarter_of_the_
         loss,
         lambda _: {},
         lambda _: None,
-        loop.arguments("a test", device="cpu").parse_args(options),
+        loop.arguments("train", "a test", device="cpu").parse_args(options),
     )
     assert seen == [*range(13), 12, *range(12, 20)]
     assert torch.load(checkpoint, weights_only=True)["peak"] == pytest.approx(0.025)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from restoration.page.device import gpu_seconds
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,7 +14,7 @@ from restoration.degradations.inpaint import Inpaint
 from restoration.degradations.linear import FILES, TASKS
 from restoration.degradations.realistic import CAMERAS
 from restoration.files import recipe
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
 from restoration.solvers import PRESETS, SOLVERS, resolve
 from restoration.solvers.base import Solver
@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--solver",
         default="reld",
         choices=SOLVERS,
-        help=f"the method, reld by default; {blind} are blind: told no task",
+        help=f"the method; {blind} are blind: told no task",
     )
     blind_tasks = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
     also = f"{', '.join(blind_tasks)} only to damage pictures for blind solvers, in the benchmark"
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="embedded",
         help=f"{', '.join(PRIORS)}, downloaded at first use, or a local diffusers folder",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of all that is random, 0 by default")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the task or of the solver"
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from restoration.parser import parser as command_parser
 
 HEAD = 2**17  # bytes of a file in which its JPEG tables are looked for
 
@@ -69,8 +70,10 @@ def evaluate(folder: str, limit: int, seed: int) -> None:
 
 def main(argv: list[str] | None = None, prog: str = "python -m restoration.inspect") -> int:
     """0, or 2 after one line about each file that cannot be read."""
-    parser = argparse.ArgumentParser(prog=prog, description="What is wrong with a photograph, and how much.")
-    parser.add_argument("photos", nargs="*", metavar="PHOTO")
+    parser = command_parser(
+        prog, "Say what is wrong with a photograph, how much, and what to try.", "photo.jpg"
+    )
+    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photographs to look at")
     parser.add_argument(
         "--json", action="store_true", help="print data, one list of all photos, in place of sentences"
     )

@@ -41,7 +41,8 @@ def _train(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in TRAINING:
         print(f"usage: {PROGRAM} train NETWORK …\n\n{_listed(TRAINING)}")
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
-    importlib.import_module(TRAINING[arguments[0]][0]).main(arguments[1:])
+    name, *rest = arguments
+    importlib.import_module(TRAINING[name][0]).main(rest, prog=f"{PROGRAM} train {name}")
     return 0
 
 

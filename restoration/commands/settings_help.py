@@ -8,20 +8,13 @@ import dataclasses
 from typing import Any
 
 from restoration.degradations.linear import TASKS
+from restoration.parser import parser as command_parser
 from restoration.solvers import PRESETS, SOLVERS
 
 
 def parser(prog: str, description: str | None, example: str) -> argparse.ArgumentParser:
-    """A parser whose help ends with presets, settings and an example.
-
-    Example: the arguments after the command's name.
-    """
-    return argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=f"{presets()}\n\n{settings()}\n\nexample:\n  {prog} {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """restoration.parser's, whose help lists presets and settings besides."""
+    return command_parser(prog, description, example, f"{presets()}\n\n{settings()}")
 
 
 def presets() -> str:

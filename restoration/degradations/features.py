@@ -16,14 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from restoration.degradations.blocks import (
-    block_means,
-    halved,
-    log_level,
-    opponents,
-    powers_of,
-    tiles_of,
-)
+from restoration.degradations.blocks import block_means, halved, log_level, opponents, powers_of, tiles_of
 from restoration.degradations.jpeg_traces import blocking
 from restoration.degradations.light import finite
 

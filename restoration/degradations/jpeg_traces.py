@@ -8,11 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from restoration.degradations.blocks import (
-    BLOCK,
-    blocks_of,
-    coefficients,
-)
+from restoration.degradations.blocks import BLOCK, blocks_of, coefficients
 
 BLOCKS = 600  # of JPEG's that are looked at
 ROUNDING = 0.3  # standard deviation of a DCT coefficient of luma through 8-bit colours

@@ -1,6 +1,6 @@
 """What the page's controls do: runs, repeats, comparisons, and what is said before them.
 
-layout.py lays out what they return.
+method_tab.py and repeat_tab.py lay out what they return.
 """
 
 from __future__ import annotations
@@ -17,20 +17,13 @@ from torch import Tensor
 from restoration.files import images, recipe
 from restoration.pace import estimate_seconds
 from restoration.page import device, state
-from restoration.page.display import (
-    as_file,
-    course,
-    finished,
-    gallery,
-    one_sentence,
-    progress,
-    sentence,
-)
+from restoration.page.display import as_file, course, finished, gallery, one_sentence, progress, sentence
 from restoration.page.state import Values
 from restoration.page.uploads import checked_photo
 from restoration.page.visitors import while_awaited
 from restoration.priors.caption import CAPTIONERS
-from restoration.priors.checkpoints import PRIORS, downloaded
+from restoration.priors.catalogue import PRIORS
+from restoration.priors.checkpoints import downloaded
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.record import Run
 from restoration.run import restore

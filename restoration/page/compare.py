@@ -5,92 +5,31 @@ of scores.
 from __future__ import annotations
 
 import contextlib
-import functools
-import io
-import re
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from restoration.degradations.advice import suggest
 from restoration.degradations.base import LinearDegradation
-from restoration.degradations.blind import make_damage, titles
+from restoration.degradations.blind import make_damage
 from restoration.degradations.estimate import noise_level
 from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.meter import measure_damage
 from restoration.evaluation import metrics
 from restoration.evaluation.baselines import baselines
 from restoration.evaluation.report import best_wiener
-from restoration.files import images, recipe
+from restoration.files import images
 from restoration.pace import estimate_seconds
+from restoration.page.compare_cells import Cell, spread
+from restoration.page.compare_choices import REAL, SEPARATOR
 from restoration.page.state import Job
 from restoration.priors.latent import LatentPrior
 from restoration.record import Run
 from restoration.run import round_trip, synthesise
-from restoration.solvers import PRESETS, SOLVERS, resolve
+from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver, Step
-
-SEPARATOR = " · "  # of method and preset in a choice
-REAL = "real"  # the damage of a photograph that is damaged already, which is all that there is of it
-MOST_SEEDS = 8
-
-
-def choices() -> list[str]:
-    """Every method with each of its presets."""
-    return [f"{method}{SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
-
-
-def damages() -> dict[str, str]:
-    """What can be done to the picture first, by name: nothing, or any damage that needs no file."""
-    tests = {name: f"Test: {title}" for name, title in titles().items() if name != "kernel-deblur"}
-    return {REAL: "Nothing: it is a photograph to restore"} | tests
-
-
-def checked(damage: Any, chosen: Any, seeds: Any) -> tuple[list[tuple[str, str]], int]:
-    """((method, preset) of every choice, each once, and the number of seeds).
-
-    ValueError for what there is not.
-    """
-    if damage not in list(damages()):
-        raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(damages())}.")
-    if isinstance(chosen, list):  # some presets were another method's
-        chosen = [_renamed(choice) for choice in chosen]
-    if not isinstance(chosen, list) or any(choice not in choices() for choice in chosen):
-        raise ValueError(f"There is a choice that is none here; there are {', '.join(choices())}.")
-    if type(seeds) not in (int, float) or seeds not in range(1, MOST_SEEDS + 1):
-        raise ValueError(
-            f"There are {seeds!r} seeds asked for; it must be a whole number from 1 to {MOST_SEEDS}."
-        )
-    methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in chosen)]
-    return list(dict.fromkeys(methods)), int(seeds)
-
-
-def _renamed(choice: Any) -> Any:
-    method, separator, preset = choice.partition(SEPARATOR) if isinstance(choice, str) else ("", "", "")
-    return SEPARATOR.join(resolve(method, preset)) if separator else choice
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One picture of a comparison: image (1,3,H,W) in [0,1], and its scores where it has any."""
-
-    title: str
-    image: Tensor
-    scores: Mapping[str, float]
-    recipe: Mapping[str, Any] | None = None  # of a run
-
-    @functools.cached_property
-    def png(self) -> bytes:
-        """The image as a file: encoded once, shown again with every further result."""
-        buffer = io.BytesIO()
-        images.to_pil(self.image).save(buffer, format="PNG")
-        return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -250,78 +189,3 @@ def _job(method: str, preset: str, damage: str, photo: Tensor, seed: int) -> Job
     made = TASKS[damage]() if damage in TASKS else make_damage(damage, {}, factor)
     y, reference = synthesise(photo, made, factor, 0)
     return Job(y, Run(solver, degradation, seed=seed, periodic=True), reference)
-
-
-def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:
-    """(mean, heat map, largest deviation) of n results (1,3,H,W) of one picture: where the seeds disagree,
-    the prior invents.
-
-    The heat map shows the standard deviation over the pictures, mean over channels, black at 0 to bright at
-    its largest.
-    """
-    from matplotlib import colormaps
-
-    stack = torch.cat(list(pictures))
-    deviation = stack.std(0, correction=0).mean(0)
-    top = deviation.max().item()
-    colours = colormaps["inferno"]((deviation / max(top, 1e-6)).numpy())[..., :3]
-    return stack.mean(0, keepdim=True), torch.from_numpy(colours).float().permute(2, 0, 1)[None], top
-
-
-def columns(cells: Sequence[Cell]) -> dict[str, tuple[bool, float | None]]:
-    """Of every score that a cell has: whether more is better, and the best value; None where there is no
-    contest.
-    """
-    table: dict[str, tuple[bool, float | None]] = {}
-    for name in [*metrics.METRICS, "consistency", "seconds"]:
-        values = [cell.scores[name] for cell in cells if name in cell.scores]
-        rising = name != "seconds" and (name not in metrics.METRICS or metrics.METRICS[name].higher_is_better)
-        if values:
-            table[name] = (
-                rising,
-                None if name == "seconds" or len(values) == 1 else (max if rising else min)(values),
-            )
-    return table
-
-
-def score_table(cells: Sequence[Cell]) -> dict[str, list[str]]:
-    """Columns of a table, a row per scored cell; the best of every metric is starred."""
-    scored = [cell for cell in cells if cell.scores]
-    table: dict[str, list[str]] = {"picture": [cell.title for cell in scored]}
-    for name, (rising, best) in columns(scored).items():
-        table[f"{name} {'↑' if rising else '↓'}"] = [_cell(cell.scores.get(name), best) for cell in scored]
-    return table
-
-
-def won(cell: Cell, cells: Sequence[Cell]) -> list[str]:
-    """The scores in which a cell is the best."""
-    return [
-        name
-        for name, (_, best) in columns(cells).items()
-        if best is not None and cell.scores.get(name) == best
-    ]
-
-
-def _cell(value: float | None, best: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}" + (" ★" if value == best else "")
-
-
-def archive(cells: Sequence[Cell], path: str) -> None:
-    """All pictures as a ZIP, those of runs with their recipes, the table of scores and a contact sheet."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file, tempfile.TemporaryDirectory() as folder:
-        for number, cell in enumerate(cells):
-            name = re.sub(r"[^\w.+-]+", "-", cell.title).strip("-")
-            png = Path(folder, f"{number:02d}-{name}.png")
-            if cell.recipe is None:
-                png.write_bytes(cell.png)
-            else:
-                recipe.save_png(cell.image, png, cell.recipe, cell.scores)
-            file.write(png, png.name)
-        sheet = images.sheet([(cell.title, images.to_pil(cell.image)) for cell in cells], columns=4)
-        sheet.save(picture := Path(folder, "contact-sheet.png"))
-        file.write(picture, picture.name)
-        table = score_table(cells)
-        file.writestr(
-            "scores.csv",
-            "\n".join(",".join(row) for row in [table.keys(), *zip(*table.values(), strict=True)]) + "\n",
-        )

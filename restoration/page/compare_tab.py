@@ -12,7 +12,7 @@ import gradio as gr
 import pandas as pd
 
 from restoration.files import images
-from restoration.page import compare, device
+from restoration.page import compare, compare_cells, compare_choices, device
 from restoration.page.actions import steps_of, time_limit
 from restoration.page.controls import picture
 from restoration.page.device import ON_DEVICE, on_gpu
@@ -33,13 +33,13 @@ KEYS = (
 )
 
 
-def grid(cells: Sequence[compare.Cell]) -> str:
+def grid(cells: Sequence[compare_cells.Cell]) -> str:
     """The pictures of a comparison side by side, each with the scores in which it is the best; they zoom
     together.
     """
     figures = []
     for cell in cells:
-        title, won = html.escape(cell.title), html.escape(", ".join(compare.won(cell, cells)))
+        title, won = html.escape(cell.title), html.escape(", ".join(compare_cells.won(cell, cells)))
         best = f' <span class="won">★ best {won}</span>' if won else ""
         role = " data-input" if cell.title == "input" else ""
         image = f'<img alt="{title}" src="{data_uri(cell.png)}" draggable="false"{role}>'
@@ -61,7 +61,7 @@ def compared(photo: str | None, damage: str, choices: list[str], seeds: float) -
         raise gr.Error("Choose a picture and at least one method.", print_exception=False)
     with one_sentence():
         checked_photo(photo)
-        runs, count = compare.checked(damage, choices, seeds)
+        runs, count = compare_choices.checked(damage, choices, seeds)
         read = html.escape(images.how_read(photo))
         yield f"{read}. Getting ready…" if read else "Getting ready…", None, None, None, "Stopped."
         given = images.read_image(photo, 1)
@@ -76,14 +76,14 @@ def compared(photo: str | None, damage: str, choices: list[str], seeds: float) -
             left = spent / now.share * (1 - now.share) if now.share > 0.1 else max(0.0, needed - spent)
             status = bar(int(1000 * now.share), 1000, f"{now.note} · {left:.0f} s left")
             shown = (
-                (grid(now.cells), pd.DataFrame(compare.score_table(now.cells)))
+                (grid(now.cells), pd.DataFrame(compare_cells.score_table(now.cells)))
                 if now.new
                 else (gr.skip(), gr.skip())
             )
             yield status, *shown, None, "Stopped: this is how far it got."
         if not now.cells:
             raise ValueError(now.note)
-        compare.archive(now.cells, file := new_file("comparison.zip"))
+        compare_cells.archive(now.cells, file := new_file("comparison.zip"))
         note = html.escape(now.note) + (f" The picture: {read}." if read else "")
         yield note, gr.skip(), gr.skip(), file, ""
 
@@ -94,7 +94,7 @@ def forecast(photo: str | None, damage: str, choices: list[str], seeds: float) -
         return "Choose a picture and at least one method."
     try:
         checked_photo(photo)
-        runs, count = compare.checked(damage, choices, seeds)
+        runs, count = compare_choices.checked(damage, choices, seeds)
         needed = compare.seconds(images.size_read(photo), damage, runs, count)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
@@ -105,11 +105,11 @@ def forecast(photo: str | None, damage: str, choices: list[str], seeds: float) -
 def compare_tab() -> None:
     """The picture, the choices and the results, which take the whole width."""
     first = [
-        f"{method}{compare.SEPARATOR}{next(iter(PRESETS[method]))}"
+        f"{method}{compare_choices.SEPARATOR}{next(iter(PRESETS[method]))}"
         for method in SOLVERS
         if method not in PAPERS
     ]
-    damages = [(title, name) for name, title in compare.damages().items()]
+    damages = [(title, name) for name, title in compare_choices.damages().items()]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             alt = "The picture to compare methods on"
@@ -122,9 +122,9 @@ def compare_tab() -> None:
         with gr.Column(scale=1, min_width=300):
             told = "Without a clean picture only the scores that need none are shown"
             damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=told)
-            methods = gr.CheckboxGroup(compare.choices(), value=first, label="Methods and presets")
+            methods = gr.CheckboxGroup(compare_choices.choices(), value=first, label="Methods and presets")
             told = "With several: their mean, and where they differ"
-            seeds = gr.Slider(1, compare.MOST_SEEDS, value=1, step=1, label="Seeds", info=told)
+            seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=told)
     words = "Every method gets the same damaged picture. One that cannot treat the damage says so."
     status = gr.HTML(words, elem_id="status-compare", elem_classes="status")
     pictures = gr.HTML()
@@ -137,7 +137,7 @@ def compare_tab() -> None:
     def needed(photo: str | None, damage: str, choices: list[str], seeds: float) -> float:
         try:
             return compare.seconds(
-                images.size_read(photo or ""), damage, *compare.checked(damage, choices, seeds)
+                images.size_read(photo or ""), damage, *compare_choices.checked(damage, choices, seeds)
             )
         except (ValueError, OSError):  # the run itself will say what is wrong
             return device.UNKNOWN_SECONDS
@@ -152,7 +152,8 @@ def compare_tab() -> None:
         **ON_DEVICE,
         **PRIVATE,
     )
-    photo.upload(lambda: compare.REAL, None, damage, **AT_ONCE)  # an upload means: restore my photograph
+    # an upload means: restore my photograph
+    photo.upload(lambda: compare_choices.REAL, None, damage, **AT_ONCE)
     gr.on(
         [photo.change, damage.change, methods.change, seeds.change],
         forecast,

@@ -16,7 +16,7 @@ from restoration.page.events import AT_ONCE, PRIVATE, browser
 from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
 # the tabs: what a method is for before its name, and when it is the one
@@ -225,3 +225,29 @@ def caption_row(
     note = gr.HTML()
     ask.click(on_gpu(actions.describe), [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
     return gr.Button("Restore without and with this caption", size="sm")
+
+
+def stoppable(
+    stop: gr.Button,
+    runs: list[Any],
+    status: gr.components.Component,
+    last_words: gr.State,
+    start: gr.Button | None = None,
+) -> None:
+    """Let a button end the runs; once they have ended the status line says so, and `start` can be pressed
+    again.
+
+    The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is
+    drawn raw for whoever opens a link to that session.
+    """
+    stop.click(None, cancels=runs, **PRIVATE)
+    for event in runs:
+        event.then(lambda words: words or gr.skip(), last_words, status, **AT_ONCE)
+        if start:
+            press_again(event, start)
+
+
+def press_again(event: Any, start: gr.Button) -> None:
+    """Let the button be pressed once the event has ended, however it did."""
+    for ended in (event.then, event.failure):
+        ended(None, None, start, js=AGAIN, **PRIVATE)

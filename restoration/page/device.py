@@ -18,7 +18,8 @@ from typing import Any
 import gradio as gr
 
 from restoration import pace
-from restoration.priors.checkpoints import PRIORS, fetch
+from restoration.priors.catalogue import PRIORS
+from restoration.priors.checkpoints import fetch
 
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))

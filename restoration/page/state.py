@@ -25,7 +25,7 @@ from restoration.degradations.linear import FILES, TASKS
 from restoration.files import images
 from restoration.files.recipe import check_seed
 from restoration.page.uploads import checked_photo
-from restoration.priors.checkpoints import PRIORS
+from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
 from restoration.run import synthesise
 from restoration.solvers import PRESETS, SOLVERS, resolve

@@ -7,15 +7,15 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-if TYPE_CHECKING:
-    from restoration.priors.latent import LatentPrior
+from restoration.priors.denoisers import Denoiser
+from restoration.priors.parts import Parts
 
 SIDE = 256  # pixels of the picture on which bytes are counted; they grow with the area
 # ours: bytes per pixel of the whole-size pictures that a solver, and the merging of tiles, hold
@@ -85,18 +85,20 @@ class Demand(NamedTuple):
         return max(together, costs.denoise * self.rows * unet) + PICTURES * self.pixels
 
 
-def count(prior: LatentPrior) -> Costs:
-    """The costs of a prior's architecture in its precision: a second or two, no memory."""
+def count(parts: Parts, like: Denoiser, text: Tensor | None, factor: int, channels: int) -> Costs:
+    """The costs of a prior's architecture in its precision: a second or two, no memory.
+
+    like: its denoiser; text: as that reads it; factor, channels: of its latents.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    text = prior.embed("")
     with FakeTensorMode():
-        vae, unet = (_empty(network) for network in (prior.parts.vae, prior.parts.unet))
-        denoiser = type(prior.denoiser)(dataclasses.replace(prior.parts, unet=unet))
+        vae, unet = _empty(parts.vae), _empty(parts.unet)
+        denoiser = type(like)(dataclasses.replace(parts, unet=unet))
         if hasattr(denoiser, "lengths"):  # which fake tensors cannot say
             denoiser.lengths = lambda text: [text.shape[1]] * len(text)
-        side = SIDE // prior.factor
-        x, z = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, prior.channels, side, side)
+        side = SIDE // factor
+        x, z = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, channels, side, side)
         rows = None if text is None else torch.zeros(1, *text.shape[1:])
         leaf = z.to(vae.dtype).requires_grad_()
 

@@ -7,12 +7,11 @@ import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-if TYPE_CHECKING:
-    from restoration.priors.parts import Parts
+from restoration.priors.parts import Parts
 
 # Bytes per pixel that a Stable Diffusion VAE in float32 needs beyond its weights, for its decoder's gradient
 # and for that with checkpointing: live tensors counted on PyTorch's fake tensors at 512×512 (6.24 and 3.28

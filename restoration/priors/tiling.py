@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
-    from restoration.priors.latent import LatentPrior
+    pass
 
 VARIANCE = 0.01  # of the weights, in units of the tile's squared side: StableSR
 
@@ -73,15 +73,3 @@ def tiled(
             weight[rows, columns] += window
     assert total is not None
     return total / weight
-
-
-def denoise(prior: LatentPrior, z_t: Tensor, t: int, tile: int) -> Tensor:
-    """The clean estimate z0 of z_t (B,C,h,w) at timestep t, tile by tile. No gradient."""
-    return tiled(lambda part: prior.denoise(part, t).z0, z_t, tile)
-
-
-def decode(prior: LatentPrior, z: Tensor, size: tuple[int, int], tile: int) -> Tensor:
-    """Image (B,3,*size), unclamped, of z, tile by tile. Differentiable."""
-    f = prior.factor
-    whole = tiled(lambda part: prior.decode(part, (part.shape[-2] * f, part.shape[-1] * f)), z, tile, f)
-    return whole[..., : size[0], : size[1]]

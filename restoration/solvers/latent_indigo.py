@@ -15,13 +15,12 @@ Objective at every step:  min ‖aim - x_c(z_{0|t})‖, with the aim (29), by a 
 Deviations: the autograd-free forms (21) and (24), Polyak's step (30), refinement of γ alone, all
 regularisations (26) to (28), and the aim: κ = 0 by default, since a swap copies whatever it is given into
 the estimate, and y is noisy. start="noise" adds its noise to √ᾱ E(enlarged y), of which 0.025 is left at
-the highest level (40) of the embedded prior, not to zeros.
+the highest level, 40, of the embedded prior, not to zeros.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,15 +33,14 @@ from restoration.degradations.base import LinearDegradation
 from restoration.diffusion import add_noise, geometric_levels, randn
 from restoration.files.images import enlarge
 from restoration.knobs import knob
-from restoration.priors import tiling
 from restoration.priors.latent import LatentPrior
+from restoration.solvers import tiles
 from restoration.solvers.base import Solver, Step
+from restoration.solvers.latent_indigo_camera import Camera
 
 DOMAINS = ("latent", "pixel")
-REFINE_RATES = {"gamma": 1e-3, "full": 5e-5}  # γ's is ours; Θ's is INDIGO+'s for real photographs
 REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3
 GUIDANCE = ("direct", "gradient", "none")
-RESIDUAL_CONTRAST = 4  # of the residual's picture
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ class LatentINDIGO(Solver):
         return tuple(realistic.CAMERAS)
 
     def networks(self, prior: str) -> list[Path]:
-        from restoration.solvers.inn import INNS, folder_name  # loads diffusers
+        from restoration.solvers.inn_weights import INNS, folder_name  # loads diffusers
 
         return [
             INNS / folder_name(self.domain, self.scale, prior),
@@ -145,11 +143,11 @@ class LatentINDIGO(Solver):
 
         ValueError where no INN has been trained for this domain, scale and codec of the prior.
         """
-        from restoration.solvers.inn import load_restorer  # loads diffusers
+        from restoration.solvers.inn_weights import load_restorer  # loads diffusers
 
         restored = load_restorer(self.scale, str(prior.device))(y)  # Rest(y)
         # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
-        camera = None if self.guidance == self.refine == "none" else _Camera(self, prior, y, restored)
+        camera = None if self.guidance == self.refine == "none" else Camera(self, prior, y, restored)
         z = prior.encode(restored if self.start == "restoration" else enlarge(y, self.scale))
         start = float(prior.sigmas[-1]) / prior.gain if self.start == "noise" else self.start_level / 255
         times = [
@@ -159,14 +157,14 @@ class LatentINDIGO(Solver):
         z_t = add_noise(z, _noise(z, generator), prior.alpha_bar[times[0]])
         for k, t in enumerate(times, 1):
             last = k == self.steps
-            z0 = tiling.denoise(prior, z_t, t, self.tile)  # (14)
+            z0 = tiles.denoise(prior, z_t, t, self.tile)  # (14)
             guided, scalars = camera.guide(z0) if camera else (z0, {})
             guided = self._regularise(prior, guided, z0, t, k / self.steps, generator)
             if camera and self.refine != "none" and prior.sigmas[t] < REFINE_BELOW:
                 camera.refine(guided)  # (25)
             if not last:
                 z_t = self._ddim(prior, z_t, guided, t, times[k], generator)  # (15)
-            image = tiling.decode(prior, guided, self.size(y), self.tile) if last else None
+            image = tiles.decode(prior, guided, self.size(y), self.tile) if last else None
             scalars["level"] = float(prior.sigmas[t])
             views = camera.views(guided) if camera and last else {}
             found = f"found: {camera.describe()}, " if camera else ""
@@ -187,7 +185,7 @@ class LatentINDIGO(Solver):
             return guided.lerp(z0, self.strength * progress / (1 + self.strength * progress))
         if self.regularise == "resample":
             again = add_noise(guided, _noise(guided, generator), prior.alpha_bar[t])
-            return guided.lerp(tiling.denoise(prior, again, t, self.tile), self.strength)
+            return guided.lerp(tiles.denoise(prior, again, t, self.tile), self.strength)
         if self.regularise == "statistics":
             (mean, std), (mean0, std0) = (
                 (z.mean((2, 3), keepdim=True), z.std((2, 3), keepdim=True)) for z in (guided, z0)
@@ -208,126 +206,11 @@ class LatentINDIGO(Solver):
         return b.sqrt().to(z_t) * guided + kept * eps + new * _noise(z_t, generator)
 
 
-class _Camera:
-    """What is believed of one photograph's degradation: network, γ and measurement, in the solver's domain.
-
-    Network and γ are this object's own wherever they are refined: the next photograph begins with the trained
-    ones.
-    """
-
-    @torch.no_grad()
-    def __init__(self, solver: LatentINDIGO, prior: LatentPrior, y: Tensor, restored: Tensor):
-        """y (B,3,h,w) and restored = Rest(y), (B,3,h·scale,w·scale), both in [0,1]."""
-        from restoration.solvers.inn import load_inn  # loads diffusers
-
-        self.solver, self.prior, self.y, self.restored = solver, prior, y, restored
-        inn = load_inn(solver.domain, solver.scale, prior)
-        self.inn = copy.deepcopy(inn) if solver.refine == "full" else inn
-        self.gamma = self.inn.embed(y)
-        self.big = enlarge(y, solver.scale)
-        self.observed = y if solver.domain == "pixel" else prior.encode(self.big)
-        self.target = self._aim()
-        self.learned = {"none": [], "gamma": [self.gamma], "full": list(self.inn.parameters())}[solver.refine]
-        self.optimiser = (
-            torch.optim.Adam(self.learned, lr=REFINE_RATES[solver.refine]) if self.learned else None
-        )
-
-    @torch.no_grad()
-    def _aim(self) -> Tensor:
-        """What the estimate's coarse part is to be (29): between what the camera would have made of Rest(y),
-        free of noise, and the measurement.
-        """
-        clean = self.inn.measure(
-            self.restored if self.solver.domain == "pixel" else self.prior.encode(self.restored), self.gamma
-        )
-        return clean.lerp(self.observed, self.solver.fidelity_weight)
-
-    def _represent(self, z: Tensor) -> Tensor:
-        """A latent in the INN's domain: itself, or its picture (1,3,H,W)."""
-        return z if self.solver.domain == "latent" else self._decode(z)
-
-    def _decode(self, z: Tensor) -> Tensor:
-        return tiling.decode(self.prior, z, self.solver.size(self.y), self.solver.tile)
-
-    @torch.no_grad()
-    def describe(self) -> str:
-        """What F believes of the degradation, for the user."""
-        kept = self.inn.transfer(self.gamma)[:, realistic.STRIPES].mean().item()
-        return f"in the input, stripes of 4 pixels kept {max(kept, 0):.0%} of their contrast"
-
-    def guide(self, z: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """(guided estimate, {"residual": rms of y - x_c}) in the solver's form of guidance."""
-        if self.solver.guidance == "none":
-            return z, {}
-        guided, residual = self.gradient(z) if self.solver.guidance == "gradient" else self.swap(z)
-        return guided, {"residual": residual}
-
-    @torch.no_grad()
-    def swap(self, z: Tensor) -> tuple[Tensor, float]:
-        """(z_inv, rms of y - x_c): (24); in pixels (21), whose difference of encodings cancels the codec's
-        error.
-        """
-        x = self._represent(z)
-        swapped, measured = self.inn.swap(x, self.target, self.gamma)
-        change = (
-            swapped - x
-            if self.solver.domain == "latent"
-            else self.prior.encode(swapped) - self.prior.encode(x)
-        )
-        return z + change, _rms(self.observed - measured)
-
-    def gradient(self, z: Tensor) -> tuple[Tensor, float]:
-        """One step down L = ‖target - x_c‖ by z_{0|t} (18), (19), (23), of Polyak's length (30)."""
-        with torch.enable_grad():
-            leaf = z.detach().requires_grad_()
-            measured = self.inn.measure(self._represent(leaf), self.gamma)
-            length = (self.target - measured).square().sum((1, 2, 3), keepdim=True).sqrt()
-            (slope,) = torch.autograd.grad(length.sum(), leaf)
-        step = length.detach() / slope.square().sum((1, 2, 3), keepdim=True).clamp_min(1e-12)
-        return z - step * slope, _rms(self.observed - measured.detach())
-
-    def refine(self, z: Tensor) -> None:
-        """One Adam step of γ or Θ on mean |y - x_c|² (25)."""
-        assert self.optimiser is not None
-        with torch.no_grad():
-            x = self._represent(z)
-        with torch.enable_grad():
-            for parameter in self.learned:
-                parameter.requires_grad_()
-            loss = (self.observed - self.inn.measure(x, self.gamma)).square().mean()
-            gradients = torch.autograd.grad(loss, self.learned, allow_unused=True)
-        for parameter, gradient in zip(self.learned, gradients, strict=True):
-            parameter.requires_grad_(False)
-            parameter.grad = gradient
-        torch.nn.utils.clip_grad_norm_(self.learned, 1.0)
-        self.optimiser.step()
-        self.target = self._aim()
-
-    @torch.no_grad()
-    def views(self, z: Tensor) -> Mapping[str, Tensor]:
-        """What the INN thinks the camera made of the estimate, and what it leaves unexplained, beside the
-        measurement.
-        """
-        measured = self.inn.measure(self._represent(z), self.gamma)
-        seen, made = (
-            (self.y, measured) if self.solver.domain == "pixel" else (self.big, self._decode(measured))
-        )
-        rest = 0.5 + RESIDUAL_CONTRAST * (seen - made)
-        return {
-            "What the camera did to it": made.clamp(0, 1),
-            f"Not explained (×{RESIDUAL_CONTRAST})": rest.clamp(0, 1),
-        }
-
-
 def _noise(z: Tensor, generator: torch.Generator) -> Tensor:
     """(1,C,h,w): one draw for all rows of z, so that a picture's noise does not depend on how many are
     restored with it.
     """
     return randn((1, *z.shape[1:]), generator, z.device)
-
-
-def _rms(x: Tensor) -> float:
-    return x.square().mean().sqrt().item()
 
 
 PRESETS: dict[str, dict[str, Any]] = {

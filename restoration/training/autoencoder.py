@@ -32,8 +32,8 @@ def principal_components(photographs: list[Tensor], patch: int) -> tuple[Tensor,
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = loop.arguments(__doc__.splitlines()[0], batch=16, crop=128, rate=1e-3)
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.training.autoencoder") -> None:
+    parser = loop.arguments(prog, __doc__, batch=16, crop=128, rate=1e-3)
     parser.add_argument("--patch", type=int, default=4, help="down-sampling factor f")
     parser.add_argument("--channels", type=int, default=16, help="latent channels")
     parser.add_argument(

@@ -7,13 +7,12 @@ training held out, and draws a grid of unconditional samples.
 
 from __future__ import annotations
 
-import argparse
-
 import torch
 from torch import Tensor
 
 from restoration.diffusion import ddim_step, randn
 from restoration.files import images
+from restoration.parser import parser as command_parser
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.training import data
 
@@ -66,17 +65,17 @@ def samples(prior: LatentPrior, count: int, size: int, steps: int, seed: int) ->
     return prior.picture(z_t, (size, size))
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.training.card") -> None:
+    parser = command_parser(prog, __doc__, "prior photographs-*.tar --samples samples.png")
     parser.add_argument("folder", help="the prior: a diffusers folder")
     parser.add_argument(
         "shards",
         nargs="+",
         help="tar archives that training used; the last --holdout photographs are measured",
     )
-    parser.add_argument("--holdout", type=int, default=64)
+    parser.add_argument(
+        "--holdout", type=int, default=64, help="photographs that training kept for evaluation"
+    )
     parser.add_argument("--samples", help="PNG to write: 4×4 unconditional samples of 128×128")
     args = parser.parse_args(argv)
     prior = load_prior(args.folder)

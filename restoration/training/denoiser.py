@@ -89,8 +89,8 @@ def bounded(error: Tensor) -> Tensor:
     return torch.where(error < FAR, error, FAR * (1 + (error.clamp_min(FAR) / FAR).log()))
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = loop.arguments(__doc__.splitlines()[0], steps=100_000)
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.training.denoiser") -> None:
+    parser = loop.arguments(prog, __doc__, steps=100_000)
     parser.add_argument(
         "--widths", type=int, nargs="+", default=(96, 192, 256), help="channels per resolution"
     )

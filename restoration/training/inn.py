@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from restoration.degradations import realistic
 from restoration.files.images import enlarge
 from restoration.priors.latent import LatentPrior, load_prior
-from restoration.solvers.inn import DOMAINS, LiftingINN, Restorer, codec_of, folder_name
+from restoration.solvers.inn import DOMAINS, LiftingINN
+from restoration.solvers.inn_weights import codec_of, folder_name
+from restoration.solvers.restorer import Restorer
 from restoration.training import data, loop
 
 # side of the blocks whose means alone are left of some of the estimates; crops are multiples of it
@@ -63,12 +65,22 @@ def new_model(args: argparse.Namespace, prior: LatentPrior | None, x: Tensor) ->
     return LiftingINN(scale=1, patch=2, offset=0.0, spread=spread, gain=8.0, codec=codec_of(prior), **size)
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = loop.arguments(__doc__.splitlines()[0], batch=8, crop=128, rate=1e-3, holdout=48)
-    parser.add_argument("--domain", choices=(*DOMAINS, "first"), default="pixel")
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.training.inn") -> None:
+    parser = loop.arguments(
+        prog,
+        __doc__,
+        "photographs-*.tar --domain pixel --scale 4 --out restoration/weights/inn --checkpoint inn.pt",
+        batch=8,
+        crop=128,
+        rate=1e-3,
+        holdout=48,
+    )
+    parser.add_argument("--domain", choices=(*DOMAINS, "first"), default="pixel", help="what is trained")
     parser.add_argument("--prior", default="embedded", help="whose latents (latent domain only)")
     parser.add_argument("--scale", type=int, choices=(1, 2, 4), default=4, help="output side over input side")
-    parser.add_argument("--strength", choices=realistic.STRENGTHS, default="light")
+    parser.add_argument(
+        "--strength", choices=realistic.STRENGTHS, default="light", help="of the drawn cameras"
+    )
     parser.add_argument("--width", type=int, default=48, help="channels of the networks")
     parser.add_argument("--pairs", type=int, default=3, help="lifting pairs")
     parser.add_argument(

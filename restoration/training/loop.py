@@ -16,16 +16,21 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from restoration.parser import parser as command_parser
+
 JUDGED = 100  # steps whose mean loss says something
 # such a mean, this many times the best, sends the run back to its last checkpoint, at half the rate
 DIVERGED = 1.5
 
 
-def arguments(description: str, **defaults: object) -> argparse.ArgumentParser:
+EXAMPLE = "photographs-*.tar --out prior --checkpoint training.pt --max-minutes 60"
+
+
+def arguments(
+    prog: str, description: str | None, example: str = EXAMPLE, **defaults: object
+) -> argparse.ArgumentParser:
     """The options every training command has; `defaults` override theirs."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = command_parser(prog, description, example)
     parser.add_argument("shards", nargs="+", help="tar archives of photographs")
     parser.add_argument("--out", required=True, help="diffusers folder to write the trained component into")
     parser.add_argument("--checkpoint", required=True, help="file of the resumable training state")
@@ -33,16 +38,22 @@ def arguments(description: str, **defaults: object) -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-minutes", type=float, default=float("inf"), help="stop (and decay the rate) by then, this call"
     )
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=16, help="crops per step")
     parser.add_argument("--crop", type=int, default=96, help="side of the training crops in pixels")
     parser.add_argument("--rate", type=float, default=3e-4, help="AdamW learning rate")
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the weight average that is saved")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the initialisation and of all draws")
     parser.add_argument("--limit", type=int, help="use only so many photographs")
     parser.add_argument("--holdout", type=int, default=64, help="last photographs, kept for evaluation")
-    parser.add_argument("--evaluate-every", type=int, default=500, metavar="STEPS")
-    parser.add_argument("--save-every", type=float, default=120, metavar="SECONDS")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--evaluate-every", type=int, default=500, metavar="STEPS", help="steps between two lines of figures"
+    )
+    parser.add_argument(
+        "--save-every", type=float, default=120, metavar="SECONDS", help="seconds between two checkpoints"
+    )
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where it is trained"
+    )
     parser.set_defaults(**defaults)
     return parser
 

@@ -13,12 +13,7 @@ import struct
 from collections.abc import Callable
 
 from restoration.files.containers import gif, jpeg, png, webp
-from restoration.files.containers.container import (
-    XMP_SEARCHED,
-    Container,
-    UnknownFormat,
-    xmp_turn,
-)
+from restoration.files.containers.container import XMP_SEARCHED, Container, UnknownFormat, xmp_turn
 from restoration.files.containers.tiff import (
     BITS,
     ICC,

@@ -8,9 +8,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from restoration.files.containers.tiff import (
-    Directory,
-)
+from restoration.files.containers.tiff import Directory
 
 PARTS = 100_000  # chunks, segments or blocks of one file; honest ones have at most some thousands
 XMP_TURN = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')

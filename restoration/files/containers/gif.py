@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from restoration.files.containers.container import (
-    Container,
-    count_parts,
-)
+from restoration.files.containers.container import Container, count_parts
 
 
 def read(data: bytes) -> Container:

@@ -5,16 +5,8 @@ from __future__ import annotations
 import re
 import struct
 
-from restoration.files.containers.container import (
-    Container,
-    count_parts,
-    exif_turn,
-    last_turn,
-    xmp_turn,
-)
-from restoration.files.containers.tiff import (
-    MAX_ICC,
-)
+from restoration.files.containers.container import Container, count_parts, exif_turn, last_turn, xmp_turn
+from restoration.files.containers.tiff import MAX_ICC
 
 MARKER = re.compile(rb"\xff([^\xff])")  # of a segment of a JPEG
 

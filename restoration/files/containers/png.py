@@ -15,9 +15,7 @@ from restoration.files.containers.container import (
     last_turn,
     xmp_turn,
 )
-from restoration.files.containers.tiff import (
-    MAX_ICC,
-)
+from restoration.files.containers.tiff import MAX_ICC
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_TEXT = 2**26  # bytes of a packed text, which may be a picture of its own

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from restoration.files.containers.container import (
-    Container,
-    count_parts,
-    exif_turn,
-)
-from restoration.files.containers.tiff import (
-    MAX_ICC,
-)
+from restoration.files.containers.container import Container, count_parts, exif_turn
+from restoration.files.containers.tiff import MAX_ICC
 
 
 def read(data: bytes) -> Container:

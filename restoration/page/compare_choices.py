@@ -1,0 +1,47 @@
+"""What Compare offers and takes: methods with their presets, damages, seeds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from restoration.degradations.blind import titles
+from restoration.solvers import PRESETS, SOLVERS, resolve
+
+SEPARATOR = " · "  # of method and preset in a choice
+REAL = "real"  # the damage of a photograph that is damaged already, which is all that there is of it
+MOST_SEEDS = 8
+
+
+def choices() -> list[str]:
+    """Every method with each of its presets."""
+    return [f"{method}{SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
+
+
+def damages() -> dict[str, str]:
+    """What can be done to the picture first, by name: nothing, or any damage that needs no file."""
+    tests = {name: f"Test: {title}" for name, title in titles().items() if name != "kernel-deblur"}
+    return {REAL: "Nothing: it is a photograph to restore"} | tests
+
+
+def checked(damage: Any, chosen: Any, seeds: Any) -> tuple[list[tuple[str, str]], int]:
+    """((method, preset) of every choice, each once, and the number of seeds).
+
+    ValueError for what there is not.
+    """
+    if damage not in list(damages()):
+        raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(damages())}.")
+    if isinstance(chosen, list):  # some presets were another method's
+        chosen = [_renamed(choice) for choice in chosen]
+    if not isinstance(chosen, list) or any(choice not in choices() for choice in chosen):
+        raise ValueError(f"There is a choice that is none here; there are {', '.join(choices())}.")
+    if type(seeds) not in (int, float) or seeds not in range(1, MOST_SEEDS + 1):
+        raise ValueError(
+            f"There are {seeds!r} seeds asked for; it must be a whole number from 1 to {MOST_SEEDS}."
+        )
+    methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in chosen)]
+    return list(dict.fromkeys(methods)), int(seeds)
+
+
+def _renamed(choice: Any) -> Any:
+    method, separator, preset = choice.partition(SEPARATOR) if isinstance(choice, str) else ("", "", "")
+    return SEPARATOR.join(resolve(method, preset)) if separator else choice

@@ -1,0 +1,43 @@
+"""The Repeat tab: a PNG of this page repeats its run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from restoration.page import actions
+from restoration.page.controls import result_column, stoppable, upload
+from restoration.page.device import ON_DEVICE, on_gpu
+from restoration.page.events import PRIVATE
+
+
+def repeat_tab() -> None:
+    """A PNG of this page repeats its run."""
+    with gr.Row():
+        with gr.Column(scale=2, min_width=320):
+            title = "A PNG that this page wrote: it carries its recipe and its input"
+            file = upload(label=title, file_types=[".png"])
+            with gr.Row():
+                start, stop = gr.Button("Repeat", variant="primary"), gr.Button("Stop")
+            text = gr.Code(label="Its recipe", language="json", interactive=False)
+        with gr.Column(scale=3, min_width=320):
+            outputs = result_column("repeat", True)
+            outputs[1].value = "Drop a picture that carries its recipe and press Repeat."  # type: ignore[attr-defined]
+    last_words = gr.State("")
+
+    def repeated(path: str | None) -> Iterator[tuple[Any, ...]]:
+        yield from actions.with_last_words(actions.repeat(path), 6, 1, 5)
+
+    file.change(actions.read_recipe, file, text, show_progress="hidden", **PRIVATE)
+    event = start.click(
+        on_gpu(repeated),
+        file,
+        [*outputs, last_words],
+        show_progress="minimal",
+        show_progress_on=outputs[1],
+        **ON_DEVICE,
+        **PRIVATE,
+    )
+    stoppable(stop, [event], outputs[1], last_words)

@@ -1,0 +1,80 @@
+"""The parts of a checked folder, loaded."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+
+from restoration.priors import placement
+from restoration.priors.diffusers_folder import Checkpoint
+from restoration.priors.parts import Parts
+
+
+def load_parts(checkpoint: Checkpoint, dtype: torch.dtype, timesteps: tuple[int, ...]) -> Parts:
+    """What a checked folder holds, the VAE in float32 and all other networks in dtype.
+
+    ValueError where its files do not fit.
+    """
+    loaded = {part: _load_component(checkpoint, part, dtype) for part in checkpoint.parts}
+    return Parts(
+        loaded["vae"],
+        loaded["unet" if "unet" in loaded else "transformer"],
+        loaded["scheduler"],
+        tuple(loaded[part] for part in ("tokenizer", "tokenizer_2") if part in loaded),
+        tuple(loaded[part] for part in ("text_encoder", "text_encoder_2") if part in loaded),
+        checkpoint.empty_is_zero,
+        timesteps,
+        checkpoint.commit,
+        checkpoint.weights,
+    )
+
+
+def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> Any:
+    library, class_name = checkpoint.parts[part]
+    component = getattr(importlib.import_module(library), class_name)
+    network = part in checkpoint.parameters
+    options: dict[str, Any] = {}
+    if network:
+        options = {
+            "torch_dtype": torch.float32 if part == "vae" else dtype,
+            "use_safetensors": True,
+            "variant": "fp16" if part in checkpoint.half else None,
+            "output_loading_info": True,
+        }
+    try:
+        loaded = component.from_pretrained(checkpoint.folder, subfolder=part, **options)
+    # libraries raise whatever damaged files lead them to, in many lines and with paths
+    except Exception as error:
+        if placement.out_of_memory(error):
+            raise
+        raise ValueError(
+            f"The prior's {part} cannot be loaded: {part}/ is damaged or not of one piece; load it again."
+        ) from None
+    if part == "scheduler" and not _usable(loaded):
+        raise ValueError(
+            "The prior's scheduler describes no diffusion: scheduler/ is damaged; load it again."
+        )
+    if not network:
+        return loaded
+    model, told = loaded
+    if told["missing_keys"]:  # which the libraries fill with random numbers
+        missing = len(told["missing_keys"])
+        raise ValueError(
+            f"The prior's {part} lacks {missing} of its weights: {part}/ is damaged or not of one piece; "
+            "load it again."
+        )
+    return model
+
+
+def _usable(scheduler: Any) -> bool:
+    """Whether a scheduler has a noise level for each of its steps, and says what the network predicts in a
+    way that is known here.
+    """
+    if not hasattr(scheduler, "betas"):  # of a flow, which needs none
+        return True
+    levels, config = scheduler.alphas_cumprod, scheduler.config
+    kinds = {"epsilon", "sample", "v_prediction"}
+    whole = len(levels) == config.num_train_timesteps > 1 and bool(((levels >= 0) & (levels <= 1)).all())
+    return whole and config.get("prediction_type", "epsilon") in kinds
