@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
+from restoration import pace
 from restoration.degradations.linear import FILES
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
@@ -110,7 +111,7 @@ def test_an_already_degraded_picture_has_no_reference(picture):
 
 def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
     monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 3000)
-    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(pace, "estimate_wait", lambda *_, **__: 1.0)
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
         assert actions.forecast("reld", values).startswith(
@@ -132,16 +133,15 @@ def test_where_a_photograph_was_taken_stays_with_its_owner(tmp_path, photo):
 
 def test_what_a_run_costs_is_said_before_it(picture, monkeypatch):
     values = filled(picture, "super-resolution")
-    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 700.0)
+    monkeypatch.setattr(actions, "in_memory", lambda *_: False)
+    monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 700.0)
     assert actions.forecast("reld", values).endswith(
-        "about 700 s once the model is loaded, but a run is stopped after 600 s: "
+        "about 12 min, the model loaded first, but a run is stopped after 600 s: "
         "use fewer steps or a smaller picture."
     )
-    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 14.0)
+    monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 14.0)
     monkeypatch.setattr(device, "ZERO_GPU", True)
-    assert actions.forecast("reld", values).endswith(
-        "about 14 s once the model is loaded, 31 s of your GPU quota."
-    )
+    assert actions.forecast("reld", values).endswith(", 31 s of your GPU quota.")
 
 
 def test_a_run_without_guidance_has_no_curve(picture):

@@ -7,19 +7,10 @@ import io
 import numpy as np
 import pytest
 import torch
-from conftest import visit
+from conftest import touches, upload, visit_method
 from PIL import Image
 
 from restoration.files import recipe
-
-
-def touches(page, points):
-    """One finger that is put down, moved and lifted."""
-    session = page.context.new_cdp_session(page)
-    for number, (x, y) in enumerate(points):
-        kind = "touchMove" if number else "touchStart"
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def mouse(page, points):
@@ -30,15 +21,16 @@ def mouse(page, points):
     page.mouse.up()
 
 
-@pytest.mark.parametrize("width, paint", [(390, touches), (1280, mouse)])
+def finger(page, points):
+    touches(page, [[point] for point in points])
+
+
+@pytest.mark.parametrize("width, paint", [(390, finger), (1280, mouse)])
 def test_a_painted_mask_is_inpainted(browser, address, width, paint, tmp_path):
     """Pixel by pixel where the stroke went, and nowhere else; a press right after the stroke waits for it."""
-    page = visit(browser, address, width, has_touch=width < 500)
-    page.get_by_text("computed beforehand").first.wait_for()
-    picture = torch.full((1, 3, 96, 128), 0.5)
-    recipe.save_png(picture, tmp_path / "own.png", {})
-    page.get_by_label("Remove Image").or_(page.get_by_label("Clear")).first.click()
-    page.locator("input[type=file]").first.set_input_files(tmp_path / "own.png")
+    page = visit_method(browser, address, width, has_touch=width < 500)
+    recipe.save_png(torch.full((1, 3, 96, 128), 0.5), tmp_path / "own.png", {})
+    upload(page, tmp_path / "own.png")
     page.locator("#seen-reld [data-width='128'][data-height='96']").wait_for(state="attached")
     page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
     damage = page.locator("input[aria-label=Damage]:visible")
@@ -59,7 +51,7 @@ def test_a_painted_mask_is_inpainted(browser, address, width, paint, tmp_path):
     assert missing.shape == (96, 128) and missing[48, 33:95].all()
     assert not missing[:40].any() and not missing[56:].any() and not missing[:, :26].any()
     painted = page.get_by_text("mask.png")
-    page.get_by_role("button", name="Undo").click()
+    page.locator(".draw button:visible").first.click()
     painted.wait_for(state="detached")
     page.locator("#start-reld:has-text('Restore'):enabled").click()
     page.locator("#status-reld:has-text('Which parts are missing')").wait_for()

@@ -80,21 +80,22 @@ def control(field: dataclasses.Field[Any], value: Any) -> gr.components.Componen
     return gr.Slider(meta["low"], meta["high"], value=value, step=step, label=label, info=meta["help"])
 
 
-def begin(place: str) -> str:
+def begin(place: str, running: str = RUNNING) -> str:
     """The `js` of a press: brings the status line into view and tells it that the run waits.
 
-    Returns what becomes of (button, comparison, status, file): until the run ends the button says that it is
-    going on.
+    Returns what becomes of (button, pictures, status, file): until the run ends the button says what is going
+    on.
     """
     see = f"document.getElementById('status-{place}').scrollIntoView({{block: 'center', behavior: 'smooth'}})"
-    button = f"{{__type__: 'update', value: '{RUNNING}', interactive: false}}"
+    button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
     return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
 
 
-# the `js` after a run or a look, for the button; and that of an upload, for (mode, button): a press before
-# the photograph has been looked at would damage it first
-AGAIN = f"() => ({{__type__: 'update', value: '{READY}', interactive: true}})"
-UPLOADED = f"() => ['{DEGRADED}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
+def uploaded(mode: str) -> str:
+    """The `js` of an upload, for (mode, button): a press before it has been looked at would damage the
+    photograph first.
+    """
+    return f"() => ['{mode}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
 
 
 class Inputs(NamedTuple):
@@ -194,7 +195,10 @@ def result_column(place: str, inside: bool) -> list[gr.components.Component]:
     scores = gr.Dataframe(headers=["metric", "input", "result"], label=title, interactive=False)
     gr.Markdown(EXPLAINED, elem_classes="small")
     file = gr.File(
-        label="Download: the PNG carries the recipe of its run and repeats it", height=80, interactive=False
+        label="Download: the PNG carries the recipe of its run and repeats it",
+        height=80,
+        interactive=False,
+        elem_classes="download",
     )
     with gr.Accordion("Course of the run", open=False):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)
@@ -249,5 +253,6 @@ def stoppable(
 
 def press_again(event: Any, start: gr.Button) -> None:
     """Let the button be pressed once the event has ended, however it did."""
+    again = f"() => ({{__type__: 'update', value: '{start.value}', interactive: true}})"
     for ended in (event.then, event.failure):
-        ended(None, None, start, js=AGAIN, **PRIVATE)
+        ended(None, None, start, js=again, **PRIVATE)
