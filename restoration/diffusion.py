@@ -20,11 +20,24 @@ def add_noise(z0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
 
 
 def ddim_step(z0: Tensor, eps: Tensor, alpha_bar_next: Tensor) -> Tensor:
-    """The deterministic step to the next level: √ᾱ' z0 + √(1-ᾱ') ε (DDIM, arXiv 2010.02502, eq.
-
-    12 with η=0).
-    """
+    """The deterministic step to the next level: √ᾱ' z0 + √(1-ᾱ') ε (DDIM, arXiv 2010.02502, (12), η = 0)."""
     return add_noise(z0, eps, alpha_bar_next)
+
+
+def churned_step(
+    z_t: Tensor, z0: Tensor, alpha_bar: Tensor, alpha_bar_next: Tensor, churn: float, noise: Tensor | None
+) -> Tensor:
+    """DDIM's step from z_t with the clean estimate z0, a share `churn` (η) of its noise fresh.
+
+    noise: standard normal, of z_t's shape or broadcasting to it; None where churn is 0.
+    """
+    a, b = alpha_bar, alpha_bar_next
+    eps = (z_t - a.sqrt().to(z_t) * z0) / (1 - a).sqrt().to(z_t)
+    if noise is None:
+        return add_noise(z0, eps, b)
+    fresh = churn**2 * (1 - b) / (1 - a) * (1 - a / b)  # σ² of DDIM
+    kept, new = (1 - b - fresh).sqrt().to(z_t), fresh.sqrt().to(z_t)
+    return b.sqrt().to(z_t) * z0 + kept * eps + new * noise
 
 
 def clamp_quantile(z0: Tensor, ratio: float, low: float = 1.0, high: float = 100.0) -> Tensor:

@@ -30,9 +30,9 @@ class Checked:
     def __post_init__(self) -> None:
         for info in fields(self):  # type: ignore[arg-type]
             name, value, meta = info.name, getattr(self, info.name), info.metadata
-            kinds, words = KINDS[type(info.default)]
+            kinds, kind = KINDS[type(info.default)]
             if type(value) not in kinds:  # not isinstance: True is an int
-                raise ValueError(f"{name} is {value!r}; it must be {words}.")
+                raise ValueError(f"{name} is {value!r}; it must be {kind}.")
             if meta.get("choices") and value not in meta["choices"]:
                 raise ValueError(
                     f"{name} is {value!r}; it must be one of {', '.join(map(str, meta['choices']))}."

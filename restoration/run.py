@@ -97,12 +97,12 @@ def _steps(
                 scores = metrics.score(image, reference)
                 if degradation is not None and inside:
                     scores.add("consistency", _consistency, degradation, image + glare, row)
-                found = (
+                noticed = (
                     contradictions(degradation, scores["consistency"])
                     if degradation and "consistency" in scores
                     else ()
                 )
-                results.append(Result(image, scores, seconds, recipe, (*before, *found)))
+                results.append(Result(image, scores, seconds, recipe, (*before, *noticed)))
         yield step, results
 
 

@@ -5,6 +5,9 @@ import os
 # the Hub's client reads these when it is imported; tests bring a Hub of their own, or say that there is none
 for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_ENDPOINT"):
     os.environ.pop(name, None)
+# tests are small: on a busy machine two threads would wait for each other most of the time. Here, not in
+# torch, for the page's threads and the commands' processes too
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
 from collections.abc import Iterator
@@ -20,11 +23,6 @@ from restoration.priors.placement import Placement
 from restoration.training.denoiser import geometric_betas
 
 PATIENCE = 180_000  # milliseconds: a busy machine draws slowly
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> None:
-    torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session")

@@ -75,12 +75,12 @@ def folder(tmp_path_factory):
 def test_a_caption_is_short_and_repeats(folder, photo):
     first = MLLM(folder)(photo)
     assert first.note == "" and 1 <= len(first.text.split()) <= WORDS
-    caption._load.cache_clear()
+    caption.load_captioner.cache_clear()
     assert MLLM(folder)(photo) == first
 
 
 def test_the_question_and_the_picture_reach_the_model(folder, photo, monkeypatch):
-    _, model = caption._load(folder)
+    _, model = caption.load_captioner(folder)
     seen = {}
     monkeypatch.setattr(model, "generate", lambda **inputs: seen.update(inputs) or inputs["input_ids"])
     MLLM(folder)(photo)
@@ -104,7 +104,7 @@ def test_without_weights_there_is_one_sentence_and_no_prompt(tmp_path, photo):
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("part", ["_load", "_answer"])
+@pytest.mark.parametrize("part", ["load_captioner", "_answer"])
 def test_whatever_fails_is_one_sentence_and_no_prompt(folder, photo, monkeypatch, part, error):
     def fail(*arguments):
         raise error

@@ -232,7 +232,7 @@ def test_a_failed_load_leaves_the_old_one_and_a_switch_drops_it(server, text_fol
 
 
 def test_a_failure_while_weights_are_read_leaves_the_old_one_loadable(text_folder, monkeypatch):
-    monkeypatch.setattr("restoration.priors.placement._host_free", lambda: 1e5)
+    monkeypatch.setattr("restoration.priors.placement.free", lambda name: 1e5)
     with pytest.raises(ValueError, match=r"Not enough memory for this prior .* cpu has 0.0 GB free of"):
         load_prior(text_folder)
     monkeypatch.undo()

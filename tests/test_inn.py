@@ -223,14 +223,14 @@ def test_the_order_of_what_a_camera_does(monkeypatch, jpeg_last):
 
         monkeypatch.setattr(realistic, name, noted)
 
-    for name in ("_convolve", "_resize", "_noisy", "jpeg"):
+    for name in ("_convolve", "_resize", "noisy", "jpeg"):
         note(name)
-    sinc = realistic._sinc(2.0)
+    sinc = realistic.sinc_kernel(2.0)
     realistic.Realistic(2, (STAGE, SECOND), sinc, jpeg_last).degrade(
         torch.rand(1, 3, 40, 60), torch.Generator().manual_seed(0)
     )
-    first = [("_convolve", STAGE.kernel), ("_resize", [28, 42]), ("_noisy", STAGE), ("jpeg", 60)]
-    second = [("_convolve", SECOND.kernel), ("_resize", [22, 33]), ("_noisy", SECOND)]
+    first = [("_convolve", STAGE.kernel), ("_resize", [28, 42]), ("noisy", STAGE), ("jpeg", 60)]
+    second = [("_convolve", SECOND.kernel), ("_resize", [22, 33]), ("noisy", SECOND)]
     end = [("_resize", [20, 30]), ("_convolve", sinc)]
     expected = [*first, *second, *end, ("jpeg", 30)] if jpeg_last else [*first, *second, ("jpeg", 30), *end]
     assert [name for name, _ in done] == [name for name, _ in expected]
@@ -245,7 +245,7 @@ def test_the_order_of_what_a_camera_does(monkeypatch, jpeg_last):
 def test_noise_is_as_strong_as_it_says(shot, level, grey):
     x = torch.tensor([0.3, 0.5, 0.4])[:, None, None].expand(1, 3, 200, 200)
     stage = dataclasses.replace(STAGE, shot=shot, level=level, grey=grey)
-    noise = realistic._noisy(x, stage, torch.Generator().manual_seed(0)) - x
+    noise = realistic.noisy(x, stage, torch.Generator().manual_seed(0)) - x
     light = torch.full((3,), 0.4) if grey else torch.tensor([0.3, 0.5, 0.4])
     expected = level * (256 * light).sqrt() / 256 if shot else torch.full((3,), level / 255)
     assert torch.allclose(noise.std((0, 2, 3)), expected, rtol=0.03) and noise.mean().abs() < 1e-3

@@ -208,7 +208,7 @@ def test_half_precision_networks_keep_float32_latents(folders, kind):
     z = torch.randn(1, 4, 8, 8)
     text, other = prior.embed("red door"), exact.embed("red door")
     out, better = prior.denoise(z, 500, text, 3.0), exact.denoise(z, 500, other, 3.0)
-    assert prior._unet.dtype == torch.bfloat16 and prior._vae.dtype == torch.float32
+    assert prior.parts.unet.dtype == torch.bfloat16 and prior.parts.vae.dtype == torch.float32
     assert out.z0.dtype == out.eps.dtype == text.dtype == torch.float32
     assert ((out.eps - better.eps).norm() / better.eps.norm()) < 0.05
     assert torch.equal(
@@ -300,10 +300,10 @@ def test_the_levels_of_a_run_are_the_priors(folders, embedded):
     knows all.
     """
     prior = load(folders["sd1"])
-    levels = RELDFast()._levels(prior, False, 0.01)
+    levels = RELDFast().levels(prior, False, 0.01)
     assert prior.lowest == pytest.approx(prior.sigmas[0].item() / prior.gain) and prior.lowest > 3 / 255
     assert levels[-1] == pytest.approx(prior.lowest) and len(levels) == RELDFast().steps
-    assert RELDFast()._levels(embedded, False, 0.01)[-1] == pytest.approx(3 / 255)
+    assert RELDFast().levels(embedded, False, 0.01)[-1] == pytest.approx(3 / 255)
 
 
 def test_a_distilled_prior_keeps_to_its_timesteps_and_has_no_guidance(folders):
@@ -348,7 +348,7 @@ def test_memory_that_runs_out_is_saved_and_said_and_taken_back(folders, photo):
     steps = list(restore(photo[..., :16, :19], Run(RELDFast(), task, seed=5), prior))
     assert [s.index for s in steps] == [1, 2, *range(1, RELDFast().steps + 1)]
     assert "VAE in tiles" in steps[-1].note and "again" in steps[-1].note and "again" not in steps[1].note
-    assert prior.placement == before and not prior._vae.decoder.gradient_checkpointing
+    assert prior.placement == before and not prior.parts.vae.decoder.gradient_checkpointing
     again = list(
         restore(photo[..., :16, :19], Run(RELDFast(), task, seed=5), load(folders["sd1"], tiled=True))
     )
@@ -373,7 +373,7 @@ def test_a_run_begins_in_tiles_then_lets_networks_take_turns(folders, monkeypatc
     before, z = prior.placement, torch.randn(1, 4, 8, 8)
     with prior.borrowed():
         assert prior.save_memory() and prior.placement.tiled and not prior.placement.offload
-        assert prior.save_memory() and prior.placement.offload and hasattr(prior._unet, "_hf_hook")
+        assert prior.save_memory() and prior.placement.offload and hasattr(prior.parts.unet, "_hf_hook")
         assert not prior.save_memory()
     assert prior.placement == before and not any(
         hasattr(network, "_hf_hook") for network in prior.parts.networks
@@ -452,7 +452,7 @@ def overflowing(folder: Path, factor: float) -> LatentPrior:
     back where there is range.
     """
     prior = load(folder, torch.float16)
-    prior._unet.conv_in.weight *= factor
+    prior.parts.unet.conv_in.weight *= factor
     return prior
 
 
@@ -465,13 +465,13 @@ def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo
     )
     text = prior.embed("red door")
     assert torch.isfinite(text).all() and prior.denoise(torch.randn(1, 4, 8, 8), 500).z0.isnan().all()
-    state, weights = torch.random.get_rng_state(), prior._unet.conv_in.weight.clone()
+    state, weights = torch.random.get_rng_state(), prior.parts.unet.conv_in.weight.clone()
     steps = list(restore(y, Run(RELDFast(), task, seed=5), prior))
     assert [s.index for s in steps[-RELDFast().steps :]] == list(range(1, RELDFast().steps + 1))
     assert "begun again in float32" in steps[-1].note and "float16" in steps[-1].note
     assert all(torch.isfinite(s.latent).all() for s in steps)
-    assert prior.placement.dtype == prior._unet.dtype == torch.float16 and torch.equal(
-        weights, prior._unet.conv_in.weight
+    assert prior.placement.dtype == prior.parts.unet.dtype == torch.float16 and torch.equal(
+        weights, prior.parts.unet.conv_in.weight
     )
     with wide.borrowed():
         assert wide.save_range() and not wide.save_range()
@@ -482,7 +482,7 @@ def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo
 
 def test_numbers_that_leave_float32_are_one_sentence(folders, photo):
     prior = load(folders["sd1"], torch.float16)
-    prior._unet.conv_out.bias += float("nan")
+    prior.parts.unet.conv_out.bias += float("nan")
     with pytest.raises(ValueError, match=r"left the range of float32: .* sd1's weights are damaged"):
         list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
 

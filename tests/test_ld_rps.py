@@ -92,7 +92,7 @@ def test_5_the_companion_has_no_gradient(text_prior):
     y, z = picture(), torch.randn(2, 4, 12, 12)
 
     def alignment():
-        return Alignment(y, SMALL._weights(), 8, torch.Generator().manual_seed(0))
+        return Alignment(y, SMALL.weights(), 8, torch.Generator().manual_seed(0))
 
     leaf = z.clone().requires_grad_()
     both = text_prior.decode(leaf, (24, 24))
@@ -227,7 +227,7 @@ def literal(prior, y, solver, seed=0):
     own, other = (
         torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator))) for _ in range(2)
     )
-    alignment = Literal(y, solver._weights(), solver.width, generator)
+    alignment = Literal(y, solver.weights(), solver.width, generator)
     shape = 1, 4, size[0] // 2, size[1] // 2
     z = torch.cat([torch.randn(shape, generator=g) for g in (own, other)])
     text = torch.cat([prior.embed(""), prior.embed(solver.prompt)[-1:]])

@@ -88,9 +88,9 @@ def test_added_colours_follow_the_brightness():
     brightness = to_grey(torch.rand(1, 3, 100, 120, generator=generator))
     tint = torch.tensor([0.2, -0.1, 0.0])[None, :, None, None]
     tinted = brightness * (1 + tint - to_grey(tint))
-    assert torch.allclose(ld_rps_fast._shaded(tinted), tinted, atol=1e-5)
+    assert torch.allclose(ld_rps_fast.shaded(tinted), tinted, atol=1e-5)
     speckled = tinted + 0.1 * torch.randn(tinted.shape, generator=generator)
-    shaded = ld_rps_fast._shaded(speckled)
+    shaded = ld_rps_fast.shaded(speckled)
     assert torch.allclose(to_grey(shaded), to_grey(speckled), atol=1e-5)
     ratio = shaded / to_grey(speckled) - 1
     assert ratio.diff(dim=-1).abs().max() < 0.05  # speckles of colour are gone, those of brightness are not
@@ -102,9 +102,9 @@ def test_a_grey_noisy_picture_is_coloured_first_and_denoised_then(tiny_prior, ph
     colours, noise = solver.passes(tiny_prior, guess)
     assert guess.grey and tiny_prior.sigmas[colours[0]] == pytest.approx(10, rel=0.05)
     assert tiny_prior.sigmas[noise[0]] == pytest.approx(guess.noise, rel=0.05)
-    assert ld_rps_fast._doubt(tiny_prior, guess, colours[0]) == pytest.approx(guess.noise**2, rel=0.01)
+    assert ld_rps_fast.doubt_of(tiny_prior, guess, colours[0]) == pytest.approx(guess.noise**2, rel=0.01)
     # the start holds all that the picture says
-    assert ld_rps_fast._doubt(tiny_prior, guess, noise[0]) == float("inf")
+    assert ld_rps_fast.doubt_of(tiny_prior, guess, noise[0]) == float("inf")
 
 
 def test_the_passes_and_views_are_shown(tiny_prior):

@@ -155,9 +155,9 @@ def without_network(monkeypatch, tmp_path):
 
     monkeypatch.setattr(metrics.urllib.request, "urlopen", refuse)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    metrics._lpips_network.cache_clear()
+    metrics.lpips_network.cache_clear()
     yield tmp_path
-    metrics._lpips_network.cache_clear()
+    metrics.lpips_network.cache_clear()
 
 
 @pytest.fixture

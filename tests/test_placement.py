@@ -139,7 +139,7 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path, limit):
     import psutil
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 9e9}))
-    assert placement._host_free() == (9e9 if limit == "max" else 1.5e9)
+    assert placement.free("cpu") == (9e9 if limit == "max" else 1.5e9)
 
 
 def test_which_errors_are_short_memory():

@@ -53,7 +53,7 @@ def test_the_identity_of_estimate_and_noise(embedded, t):
 
 
 def test_levels_of_network_and_scheduler_agree(embedded):
-    levels = embedded._unet.sigma(torch.arange(1000))
+    levels = embedded.parts.unet.sigma(torch.arange(1000))
     assert ((embedded.sigmas.float() - levels).abs() / levels).max() < 1e-3
     assert embedded.timestep(levels[500].item()) == 500
 
@@ -73,7 +73,7 @@ def test_the_denoiser_beats_the_wiener_filter(embedded, photo):
     sigma = 25 / 255
     z = embedded.encode(photo)
     s = z + sigma * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
-    power = embedded._unet.std**2
+    power = embedded.parts.unet.std**2
     learned, linear = (embedded.denoise_at(s, sigma), power / (power + sigma**2) * s)
     assert (learned - z).square().mean() < 0.7 * (linear - z).square().mean()
 

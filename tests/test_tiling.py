@@ -68,7 +68,7 @@ def test_no_seams(embedded, photo, picture):
 def memory_short(prior) -> LatentPrior:
     """The same networks in a prior that works in tiles, here of 32 latent pixels a side."""
     tiles = LatentPrior(prior.name, prior.parts, dataclasses.replace(prior.placement, tiled=True))
-    tiles._codec_tile = tiles._denoiser_tile = 32
+    tiles.codec_tile = tiles.denoiser_tile = 32
     return tiles
 
 

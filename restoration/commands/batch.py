@@ -173,9 +173,9 @@ def restore_all(args: argparse.Namespace, parser: argparse.ArgumentParser, state
         for name in missing:
             print(f"{cli.shown(name)}: {failures.get(name, 'not reached')}", file=sys.stderr)
         write_table(output, names, failures)
-        there = len(names) - len(todo)
+        before = len(names) - len(todo)
         print(
-            f"{len(names) - len(missing)} of {len(names)} pictures restored, {there} of them before; "
+            f"{len(names) - len(missing)} of {len(names)} pictures restored, {before} of them before; "
             f"scores in {cli.shown(output / TABLE)}"
         )
     state.wait_for_everyone()  # a launcher ends the others as soon as one process ends with an error
@@ -209,10 +209,10 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.batch
     try:
         return restore_all(args, parser, state)
     except Exception as error:
-        if (told := sentence(error)) is None:  # a fault of ours, whose trace we want to see
+        if (message := sentence(error)) is None:  # a fault of ours, whose trace we want to see
             raise
         if state.is_main_process:
-            print(f"error: {cli.shown(told)}", file=sys.stderr)
+            print(f"error: {cli.shown(message)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     finally:
         state.destroy_process_group()

@@ -47,8 +47,8 @@ def prepare(source: Path, output: Path, run: Run) -> tuple[Names, list[str]]:
     """
     if not source.is_dir():
         raise ValueError(f"{source} is not a folder.")
-    here, there = source.resolve(), output.resolve()
-    if here.is_relative_to(there) or there.is_relative_to(here):
+    inputs, results = source.resolve(), output.resolve()
+    if inputs.is_relative_to(results) or results.is_relative_to(inputs):
         raise ValueError(f"INPUT {source} and OUTPUT {output} must lie outside each other.")
     files = [
         p.relative_to(source)
@@ -78,11 +78,13 @@ def check_result(path: Path, settings: Mapping[str, Any]) -> None:
     Those of earlier versions do not say their weights.
     """
     try:
-        found = recipe.read_png(path)
+        settled = recipe.read_png(path)
     except (ValueError, OSError):
         raise ValueError(f"{path} was not written by this command; choose another OUTPUT.") from None
     other = [
-        key for key, value in settings.items() if found.get(key, value if key == "weights" else None) != value
+        key
+        for key, value in settings.items()
+        if settled.get(key, value if key == "weights" else None) != value
     ]
     if other:
         way = "" if {"versions", "weights"} & set(other) else f", or go on with --recipe {path}"

@@ -38,10 +38,10 @@ def name_of(solver: Solver, args: argparse.Namespace) -> str:
         return args.name
     own = {field.name for field in dataclasses.fields(solver)}
     changed = [pair for pair in args.set if pair.partition("=")[0] in own]
-    words = [cli.named(solver, args), *changed]
+    parts = [cli.named(solver, args), *changed]
     return " ".join(
         [
-            *words,
+            *parts,
             *([f"at ×{args.enlarge}"] if args.enlarge > 1 else []),
             *([f"on {args.prior}"] if args.prior != "embedded" else []),
         ]

@@ -58,17 +58,17 @@ def partners(targets: list[Path], folder: str) -> dict[Path, Path]:
 
     ValueError names those without.
     """
-    found: dict[str, list[Path]] = {}
+    degraded: dict[str, list[Path]] = {}
     for path in pictures(folder):
-        found.setdefault(path.stem, []).append(path)
-    lonely = [path.name for path in targets if len(found.get(path.stem, [])) != 1]
+        degraded.setdefault(path.stem, []).append(path)
+    lonely = [path.name for path in targets if len(degraded.get(path.stem, [])) != 1]
     if lonely:
         some = ", ".join(lonely[:5]) + ("…" if len(lonely) > 5 else "")
         raise ValueError(
             f"{len(lonely)} of {len(targets)} clean pictures have not exactly one of the same name "
             f"in {folder}: {some}."
         )
-    return {path: found[path.stem][0] for path in targets}
+    return {path: degraded[path.stem][0] for path in targets}
 
 
 def pairs(args: argparse.Namespace, task: Damage | None, factor: int) -> list[tuple[str, Tensor, Tensor]]:

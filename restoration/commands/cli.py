@@ -33,8 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     blind_tasks = (*CORRUPTIONS, *CAMERAS)  # damage that no solver is told
     also = f"{', '.join(blind_tasks)} only to damage pictures for blind solvers, in the benchmark"
-    told = f"how the picture was damaged: {', '.join(TASKS)}; {also}"
-    parser.add_argument("--task", metavar="TASK", choices=(*TASKS, *blind_tasks), help=told)
+    tasks = f"how the picture was damaged: {', '.join(TASKS)}; {also}"
+    parser.add_argument("--task", metavar="TASK", choices=(*TASKS, *blind_tasks), help=tasks)
     parser.add_argument(
         "--preset", help="settings of the solver by name; its first preset where none is given"
     )

@@ -34,17 +34,17 @@ def report(path: str) -> dict[str, Any]:
     }
 
 
-def tell(found: dict[str, Any]) -> str:
+def tell(measured: dict[str, Any]) -> str:
     """The report as plain sentences."""
     lines = [
-        f"{found['photo']}:",
-        *(f"  {sentence}" for sentence in found["sentences"] or ["Nothing seems wrong with it."]),
+        f"{measured['photo']}:",
+        *(f"  {sentence}" for sentence in measured["sentences"] or ["Nothing seems wrong with it."]),
     ]
-    for suggestion in found["suggestions"]:
-        told = f" --task {suggestion['task']}" if suggestion["task"] else ""
+    for suggestion in measured["suggestions"]:
+        task = f" --task {suggestion['task']}" if suggestion["task"] else ""
         settings = "".join(f" {name}={value}" for name, value in suggestion["settings"].items())
         more = f" --set{settings}" if settings else ""
-        command = f"--solver {suggestion['solver']} --preset {suggestion['preset']!r}{told}{more}"
+        command = f"--solver {suggestion['solver']} --preset {suggestion['preset']!r}{task}{more}"
         lines.append(f"  → {suggestion['sentence']}\n    {command}")
     return "\n".join(lines)
 
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.inspe
     args = parser.parse_args(argv)
     if bool(args.photos) == bool(args.evaluate):
         parser.error("give photos, or --evaluate with a folder")
-    found, failed = [], False
+    reports, failed = [], False
     try:
         if args.evaluate:
             evaluate(args.evaluate, args.limit, args.seed)
@@ -96,12 +96,12 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.inspe
         return 2
     for photo in args.photos:
         try:
-            found.append(report(photo))
+            reports.append(report(photo))
             if not args.json:
-                print(tell(found[-1]))
+                print(tell(reports[-1]))
         except ValueError as error:
             failed = True
             print(f"error: {error}", file=sys.stderr)
     if args.json and not args.evaluate:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(reports, indent=1))
     return 2 if failed else 0

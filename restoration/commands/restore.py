@@ -17,9 +17,9 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration") -> 
     try:
         restore_one(argv, prog)
     except Exception as error:
-        if (told := sentence(error)) is None:  # a fault of ours, whose trace we want to see
+        if (message := sentence(error)) is None:  # a fault of ours, whose trace we want to see
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         return 2
     return 0
 
@@ -74,7 +74,7 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
         for step in restore(photo.x, run, prior, reference=reference):
             bar.total = step.total
             bar.update()
-            result, found = step.result, step.note
+            result, last_note = step.result, step.note
     assert result is not None  # the solver protocol: the last step carries it
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -87,7 +87,7 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     scores += "".join(f"; no {name}: {why}" for name, why in getattr(result.scores, "missing", {}).items())
     print(
         f"{cli.shown(args.output)}: {result.image.shape[-1]}×{result.image.shape[-2]} "
-        f"in {result.seconds:.1f} s{f', {found}' if found else ''}; {scores}"
+        f"in {result.seconds:.1f} s{f', {last_note}' if last_note else ''}; {scores}"
     )
 
 

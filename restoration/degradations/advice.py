@@ -45,7 +45,7 @@ def _suggestions(damage: Damage) -> Iterator[Suggestion]:
         yield Suggestion("ld-rps", preset, "", f"It has no colour: LD-RPS adds plausible ones{more}.")
     if damage.blur.present:
         std = round(min(max(damage.blur.value, 0.2), 6.0), 2)
-        told = {
+        settings = {
             "std": std,
             "size": 2 * math.ceil(4 * std) + 1,
             "noise_std": max(FLOOR, level if noisy else 0.0),
@@ -55,7 +55,7 @@ def _suggestions(damage: Damage) -> Iterator[Suggestion]:
             "fast",
             "deblur",
             f"It is blurred by about {std:.1f} pixels: RELD is told so and sharpens it.",
-            told,
+            settings,
         )
     elif noisy:
         yield Suggestion(

@@ -178,14 +178,14 @@ def to_units(kind: str, value: float) -> float:
     )
 
 
-def from_units(kind: str, told: float) -> float:
+def from_units(kind: str, output: float) -> float:
     """The inverse of `to_units`, within LEAST and MOST."""
     value = (
-        float(np.exp(told)) / 255
+        float(np.exp(output)) / 255
         if kind == "noise"
-        else float(np.exp(told))
+        else float(np.exp(output))
         if kind == "enlargement"
-        else told
+        else output
     )
     return min(max(value, LEAST[kind]), MOST[kind])
 
@@ -218,28 +218,30 @@ def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
             f"{tuple(x.shape)}."
         )
     pixels = _pixels(x)
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     statistics = {name: STATISTICS[name](pixels) for name in KINDS}
     for name, reader in load_readers().items():
         with torch.no_grad():
-            logits, told = reader(torch.from_numpy(statistics[name])[None])
+            logits, outputs = reader(torch.from_numpy(statistics[name])[None])
         for kind, value, confidence in zip(
-            KINDS[name], told[0].tolist(), logits[0].sigmoid().tolist(), strict=True
+            KINDS[name], outputs[0].tolist(), logits[0].sigmoid().tolist(), strict=True
         ):
-            found[kind] = Estimate(from_units(kind, value), confidence)
+            estimates[kind] = Estimate(from_units(kind, value), confidence)
     comb, likelihood = statistics["texture"][COMB].tolist()
     if likelihood > SURE_COMB:
-        found["jpeg"] = Estimate(100 * comb, found["jpeg"].confidence)
+        estimates["jpeg"] = Estimate(100 * comb, estimates["jpeg"].confidence)
     for kind, stops in _plain_darkness(pixels).items():
-        found[kind] = Estimate(
-            min(max(found[kind].value, stops), MOST[kind]), max(found[kind].confidence, PLAIN)
+        estimates[kind] = Estimate(
+            min(max(estimates[kind].value, stops), MOST[kind]), max(estimates[kind].confidence, PLAIN)
         )
     if quality is not None:
-        found["jpeg"] = Estimate(quality, found["jpeg"].confidence)
+        estimates["jpeg"] = Estimate(quality, estimates["jpeg"].confidence)
     spread = float((pixels.max(-1) - pixels.min(-1)).mean()) / 255
     grey = spread < GREY_SPREAD
     return Damage(
-        **found, noise_curve=_curve(pixels, found["noise"].value), colour=Estimate(float(grey), float(grey))
+        **estimates,
+        noise_curve=_curve(pixels, estimates["noise"].value),
+        colour=Estimate(float(grey), float(grey)),
     )
 
 

@@ -29,20 +29,20 @@ def suspicions(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
             if missing > MISSING
             else ()
         )
-    told, seen = degradation.noise_std, 255 * noise_level(y)
-    if seen <= TOLD_LESS * told + DETAIL.get(type(degradation), 1.0):
+    level, measured = degradation.noise_std, 255 * noise_level(y)
+    if measured <= TOLD_LESS * level + DETAIL.get(type(degradation), 1.0):
         return ()
-    if 0 < told < 1:
+    if 0 < level < 1:
         return (
-            f"noise_std is {told:g} in units of 1/255, but the picture looks as if it had noise of "
-            f"{seen:.1f}; "
-            f"where {told:g} is meant for values from 0 to 1, give {min(255 * told, 100):g}.",
+            f"noise_std is {level:g} in units of 1/255, but the picture looks as if it had noise of "
+            f"{measured:.1f}; "
+            f"where {level:g} is meant for values from 0 to 1, give {min(255 * level, 100):g}.",
         )
     if isinstance(degradation, SuperResolution):
         return ()
     return (
-        f"noise_std is {told:g}, but the picture looks as if it had noise of {seen:.1f}; noise of which too "
-        "little is told is amplified.",
+        f"noise_std is {level:g}, but the picture looks as if it had noise of {measured:.1f}; noise of which "
+        "too little is told is amplified.",
     )
 
 

@@ -114,12 +114,12 @@ class Realistic:
         y = _convolve(x, first.kernel)
         y = _resize(y, [max(1, round(side * first.ratio)) for side in x.shape[-2:]], first.mode)
         if generator is not None:
-            y = jpeg(_noisy(y, first, generator), first.quality)
+            y = jpeg(noisy(y, first, generator), first.quality)
         y = _convolve(y, second.kernel)
         y = _resize(y, [max(1, round(side * second.ratio)) for side in final], second.mode)
         if generator is None:
             return _convolve(_resize(y, final, second.mode), self.sinc).clamp(0, 1)
-        y = _noisy(y, second, generator)
+        y = noisy(y, second, generator)
         if self.jpeg_last:
             return jpeg(_convolve(_resize(y, final, second.mode), self.sinc), second.quality)
         return _convolve(_resize(jpeg(y, second.quality), final, second.mode), self.sinc).clamp(0, 1)
@@ -150,7 +150,7 @@ def draw(strength: str, scale: int, generator: torch.Generator) -> Realistic:
     if strength not in STRENGTHS:
         raise ValueError(f"strength is {strength!r}; it must be one of {', '.join(STRENGTHS)}.")
     first, second = (_draw_stage(ranges, generator) for ranges in STRENGTHS[strength])
-    sinc = _sinc(_uniform((math.pi / 3, math.pi), generator)) if _chance(0.8, generator) else None
+    sinc = sinc_kernel(_uniform((math.pi / 3, math.pi), generator)) if _chance(0.8, generator) else None
     return Realistic(scale, (first, second), sinc, _chance(0.5, generator))
 
 
@@ -182,7 +182,7 @@ def _draw_kernel(ranges: Ranges, generator: torch.Generator) -> Tensor:
     from deepinv.physics.generator import GaussianBlurGenerator
 
     if _chance(0.1, generator):
-        return _sinc(_uniform((math.pi / 3, math.pi), generator))
+        return sinc_kernel(_uniform((math.pi / 3, math.pi), generator))
     size = (ranges.kernel, ranges.kernel)
     gaussian = GaussianBlurGenerator(size, *ranges.blur, isotropic=_chance(0.65, generator), rng=generator)
     return gaussian.step(1)["filter"][0, 0]
@@ -198,7 +198,7 @@ def _gratings(side: int, reduced: int) -> Tensor:
     return torch.cos(phases + 2.4 * torch.arange(len(WAVES))[:, None, None])
 
 
-def _sinc(cutoff: float, size: int = 21) -> Tensor:
+def sinc_kernel(cutoff: float, size: int = 21) -> Tensor:
     """The circular low-pass kernel ω J₁(ωr)/(2πr), which rings as sharpening and JPEG do."""
     axis = torch.arange(size) - (size - 1) / 2
     r = (axis[:, None] ** 2 + axis**2).sqrt().clamp_min(1e-6)
@@ -237,7 +237,7 @@ def _resize(x: Tensor, size: list[int], mode: str) -> Tensor:
     return F.interpolate(x, size, mode=mode, align_corners=None if mode == "area" else False)
 
 
-def _noisy(x: Tensor, stage: Stage, generator: torch.Generator) -> Tensor:
+def noisy(x: Tensor, stage: Stage, generator: torch.Generator) -> Tensor:
     """x + Gaussian or shot noise, of all channels alike if grey; clamped."""
     x = x.clamp(0, 1)
     base = x.mean(1, keepdim=True).expand_as(x) if stage.grey else x

@@ -47,7 +47,7 @@ class SuperResolution(LinearDegradation):
 
     def _sides(self, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Resampling matrices of the low-resolution height and width."""
-        return _resampling(height, *self._way).to(like), _resampling(width, *self._way).to(like)
+        return resampling_matrix(height, *self._way).to(like), resampling_matrix(width, *self._way).to(like)
 
     @property
     def _way(self) -> tuple[int, float, float]:
@@ -72,7 +72,7 @@ class SuperResolution(LinearDegradation):
         return rows.T @ y @ columns
 
     def solve(self, r: Tensor, rho: float) -> Tensor:
-        (la, ua), (lb, ub) = (_eigen(n, *self._way, r.device) for n in r.shape[-2:])
+        (la, ua), (lb, ub) = (eigenbasis(n, *self._way, r.device) for n in r.shape[-2:])
         return ua @ ((ua.T @ r @ ub) / (la[:, None] * lb + rho)) @ ub.T
 
     def start(self, y: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class SuperResolution(LinearDegradation):
 
 # two sides of one picture: up to 70 MB each at 4 megapixels
 @functools.lru_cache(maxsize=2)
-def _resampling(low: int, scale: int, std: float, position: float) -> Tensor:
+def resampling_matrix(low: int, scale: int, std: float, position: float) -> Tensor:
     """(low, low·scale) reduction of one side: Pillow's bicubic read off Pillow itself on unit vectors, or a
     Gaussian of `std` > 0.
     """
@@ -105,8 +105,10 @@ def _resampling(low: int, scale: int, std: float, position: float) -> Tensor:
 
 
 @functools.lru_cache(maxsize=2)
-def _eigen(low: int, scale: int, std: float, position: float, device: torch.device) -> tuple[Tensor, Tensor]:
+def eigenbasis(
+    low: int, scale: int, std: float, position: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Eigenvalues and -vectors of R Rᵀ, float32 from float64."""
-    matrix = _resampling(low, scale, std, position).double()
+    matrix = resampling_matrix(low, scale, std, position).double()
     values, vectors = torch.linalg.eigh(matrix @ matrix.T)
     return values.clamp_min(0).float().to(device), vectors.float().to(device)

@@ -89,7 +89,7 @@ def accuracy(photographs: Sequence[Tensor], seed: int) -> Iterator[str]:
         ]
         yield f"| {name} | {_share(measured, kind)} | {_others(measured, kind)} |"
     clean = [measure_damage(x) for x in photographs]
-    alarms = sum(any(e.present for e in found.estimates().values()) for found in clean)
+    alarms = sum(any(e.present for e in damage.estimates().values()) for damage in clean)
     yield f"| none (false alarms) | {alarms} of {len(clean)} | {_others(clean, '')} |"
 
 
@@ -107,26 +107,28 @@ def _row(title: str, kind: str, unit: int, make: Make, photographs: Sequence[Ten
         y, truth = make(x, _generator(seed + k))
         truths.append(truth)
         measured.append(measure_damage(y))
-    values = [found.estimates()[kind].value for found in measured]
+    values = [damage.estimates()[kind].value for damage in measured]
     relative = kind in {"noise", "enlargement"}
     errors = [
         abs(value - truth) / (truth if relative else 1) for value, truth in zip(values, truths, strict=True)
     ]
     inside = sum(error <= BOUNDS[kind] for error in errors)
     usual = f"{median(errors):.0%}" if relative else f"{median(errors):.2f}"
-    there, told = (f"{unit * median(numbers):.3g}" for numbers in (truths, values))
-    return f"| {title} | {there} | {told} | {usual} | {inside} of {len(errors)} | {_share(measured, kind)} |"
+    value, estimate = (f"{unit * median(numbers):.3g}" for numbers in (truths, values))
+    return (
+        f"| {title} | {value} | {estimate} | {usual} | {inside} of {len(errors)} | {_share(measured, kind)} |"
+    )
 
 
 def _share(measured: Sequence[Damage], kind: str) -> str:
-    return f"{sum(found.estimates()[kind].present for found in measured)} of {len(measured)}"
+    return f"{sum(damage.estimates()[kind].present for damage in measured)} of {len(measured)}"
 
 
 def _others(measured: Sequence[Damage], kind: str) -> str:
     counts = Counter(
         name
-        for found in measured
-        for name, estimate in found.estimates().items()
+        for damage in measured
+        for name, estimate in damage.estimates().items()
         if estimate.present and name != kind
     )
     return ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "none"

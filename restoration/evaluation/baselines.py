@@ -116,12 +116,12 @@ def baselines(
     They are told the degradation, or nothing where it is None; of the Wiener balances the best counts.
     """
     if isinstance(degradation, Denoise):
-        sigma, told = degradation.noise, f"(noise {degradation.noise_std:g})"
-        found: dict[str, Callable[[Tensor], Tensor]] = {
-            f"non-local means {told}": lambda y: non_local_means(y, sigma)
+        sigma, named = degradation.noise, f"(noise {degradation.noise_std:g})"
+        methods: dict[str, Callable[[Tensor], Tensor]] = {
+            f"non-local means {named}": lambda y: non_local_means(y, sigma)
         }
-        return found | (
-            {f"BM3D {told}": lambda y: bm3d(y, sigma)} if importlib.util.find_spec("bm3d") else {}
+        return methods | (
+            {f"BM3D {named}": lambda y: bm3d(y, sigma)} if importlib.util.find_spec("bm3d") else {}
         )
     if isinstance(degradation, Blur):
         return {f"Wiener {b}": lambda y, b=b: wiener(y, degradation, b) for b in WIENER_BALANCES}  # type: ignore[misc]

@@ -119,7 +119,7 @@ def _check_side(x: Tensor, least: int) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _lpips_network() -> torch.nn.Module | None:
+def lpips_network() -> torch.nn.Module | None:
     import lpips
 
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(ALEXNET).name)
@@ -139,7 +139,7 @@ def lpips_alex(x: Tensor, reference: Tensor) -> float:
     Unavailable below 32 pixels a side and where its weights cannot be downloaded.
     """
     _check_side(x, 32)
-    if (network := _lpips_network()) is None:
+    if (network := lpips_network()) is None:
         raise Unavailable("needs weights")
     return float(network(2 * x - 1, 2 * reference - 1))
 

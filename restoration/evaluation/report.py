@@ -42,24 +42,24 @@ class Report:
         """
         self._path = Path(path) if path else None
         self._data = _plain(data)
-        found = self._read()
-        before = {label: _but_weights(method) for label, method in found["methods"].items()}
+        stored = self._read()
+        before = {label: _but_weights(method) for label, method in stored["methods"].items()}
         for label in before.keys() & methods.keys():
             _agree(self._path, label, before[label], _plain(_but_weights(methods[label])))
         # its row's name: the given one, or that with its weights
-        self.current = _label(found["methods"], current, methods[current])
+        self.current = _label(stored["methods"], current, methods[current])
         methods = {self.current if label == current else label: method for label, method in methods.items()}
         self._methods: dict[str, Any] = _plain(methods)
         self._now = methods.keys()
         self._rows: dict[str, dict[str, Any]] = {}
-        self._take_in(found)
+        self._take_in(stored)
 
-    def _take_in(self, found: Mapping[str, Any]) -> None:
+    def _take_in(self, stored: Mapping[str, Any]) -> None:
         """Add what `_read` found; ValueError where it does not agree with what is here."""
-        for label in found["methods"].keys() & self._methods.keys():
-            _agree(self._path, label, found["methods"][label], self._methods[label])
-        self._methods = found["methods"] | self._methods
-        for row in found["images"]:
+        for label in stored["methods"].keys() & self._methods.keys():
+            _agree(self._path, label, stored["methods"][label], self._methods[label])
+        self._methods = stored["methods"] | self._methods
+        for row in stored["images"]:
             ours = self._rows.setdefault(row["name"], {})
             _agree(self._path, row["name"], row["source"], ours.get("source", row["source"]))
             scalars = row.get("scalars", {}) | ours.get("scalars", {})
@@ -70,9 +70,11 @@ class Report:
         if self._path is None or not self._path.exists():
             return {"methods": {}, "images": []}
         try:
-            found = json.loads(self._path.read_text())
-            images = [{key: value for key, value in row.items() if key != RESULT} for row in found["images"]]
-            data, methods = found["data"], found["methods"]
+            content = json.loads(self._path.read_text())
+            images = [
+                {key: value for key, value in row.items() if key != RESULT} for row in content["images"]
+            ]
+            data, methods = content["data"], content["methods"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(
                 f"{self._path} is not a file of benchmark scores; choose another --json FILE."
@@ -173,11 +175,11 @@ def _but_weights(method: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in method.items() if key != "weights"}
 
 
-def _label(found: Mapping[str, Mapping[str, Any]], label: str, method: Mapping[str, Any]) -> str:
+def _label(known: Mapping[str, Mapping[str, Any]], label: str, method: Mapping[str, Any]) -> str:
     """The label, with the digests of the weights that differ where `found` has a method of that name with
     others, or with unknown ones.
     """
-    now, then = method.get("weights", {}), found.get(label, method).get("weights", {})
+    now, then = method.get("weights", {}), known.get(label, method).get("weights", {})
     other = [f"{name} {digest}" for name, digest in now.items() if then.get(name) != digest]
     return f"{label}, weights {', '.join(other)}" if other else label
 

@@ -59,7 +59,7 @@ def _how(container: Container, image: Image.Image, size: tuple[int, int], level:
     """What is done to a picture beside decoding it, in one line; level: what is white in a deep one."""
     turn = turn_of(container, image)
     width, height = upright(size, turn)
-    words = [
+    remarks = [
         ("turned upright as the camera says", turn != 1),
         ("" if level is None else deep_how(image.mode, container, level), level is not None),
         (f"{container.bits} bits scaled to 8", container.bits > 8 and level is None),
@@ -69,7 +69,7 @@ def _how(container: Container, image: Image.Image, size: tuple[int, int], level:
         ("first frame only", container.frames or getattr(image, "n_frames", 1) > 1),
         (f"reduced to {width}×{height}", size != image.size),
     ]
-    return ", ".join([f"{image.width}×{image.height} pixels", *(text for text, said in words if said)])
+    return ", ".join([f"{image.width}×{image.height} pixels", *(text for text, holds in remarks if holds)])
 
 
 def _fitted(image: Image.Image, enlarged: int | None) -> tuple[int, int]:
@@ -110,10 +110,10 @@ def flatten(image: Image.Image, container: Container, enlarged: int | None) -> P
     if is_deep(image.mode):
         values = values_of(image, container)
         level = white(values, image.mode, container)
-        said, alpha = _how(container, image, size, level), None
+        how, alpha = _how(container, image, size, level), None
         colours = Image.fromarray((values / level * 255).clip(0, 255).round().astype(np.uint8))
     else:
-        said = _how(container, image, size, None)
+        how = _how(container, image, size, None)
         image.draft(None, size)  # a JPEG is decoded at the half, quarter or eighth that is just large enough
         colours, alpha = split(image, size)
     if colours.size != size:
@@ -123,7 +123,7 @@ def flatten(image: Image.Image, container: Container, enlarged: int | None) -> P
         (ImageCms.applyTransform(colours, transform) if transform else None) or colours.convert("RGB"), turn
     )
     if alpha is None or alpha.getextrema()[0] == 255:
-        return Photo(np.asarray(pixels), None, said)
+        return Photo(np.asarray(pixels), None, how)
     alpha = turned(alpha, turn)
     pixels = Image.composite(pixels, Image.new("RGB", pixels.size, "white"), alpha)
-    return Photo(np.asarray(pixels), np.asarray(alpha), said)
+    return Photo(np.asarray(pixels), np.asarray(alpha), how)

@@ -117,12 +117,12 @@ def _chunk(path: str | Path, key: str) -> str | None:
 def _parsed(text: str, path: str | Path) -> dict[str, Any]:
     """The JSON object in text. ValueError names the file when it is anything else."""
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{images.plain_name(path)} holds no recipe: {error}.") from None
-    if not isinstance(found, dict) or not _shallow(found, DEPTH):
+    if not isinstance(content, dict) or not _shallow(content, DEPTH):
         raise ValueError(f"{images.plain_name(path)} holds no recipe.")
-    return found
+    return content
 
 
 def _shallow(value: Any, levels: int) -> bool:

@@ -70,10 +70,10 @@ def call(function: str, file: int, name: str, arguments: dict[str, Any]) -> Any:
         raise ValueError(
             f"{name} takes too much time or memory to open; save it as PNG or JPEG, or reduce it first."
         )
-    said = json.loads(head)
-    if "error" in said:
-        raise ValueError(said["error"])
-    return _unpacked(said["value"], memoryview(body))
+    answered = json.loads(head)
+    if "error" in answered:
+        raise ValueError(answered["error"])
+    return _unpacked(answered["value"], memoryview(body))
 
 
 def _ask(request: bytes, file: int) -> bytes:
@@ -179,17 +179,17 @@ def _child(request: bytes, file: int, answer: int) -> NoReturn:
         _limit()
         from restoration.files import decode
 
-        said = json.loads(request)
-        sizes.MAX_PIXELS = said["most"]  # as the process that asks has it
+        asked = json.loads(request)
+        sizes.MAX_PIXELS = asked["most"]  # as the process that asks has it
         try:
             with open(file, "rb") as opened:
                 data = opened.read()
-            value = getattr(decode, said["function"])(data, said["name"], **said["arguments"])
+            value = getattr(decode, asked["function"])(data, asked["name"], **asked["arguments"])
             parts: list[bytes] = []
             head = {"value": _packed(value, parts)}
         except MemoryError:
             head, parts = (
-                {"error": f"{said['name']} needs too much memory to open; take a smaller picture."},
+                {"error": f"{asked['name']} needs too much memory to open; take a smaller picture."},
                 [],
             )
         except ValueError as error:

@@ -112,12 +112,12 @@ def with_last_words(
     try:
         for shown in runs:
             halfway = "<progress" in shown[status]
-            words = "Stopped: this is how far it got." if halfway else "Stopped."
-            yield *shown, "" if shown[file] else words
+            line = "Stopped: this is how far it got." if halfway else "Stopped."
+            yield *shown, "" if shown[file] else line
     except gr.Error as error:
-        told: list[Any] = [None if shown is None else gr.skip()] * count
-        told[status], told[file] = error.message, None
-        yield *told, error.message
+        last: list[Any] = [None if shown is None else gr.skip()] * count
+        last[status], last[file] = error.message, None
+        yield *last, error.message
         raise
 
 
@@ -143,8 +143,8 @@ def caption_pair(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
     columns: dict[str, Any] = {}
     with one_sentence():
         model, until = loaded(prior), time_limit()
-        for title, words in (("without caption", ""), ("with caption", prompt)):
-            job = state.job(method, {**values, (method, "prompt"): words})
+        for title, caption in (("without caption", ""), ("with caption", prompt)):
+            job = state.job(method, {**values, (method, "prompt"): caption})
             for pair, status, scores, curve, views, file in show(job, model, until):
                 if file is None:
                     yield pair, f"{title}: {status}", scores, curve, [*shown, *(views or [])], None
@@ -161,10 +161,10 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
     if not file:
         raise gr.Error("Choose a PNG that this page wrote.", print_exception=False)
     with one_sentence():
-        said, y = recipe.read(file), recipe.read_input(file)
-        job = state.Job(y, Run.from_recipe(said), None, recipe.read_result_alpha(file))
+        stored, y = recipe.read(file), recipe.read_input(file)
+        job = state.Job(y, Run.from_recipe(stored), None, recipe.read_result_alpha(file))
         prior = loaded(state.known_prior(job.run.prior))
-        for note in job.run.differences(said, y, prior):
+        for note in job.run.differences(stored, y, prior):
             gr.Warning(note)
         yield from show(job, prior, time_limit())
 
@@ -211,15 +211,13 @@ def forecast(method: str, values: Values) -> str:
     there = in_memory(values["prior"], device.DEVICE)
     wait = pace.estimate_wait(seconds, values["prior"], width * height, loaded=there)
     first = "" if there else ", the model loaded first"
-    words = f"Result: {width}×{height} pixels, in {pace.about(wait)}{first}"
-    words += (
-        f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
-    )
+    line = f"Result: {width}×{height} pixels, in {pace.about(wait)}{first}"
+    line += f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
     if seconds > device.TIME_LIMIT:
-        words += (
+        line += (
             f", but a run is stopped after {device.TIME_LIMIT:.0f} s: use fewer steps or a smaller picture"
         )
-    return html.escape(f"{read}. {words}.")
+    return html.escape(f"{read}. {line}.")
 
 
 def how_read(method: str, values: Values) -> str:
@@ -235,9 +233,9 @@ def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
         if name not in CAPTIONERS:
             raise ValueError(f"There is no captioner {name!r}; there are {', '.join(CAPTIONERS)}.")
         silent = not PRIORS[state.known_prior(prior)].text
-        words = CAPTIONERS[name](images.read_image(checked_photo(photo) or photo, 1))
+        caption = CAPTIONERS[name](images.read_image(checked_photo(photo) or photo, 1))
     note = f"The prior {prior} reads no text: the caption is shown but does not guide." if silent else ""
-    return words.text, html.escape(words.note or note)
+    return caption.text, html.escape(caption.note or note)
 
 
 def about_prior(name: str) -> str:

@@ -151,14 +151,14 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
                 stop = gr.Button("Stop")
             budget = gr.HTML("&nbsp;")
             with gr.Accordion("What is compared: damage, methods, presets, seeds", open=False):
-                told = "Without a clean picture only the scores that need none are shown"
-                damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=told)
+                info = "Without a clean picture only the scores that need none are shown"
+                damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=info)
                 first = compare_choices.first({})
                 methods = gr.CheckboxGroup(
                     compare_choices.choices(), value=first, label="Methods and presets"
                 )
-                told = "With several: their mean, and where they differ"
-                seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=told)
+                info = "With several: their mean, and where they differ"
+                seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=info)
     status = gr.HTML(elem_id="status-compare", elem_classes="status")
     pictures = gr.HTML(padding=False)
     scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)

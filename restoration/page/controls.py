@@ -37,7 +37,7 @@ TITLES = {
 }
 AS_PUBLISHED = "The paper's own algorithm, for comparison: takes minutes."
 EXPLAINED = (
-    "*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. "
+    "*consistency*: how well the result, damaged once more as was info, agrees with your picture, in dB. "
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
 )
 READY, RUNNING = "Restore", "Restoring…"
@@ -137,11 +137,11 @@ def picture_column(method: str) -> Inputs:
     parts["mode"] = gr.Radio(modes, value=CLEAN, label="What is to be done")
     with gr.Accordion("I have a clean reference, for scores", open=False, visible=False) as reference:
         parts["reference"] = picture(show_label=False, height=160, alt_text="The clean reference")
-    label, told = "Damage", "What happened to the picture, or is done to it first in a test"
+    label, info = "Damage", "What happened to the picture, or is done to it first in a test"
     if blind:
-        told = "What a test does to a clean picture first; your photograph's is found out"
+        info = "What a test does to a clean picture first; your photograph's is found out"
     damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
-    parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=told)
+    parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=info)
     groups = {}
     for name in SOLVERS[method].damages():
         if name in TASKS:
@@ -151,8 +151,8 @@ def picture_column(method: str) -> Inputs:
                     parts[name, field.name] = control(field, opening[name, field.name])
                 if drawn:
                     drawing.into(parts[name, "mask"], drawn, method)
-    told = "The model that knows what photographs look like"
-    prior = parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=told)
+    info = "The model that knows what photographs look like"
+    prior = parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=info)
     about = gr.Markdown(actions.about_prior("embedded"))
     prior.input(actions.about_prior, prior, about, **AT_ONCE)
     parts["preset"] = gr.Dropdown(
@@ -222,9 +222,9 @@ def caption_row(
 
     Returned is the button that runs without and with the caption.
     """
-    told = "Downloads the model at the first use"
+    info = "Downloads the model at the first use"
     with gr.Row():
-        captioner = gr.Dropdown(list(CAPTIONERS)[1:], label="Describe the picture with", info=told, scale=2)
+        captioner = gr.Dropdown(list(CAPTIONERS)[1:], label="Describe the picture with", info=info, scale=2)
         ask = gr.Button("Describe", scale=1)
     note = gr.HTML()
     ask.click(on_gpu(actions.describe), [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
@@ -246,7 +246,7 @@ def stoppable(
     """
     stop.click(None, cancels=runs, **PRIVATE)
     for event in runs:
-        event.then(lambda words: words or gr.skip(), last_words, status, **AT_ONCE)
+        event.then(lambda line: line or gr.skip(), last_words, status, **AT_ONCE)
         if start:
             press_again(event, start)
 

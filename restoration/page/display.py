@@ -41,8 +41,8 @@ def sentence(error: Exception) -> str:
     if out_of_memory(error):
         return "Memory ran out: take a smaller picture, or try again later."
     if isinstance(error, OSError) and error.strerror:
-        told = "its disk is full; try again later" if error.errno in FULL else error.strerror.lower()
-        return f"The server could not read or write a file: {told}."
+        reason = "its disk is full; try again later" if error.errno in FULL else error.strerror.lower()
+        return f"The server could not read or write a file: {reason}."
     return FOLDERS.sub("", str(error))
 
 
@@ -100,9 +100,9 @@ def doubt(rows: Mapping[str, Mapping[str, float]]) -> str:
     return "The result scores worse than your picture: try another task, method or preset." if worse else ""
 
 
-def bar(done: int, total: int, words: str) -> str:
+def bar(done: int, total: int, label: str) -> str:
     """A progress bar with a line of text."""
-    text = html.escape(words)
+    text = html.escape(label)
     return f'<progress style="width:100%" value="{done}" max="{total}" aria-label="{text}"></progress>{text}'
 
 

@@ -91,8 +91,8 @@ def caption(photo: str, captioner: str) -> str:
     with one_sentence():
         if captioner not in CAPTIONERS:
             raise ValueError(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
-        words = CAPTIONERS[captioner](images.read_image(given(photo), 1))
-        return words.text or words.note
+        answer = CAPTIONERS[captioner](images.read_image(given(photo), 1))
+        return answer.text or answer.note
 
 
 def measure(photo: str, reference: str | None = None) -> str:

@@ -31,12 +31,12 @@ class ShareRow(NamedTuple):
     def opened(self, filled: Mapping[Any, Any], query: Mapping[str, str]) -> dict[Any, Any]:
         """What to show beside the run that a link has filled in; a delete link carries the secret too."""
         if "delete" not in query:
-            said = "Somebody shared this result with you. Press Restore to repeat it, or change anything."
-            return {self.note: said}
+            note = "Somebody shared this result with you. Press Restore to repeat it, or change anything."
+            return {self.note: note}
         run, _ = filled[self.shown]
-        said = "This is the result that you shared. Once it is deleted, its link does not open any more."
+        note = "This is the result that you shared. Once it is deleted, its link does not open any more."
         mine = (run, (query["share"], query["delete"]))
-        return {self.note: said, self.shown: mine, self.erase: gr.update(visible=True)}
+        return {self.note: note, self.shown: mine, self.erase: gr.update(visible=True)}
 
 
 def share_row(method: str) -> ShareRow:

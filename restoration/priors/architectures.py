@@ -121,8 +121,10 @@ def random_prior(
     # where networks take turns, even their first moment on the device would be too much
     with torch.device("cpu" if where.offload else where.device):
         parts = networks(ARCHITECTURES[name], where.dtype)
-    words = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(letter + "</w>" for letter in LETTERS)]
-    tokenizer = CLIPTokenizer({word: number for number, word in enumerate(words)}, [], model_max_length=77)
+    vocabulary = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(letter + "</w>" for letter in LETTERS)]
+    tokenizer = CLIPTokenizer(
+        {word: number for number, word in enumerate(vocabulary)}, [], model_max_length=77
+    )
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon"
     )

@@ -56,7 +56,7 @@ class MLLM:
         Without network, weights or memory, and whatever else fails, the text is empty and the note says why.
         """
         try:
-            processor, model = _load(self.model)
+            processor, model = load_captioner(self.model)
             return Caption(_answer(processor, model, y))
         # of four libraries, the network and the device: none of them may cost the user the restoration
         except Exception as error:
@@ -79,7 +79,7 @@ CAPTIONERS: dict[str, Callable[[Tensor], Caption]] = {
 
 
 @functools.lru_cache(maxsize=1)
-def _load(name: str) -> tuple[Any, Any]:
+def load_captioner(name: str) -> tuple[Any, Any]:
     """(processor, model) in float32 on a CPU, bfloat16 elsewhere; safetensors only, no remote code."""
     import torch
     from accelerate import PartialState
@@ -100,8 +100,10 @@ def _load(name: str) -> tuple[Any, Any]:
 
 def _answer(processor: Any, model: Any, y: Tensor) -> str:
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}
-    words = processor.apply_chat_template([turn], add_generation_prompt=True)
-    inputs = processor(text=[words], images=[[to_pil(y)]], return_tensors="pt").to(model.device, model.dtype)
+    question = processor.apply_chat_template([turn], add_generation_prompt=True)
+    inputs = processor(text=[question], images=[[to_pil(y)]], return_tensors="pt").to(
+        model.device, model.dtype
+    )
     tokens = model.generate(**inputs, do_sample=False, max_new_tokens=3 * WORDS)
     text = processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0]
     return " ".join(text.split()[:WORDS])

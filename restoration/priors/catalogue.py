@@ -56,18 +56,18 @@ class Entry:
 
     def describe(self) -> str:
         """One line for the user."""
-        words = [
+        facts = [
             f"{self.side}×{self.side} pixels",
             "reads text" if self.text else "no text",
             f"licence: {self.licence}",
         ]
-        words += ["few steps"] if self.few_step else []
+        facts += ["few steps"] if self.few_step else []
         if not self.download:
-            return ", ".join([*words, "no download"])
+            return ", ".join([*facts, "no download"])
         least, best = self.memory
         return ", ".join(
             [
-                *words,
+                *facts,
                 f"download {self.download:.1f} GB",
                 f"from {least:.0f} GB of GPU memory, at ease with {best:.0f} GB",
             ]

@@ -50,10 +50,10 @@ def fetch_preview(name: str) -> Path | None:
     if (Path(source) / PREVIEW[0]).is_file():
         return Path(source)
     try:
-        found = [file_in_cache(source, file) for file in PREVIEW]
+        cached = [file_in_cache(source, file) for file in PREVIEW]
         folder = (
-            found[0].parent
-            if found[0] and found[1]
+            cached[0].parent
+            if cached[0] and cached[1]
             else download(source, lambda names: [file for file in PREVIEW if file in names])
         )
         count_values(folder / PREVIEW[1])

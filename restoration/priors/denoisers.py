@@ -78,7 +78,7 @@ class SDXLDenoiser(Denoiser):
         summary = out[1].text_embeds.float()
         text = torch.cat([tokens, F.pad(summary, (0, tokens.shape[-1] - summary.shape[-1]))[:, None]], 1)
         if self.parts.empty_is_zero:
-            text[[not words for words in texts]] = 0
+            text[[not line for line in texts]] = 0
         return text
 
     def predict(self, z_t: Tensor, t: float, text: Tensor | None, pixels: tuple[int, int]) -> Tensor:
@@ -138,12 +138,12 @@ class ZImageDenoiser(Denoiser):
         (tokenizer,), (encoder,) = self.parts.tokenizers, self.parts.text_encoders
         chats = [
             tokenizer.apply_chat_template(
-                [{"role": "user", "content": words}],
+                [{"role": "user", "content": line}],
                 tokenize=False,
                 add_generation_prompt=True,
                 enable_thinking=True,
             )
-            for words in texts
+            for line in texts
         ]
         tokens = tokenizer(
             chats, padding="max_length", max_length=512, truncation=True, return_tensors="pt"

@@ -103,11 +103,11 @@ def check(folder: Path, name: str) -> Checkpoint:
     return Checkpoint(
         folder,
         parts,
-        parameters={part: sum(count_values(file) for file in found) for part, found in files.items()},
-        half={part for part, found in files.items() if ".fp16" in found[0].name},
+        parameters={part: sum(count_values(file) for file in weights) for part, weights in files.items()},
+        half={part for part, weights in files.items() if ".fp16" in weights[0].name},
         side=side,
         empty_is_zero=bool(index.get("force_zeros_for_empty_prompt")),
-        files=[file for found in files.values() for file in found],
+        files=[file for weights in files.values() for file in weights],
     )
 
 
@@ -163,11 +163,11 @@ def _sha256(file: Path, size: int, changed: int) -> str:
 def _weights(folder: Path, part: str, name: str) -> list[Path]:
     """The safetensors of one network: full precision where it is there, else half."""
     matches = [(file, WEIGHTS.fullmatch(file.name)) for file in sorted((folder / part).glob("*.safetensors"))]
-    found = {
+    by_precision = {
         half: [file for file, match in matches if match and bool(match["half"]) == half]
         for half in (False, True)
     }
-    chosen = found[False] or found[True]
+    chosen = by_precision[False] or by_precision[True]
     if not chosen:
         raise ValueError(f"{name} has no safetensors for its {part}; pickled weights are never loaded.")
     if (count := re.search(r"-of-(\d+)", chosen[0].name)) and int(count[1]) != len(chosen):

@@ -17,8 +17,8 @@ PATIENCE = 5.0  # seconds for the Hub to answer at all
 def file_in_cache(hub_id: str, file: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(hub_id, file)
-    return Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(hub_id, file)
+    return Path(path) if isinstance(path, str) else None
 
 
 def download(hub_id: str, choose: Callable[[list[str]], list[str]] = wanted) -> Path:
@@ -79,8 +79,8 @@ def _absent(hub_id: str) -> str:
 
 
 def _check_disk(hub_id: str, needed: float, cache: Path) -> None:
-    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    if (free := shutil.disk_usage(there).free) < needed:
+    place = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if (free := shutil.disk_usage(place).free) < needed:
         raise OSError(
-            f"{hub_id} takes {needed / 1e9:.1f} GB but only {free / 1e9:.1f} GB of disk are free at {there}."
+            f"{hub_id} takes {needed / 1e9:.1f} GB but only {free / 1e9:.1f} GB of disk are free at {place}."
         )

@@ -82,7 +82,7 @@ class LatentPrior(PlacedPrior):
         x = F.pad(x, (0, -width % self.factor, 0, -height % self.factor), mode="replicate")
         if not self.placement.tiled:
             return self._encode(x)
-        return tiling.tiled(self._encode, x, self._codec_tile * self.factor, shrink=self.factor)
+        return tiling.tiled(self._encode, x, self.codec_tile * self.factor, shrink=self.factor)
 
     def _encode(self, x: Tensor) -> Tensor:
         out = self._vae.encode((2 * x - 1).to(self._vae.dtype))
@@ -92,7 +92,7 @@ class LatentPrior(PlacedPrior):
     def decode(self, z: Tensor, size: tuple[int, int]) -> Tensor:
         """Scaled latent -> image (B,3,*size), unclamped. Differentiable."""
         x = (
-            tiling.tiled(self._decode, z, self._codec_tile, self.factor)
+            tiling.tiled(self._decode, z, self.codec_tile, self.factor)
             if self.placement.tiled
             else self._decode(z)
         )
@@ -174,7 +174,7 @@ class LatentPrior(PlacedPrior):
             height, width = (self.factor * side for side in z.shape[-2:])
             return self.denoiser.predict(z.to(self._unet.dtype), t, rows, (height, width))
 
-        return tiling.tiled(predict, z_t, self._denoiser_tile) if self.placement.tiled else predict(z_t)
+        return tiling.tiled(predict, z_t, self.denoiser_tile) if self.placement.tiled else predict(z_t)
 
     @functools.cached_property
     def isometric(self) -> bool:
@@ -211,8 +211,8 @@ class LatentPrior(PlacedPrior):
         """
         if self.isometric:
             return self.encode(target)
-        there, here = self.encode(torch.cat([target, x]).clamp(0, 1)).chunk(2)
-        return z + there - here
+        new, old = self.encode(torch.cat([target, x]).clamp(0, 1)).chunk(2)
+        return z + new - old
 
     def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
         """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units

@@ -58,9 +58,9 @@ def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> An
         )
     if not network:
         return loaded
-    model, told = loaded
-    if told["missing_keys"]:  # which the libraries fill with random numbers
-        missing = len(told["missing_keys"])
+    model, report = loaded
+    if report["missing_keys"]:  # which the libraries fill with random numbers
+        missing = len(report["missing_keys"])
         raise ValueError(
             f"The prior's {part} lacks {missing} of its weights: {part}/ is damaged or not of one piece; "
             "load it again."

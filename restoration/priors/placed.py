@@ -36,8 +36,8 @@ class PlacedPrior(ABC):
         # sides of tiles in latent pixels: what the denoiser was trained on, and what the codec's memory
         # allows
         trained = self._unet.config.get("sample_size")
-        self._denoiser_tile = trained if isinstance(trained, int) else self.denoiser.side
-        self._codec_tile = min(placement.TILE, config.get("sample_size") or placement.TILE) // self.factor
+        self.denoiser_tile = trained if isinstance(trained, int) else self.denoiser.side
+        self.codec_tile = min(placement.TILE, config.get("sample_size") or placement.TILE) // self.factor
 
     @abstractmethod
     def embed(self, prompt: str, negative: str = "") -> Tensor | None:
@@ -97,7 +97,7 @@ class PlacedPrior(ABC):
         return self._needs(demand, self.placement)
 
     def _needs(self, demand: Demand, where: Placement) -> float:
-        tiles = [side * self.factor * where.tiled for side in (self._codec_tile, self._denoiser_tile)]
+        tiles = [side * self.factor * where.tiled for side in (self.codec_tile, self.denoiser_tile)]
         return placement.RESERVE * demand.bytes(self.costs, *tiles)
 
     def _free(self, where: Placement) -> float:

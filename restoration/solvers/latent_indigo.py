@@ -30,7 +30,7 @@ from torch import Tensor
 
 from restoration.degradations import realistic
 from restoration.degradations.base import LinearDegradation
-from restoration.diffusion import add_noise, geometric_levels, randn
+from restoration.diffusion import add_noise, churned_step, geometric_levels, randn
 from restoration.files.images import enlarge
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
@@ -163,12 +163,14 @@ class LatentINDIGO(Solver):
             if camera and self.refine != "none" and prior.sigmas[t] < REFINE_BELOW:
                 camera.refine(guided)  # (25)
             if not last:
-                z_t = self._ddim(prior, z_t, guided, t, times[k], generator)  # (15)
+                fresh = _noise(z_t, generator) if self.churn else None
+                levels = prior.alpha_bar[t], prior.alpha_bar[times[k]]
+                z_t = churned_step(z_t, guided, *levels, self.churn, fresh)  # (15)
             image = tiles.decode(prior, guided, self.size(y), self.tile) if last else None
             scalars["level"] = float(prior.sigmas[t])
             views = camera.views(guided) if camera and last else {}
-            found = f"found: {camera.describe()}, " if camera else ""
-            note = f"{found}noise level {255 * scalars['level']:.1f}/255"
+            described = f"found: {camera.describe()}, " if camera else ""
+            note = f"{described}noise level {255 * scalars['level']:.1f}/255"
             yield Step(k, self.steps, guided, note, scalars, image, views)
 
     def _regularise(
@@ -192,18 +194,6 @@ class LatentINDIGO(Solver):
             )
             return guided.lerp((guided - mean) / std.clamp_min(1e-6) * std0 + mean0, self.strength)
         return guided
-
-    def _ddim(
-        self, prior: LatentPrior, z_t: Tensor, guided: Tensor, t: int, t_next: int, generator: torch.Generator
-    ) -> Tensor:
-        """To the next level, with ε̃ of the guided estimate and a share `churn` of fresh noise."""
-        a, b = prior.alpha_bar[t], prior.alpha_bar[t_next]
-        eps = (z_t - a.sqrt().to(z_t) * guided) / (1 - a).sqrt().to(z_t)
-        if not self.churn:
-            return add_noise(guided, eps, b)
-        fresh = self.churn**2 * (1 - b) / (1 - a) * (1 - a / b)  # σ² of (15)
-        kept, new = (1 - b - fresh).sqrt().to(z_t), fresh.sqrt().to(z_t)
-        return b.sqrt().to(z_t) * guided + kept * eps + new * _noise(z_t, generator)
 
 
 def _noise(z: Tensor, generator: torch.Generator) -> Tensor:

@@ -150,7 +150,7 @@ class LDRPS(Solver):
         first, other = (torch.Generator().manual_seed(seed) for seed in seeds)
         features, source = self._features()
         # ψ, D1, D2 ← fresh; z₁, z₂ ~ N(0, I)
-        alignment = Alignment(y, self._weights(), self.width, generator, features=features)
+        alignment = Alignment(y, self.weights(), self.width, generator, features=features)
         z, companion = randn(shape, first, y.device), randn(shape, other, y.device)
         total, done, finished = sum(map(len, passes)), itertools.count(1), {}
         for number, times in enumerate(passes):
@@ -219,7 +219,7 @@ class LDRPS(Solver):
                 raise
             return edges, "perceptual losses on edges as VGG-16 cannot be loaded, "
 
-    def _weights(self) -> Weights:
+    def weights(self) -> Weights:
         return Weights(**{name: getattr(self, name) for name in Weights.__dataclass_fields__})
 
 

@@ -102,13 +102,13 @@ class LDRPSFast(Solver):
         always = self.act == "always"
         guess = first_guess(y, self.guess, always)
         target = to_grey(guess.invert(y)) if guess.grey and not always else guess.invert(y)
-        found, size = f"found: {guess.describe()}", (y.shape[-2], y.shape[-1])
+        described, size = f"found: {guess.describe()}", (y.shape[-2], y.shape[-1])
         # z ← E(y)
         with torch.no_grad():
             z = prior.encode(target)
         # if neither noise nor missing colour is left: return y
         if not guess.grey and guess.noise == 0:
-            yield Step(1, 1, z, found, {}, target, _views(target, guess) | {"pass 0": target})
+            yield Step(1, 1, z, described, {}, target, _views(target, guess) | {"pass 0": target})
             return
         text = prior.embed(self.prompt)
         passes = self.passes(prior, guess)
@@ -116,7 +116,7 @@ class LDRPSFast(Solver):
         for number, times in enumerate(passes):
             # at the level of y's own noise, which stands for the diffusion's
             z = prior.alpha_bar[times[0]].sqrt().to(z) * z
-            doubt = _doubt(prior, guess, times[0])
+            doubt = doubt_of(prior, guess, times[0])
             for t, t_next in zip(times, (*times[1:], 0), strict=True):
                 # ẑ0, ε ← denoise(z, t)
                 z0, eps = prior.denoise(z, t, text, self.text_guidance)
@@ -133,7 +133,7 @@ class LDRPSFast(Solver):
                     if is_grey(y) and not guess.grey:
                         image = to_grey(image)  # the prior sees in colour
                 residual = (_seen(x, guess) - target).square().mean().sqrt().item()
-                note, views = f"{found}, pass {number}, timestep {t}", _views(x, guess) | finished
+                note, views = f"{described}, pass {number}, timestep {t}", _views(x, guess) | finished
                 yield Step(index, total, z0, note, {"residual": residual}, image, views)
 
     def passes(self, prior: LatentPrior, guess: Guess) -> tuple[tuple[int, ...], ...]:
@@ -185,7 +185,7 @@ def best_step(function: Any, x: Tensor, gradient: Tensor, damp: float) -> Tensor
     return length / (moved.square().sum() + damp).clamp_min(1e-20) * direction
 
 
-def _doubt(prior: LatentPrior, guess: Guess, first: int) -> float:
+def doubt_of(prior: LatentPrior, guess: Guess, first: int) -> float:
     """Variance of what y still says once a pass has begun: a start at σ without fresh noise holds 1/σ² of
     precision.
     """
@@ -216,13 +216,13 @@ def _last_step(x: Tensor, target: Tensor, guess: Guess) -> Tensor:
 
     So what the codec lost comes back.
     """
-    x = _shaded(x) if guess.grey else x
+    x = shaded(x) if guess.grey else x
     residual = (_seen(x, guess) - target).mean(1, keepdim=True) if guess.grey else x - target
     error = (residual.square().mean() - guess.noise**2).clamp_min(CODEC_ERROR**2)  # of x, as a variance
     return x - residual / (1 + guess.noise**2 / error)
 
 
-def _shaded(x: Tensor) -> Tensor:
+def shaded(x: Tensor) -> Tensor:
     """x (1,3,h,w) with its brightness b kept and its colours made to follow it: (1 + tint) b, tint of wide
     windows.
 

@@ -69,7 +69,7 @@ class RELDFast(Solver):
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
         white, sigma = isinstance(degradation, Denoise), degradation.brightness_noise(y)
-        levels = self._levels(prior, white, sigma)
+        levels = self.levels(prior, white, sigma)
         grey = prior.isometric and is_grey(y)  # elsewhere a latent's noise has no colour of its own
         t = degradation.start(y)
         if not white:
@@ -92,7 +92,7 @@ class RELDFast(Solver):
             if not last:
                 z = prior.pull(v, w, t)  # (17): E(t), or v + E(t) - E(D(v))
 
-    def _levels(self, prior: LatentPrior, white: bool, sigma: float) -> list[float]:
+    def levels(self, prior: LatentPrior, white: bool, sigma: float) -> list[float]:
         """The levels s in [0,1] units; that of the noise where there is nothing else."""
         end = max(self.end_level / 255, prior.lowest)  # below that the denoiser would do the same again
         if white:

@@ -88,13 +88,16 @@ def dataset(name: str, photographs: list[Tensor], steps: range, seed: int) -> tu
 
 def loss(reader: Reader, statistics: Tensor, truth: Tensor) -> Tensor:
     """Cross entropy of presence and the Huber loss of the values in their own spread, over what is taught."""
-    logits, told = reader(statistics)
-    there, value = truth[:, 0], truth[:, 1]
-    presence = F.binary_cross_entropy_with_logits(logits, there.nan_to_num(), reduction="none")[
-        ~there.isnan()
+    logits, outputs = reader(statistics)
+    present, value = truth[:, 0], truth[:, 1]
+    presence = F.binary_cross_entropy_with_logits(logits, present.nan_to_num(), reduction="none")[
+        ~present.isnan()
     ].mean()
     error = F.smooth_l1_loss(
-        (told - value.nan_to_num()) / reader.value_spread, torch.zeros_like(told), reduction="none", beta=0.2
+        (outputs - value.nan_to_num()) / reader.value_spread,
+        torch.zeros_like(outputs),
+        reduction="none",
+        beta=0.2,
     )
     return presence + 2 * error[~value.isnan()].mean()
 

@@ -171,16 +171,16 @@ def labels(kinds: tuple[str, ...], values: dict[str, float], light: float = 1.0)
 
     light: the share of its light that the picture has, for how much its noise matters.
     """
-    there, told = [], []
+    present, targets = [], []
     for kind in kinds:
         value = values[kind]
         if kind == "jpeg":
-            there.append(1.0 if value <= POOR else 0.0 if value >= GOOD else math.nan)
+            present.append(1.0 if value <= POOR else 0.0 if value >= GOOD else math.nan)
         else:
             seen = value * 255 / light if kind == "noise" else value
-            there.append(1.0 if seen >= THERE[kind] else 0.0 if seen <= NOTHING[kind] else math.nan)
+            present.append(1.0 if seen >= THERE[kind] else 0.0 if seen <= NOTHING[kind] else math.nan)
         nothing = FAINT if kind == "noise" else NOTHING.get(kind, 0.0)
         # how much is learned where there is some
         silent = math.isnan(value) or value <= nothing or (kind == "jpeg" and value == 100)
-        told.append(math.nan if silent else to_units(kind, value))
-    return np.array([there, told], dtype=np.float32)
+        targets.append(math.nan if silent else to_units(kind, value))
+    return np.array([present, targets], dtype=np.float32)

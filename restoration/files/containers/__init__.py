@@ -85,15 +85,15 @@ def _bmp(data: bytes) -> Container:
 
 
 def _ppm(data: bytes) -> Container:
-    said = re.match(
+    header = re.match(
         rb"P[456](?:\s+|#[^\n]{0,1000}\n){1,50}?(\d{1,9})(?:\s+|#[^\n]{0,1000}\n){1,50}?(\d{1,9})\s",
         data[:65536],
     )
-    if not said:
+    if not header:
         raise ValueError("no size")
-    depth = re.match(rb"(?:\s*#[^\n]{0,1000}\n)*\s*(\d{1,5})\s", data[said.end() - 1 : said.end() + 4096])
+    depth = re.match(rb"(?:\s*#[^\n]{0,1000}\n)*\s*(\d{1,5})\s", data[header.end() - 1 : header.end() + 4096])
     deep = data[1:2] in b"56" and depth and int(depth[1]) > 255
-    return Container("PPM", int(said[1]), int(said[2]), data, bits=16 if deep else 8)
+    return Container("PPM", int(header[1]), int(header[2]), data, bits=16 if deep else 8)
 
 
 def _media(kind: str) -> Callable[[bytes], Container]:

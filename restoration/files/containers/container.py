@@ -39,8 +39,8 @@ class UnknownFormat(ValueError):
 
 
 def xmp_turn(text: bytes) -> int:
-    said = XMP_TURN.search(text[:XMP_SEARCHED])
-    return int(said[1]) if said else 1
+    match = XMP_TURN.search(text[:XMP_SEARCHED])
+    return int(match[1]) if match else 1
 
 
 def exif_turn(block: bytes) -> int:

@@ -16,10 +16,10 @@ def read(data: bytes) -> Container:
     kept, profile = [data[:2]], dict[int, bytes]()
     frames = False
     while True:
-        said = MARKER.search(data, place)  # bytes between segments mean nothing
-        if said is None:
+        match = MARKER.search(data, place)  # bytes between segments mean nothing
+        if match is None:
             raise ValueError("no picture")
-        marker, start = said[1][0], said.end()
+        marker, start = match[1][0], match.end()
         if marker == 0xDA:  # the scans: all that follows
             break
         place = start
