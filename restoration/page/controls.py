@@ -37,7 +37,7 @@ TITLES = {
 }
 AS_PUBLISHED = "The paper's own algorithm, for comparison: takes minutes."
 EXPLAINED = (
-    "*consistency*: how well the result, damaged once more as was info, agrees with your picture, in dB. "
+    "*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. "
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
 )
 READY, RUNNING = "Restore", "Restoring…"
