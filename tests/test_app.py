@@ -109,6 +109,16 @@ def test_an_already_degraded_picture_has_no_reference(picture):
     assert list(scores["metric"]) == ["NIQE (own fit) ↓", "consistency ↑"]
 
 
+def test_a_metric_that_no_picture_has_is_left_out_and_said_once():
+    rows = {
+        "input": metrics.Scores({"PSNR": 20.0}, {"LPIPS": "no weights", "SSIM": "too small"}),
+        "result": metrics.Scores({"PSNR": 21.0, "SSIM": 0.9}, {"LPIPS": "no weights"}),
+    }
+    table = display.score_table(rows)
+    assert list(table["metric"]) == ["PSNR ↑", "SSIM ↑"] and list(table["input"]) == ["20.000", "too small"]
+    assert display.left_out(rows) == "no LPIPS (no weights)"
+
+
 def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
     monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 3000)
     monkeypatch.setattr(pace, "estimate_wait", lambda *_, **__: 1.0)

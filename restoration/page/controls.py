@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from restoration.degradations.blind import titles
+from restoration.degradations.blur import GaussianBlur
 from restoration.degradations.linear import FILES, TASKS, Inpaint
-from restoration.page import actions, drawing, state
+from restoration.page import actions, display, drawing, state, strengths
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.events import AT_ONCE, PRIVATE, browser
-from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
+from restoration.page.state import CLEAN, DEGRADED
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.catalogue import PRIORS
@@ -126,9 +127,8 @@ def picture_column(method: str) -> Inputs:
     budget = gr.HTML("&nbsp;")
     rows = state.stored_examples(method)
     examples = gr.Dataset(
-        components=[gr.Image(render=False)],
-        samples=[[str(EXAMPLES / row["image"])] for row in rows],
-        sample_labels=[row["title"] for row in rows],
+        components=[gr.HTML(render=False)],
+        samples=[[display.thumbnail(row["before"], row["title"])] for row in rows],
         type="index",
         label="Examples",
         visible=bool(rows),
@@ -142,6 +142,9 @@ def picture_column(method: str) -> Inputs:
         info = "What a test does to a clean picture first; your photograph's is found out"
     damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
     parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=info)
+    info = "The model that knows what photographs look like"
+    prior = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=info, render=False)
+    parts["prior"] = prior
     groups = {}
     for name in SOLVERS[method].damages():
         if name in TASKS:
@@ -151,8 +154,9 @@ def picture_column(method: str) -> Inputs:
                     parts[name, field.name] = control(field, opening[name, field.name])
                 if drawn:
                     drawing.into(parts[name, "mask"], drawn, method)
-    info = "The model that knows what photographs look like"
-    prior = parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=info)
+                if TASKS[name] is GaussianBlur and method not in PAPERS:
+                    strengths.row(method, parts, name, stop)
+    prior.render()
     about = gr.Markdown(actions.about_prior("embedded"))
     prior.input(actions.about_prior, prior, about, **AT_ONCE)
     parts["preset"] = gr.Dropdown(
@@ -189,17 +193,18 @@ def result_column(place: str, inside: bool) -> list[gr.components.Component]:
     )
     with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):
         sides = gr.HTML()
-    drawn = browser("sideBySide(pair)", "pair")
-    comparison.change(None, comparison, sides, js=drawn, show_progress="hidden", **PRIVATE)
     title = "Scores: ↑ higher is better, ↓ lower is better"
     scores = gr.Dataframe(headers=["metric", "input", "result"], label=title, interactive=False)
     gr.Markdown(EXPLAINED, elem_classes="small")
     file = gr.File(
-        label="Download: the PNG carries the recipe of its run and repeats it",
+        label="Download: the PNG carries the recipe of its run, and your photograph, to repeat it",
         height=80,
         interactive=False,
         elem_classes="download",
     )
+    alone = gr.HTML(elem_classes="alone")
+    drawn = browser("sideBySide(pair)", "pair")
+    comparison.change(None, comparison, [sides, alone], js=drawn, show_progress="hidden", **PRIVATE)
     with gr.Accordion("Course of the run", open=False):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)
     with gr.Accordion("Inside the method", open=False, visible=inside):

@@ -59,14 +59,15 @@ export function pickedRun() {
   return picked;
 }
 
-/** The two files of the slider once more: the server neither sends nor keeps anything for it. */
+/** [the two files of the slider once more, the second as a download]: the server neither sends nor keeps anything for it. */
 export function sideBySide(pair) {
-  if (!pair || !pair[1]) return '';
+  if (!pair || !pair[1]) return ['', ''];
   const figures = ['Before', 'After'].map((title, k) =>
     `<figure><figcaption>${title}</figcaption><div><img alt="${title}" src="${escaped(pair[k].url)}" draggable="false"` +
     `${k ? '' : ' data-input'}></div></figure>`);
-  return '<div class="zoom" tabindex="0" role="group" aria-label="Before and after; plus and minus zoom">' +
-    `${figures.join('')}</div>`;
+  const link = `<a href="${escaped(pair[1].url)}" download="restored.png">Download the picture alone</a>`;
+  return ['<div class="zoom" tabindex="0" role="group" aria-label="Before and after; plus and minus zoom">' +
+    `${figures.join('')}</div>`, `${link}, without its recipe and without your photograph`];
 }
 
 /* What Gradio's components leave out for screen readers: the lines that tell how a run goes are read out, what is empty is
