@@ -160,7 +160,7 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
                 info = "With several: their mean, and where they differ"
                 seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=info)
     status = gr.HTML(elem_id="status-compare", elem_classes="status")
-    pictures = gr.HTML(padding=False)
+    pictures = gr.HTML(padding=False, elem_id="compared")
     scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)
     file = gr.File(
         label="Download: all pictures with their recipes, scores, contact sheet",
