@@ -35,7 +35,7 @@ JARGON = re.compile(r"(?:^|, | · )(?:pass \d+, timestep \d+|noise level [\d.]+/
 # a result is clearly worse than its input where NIQE is so many times and so much higher, or PSNR so much
 # lower
 WORSE_NIQE, WORSE_NIQE_BY, WORSE_PSNR_BY = 1.5, 1.0, 0.5
-THUMBNAIL = 112  # pixels of an example's longer side
+THUMBNAIL = 88  # pixels of an example's longer side
 FOLDERS = re.compile(r"(?<![\w/:])/(?:[^/\s'\"]+/)+")  # of a path that begins at the root: nobody's business
 
 
