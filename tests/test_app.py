@@ -13,6 +13,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from restoration import pace
+from restoration.degradations.advice import JPEG_NOISE
 from restoration.degradations.linear import FILES
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
@@ -344,6 +345,11 @@ def test_an_uploaded_photograph_is_looked_at(tmp_path):
         and seen.values["latent-indigo"]["latent-indigo", "scale"] == 4
     )
     assert all(abs(seen.values["reld"][task, "noise_std"] - 30) < 8 for task in ("denoise", "inpaint"))
+    images.to_pil(x).save(tmp_path / "j.jpg", quality=30)
+    seen = inspection.inspect(str(tmp_path / "j.jpg"))
+    # JPEG's blocks are no detail to enlarge, and no noise to anything else
+    told = {task: seen.values["reld"][task, "noise_std"] for task in ("super-resolution", "denoise")}
+    assert told["super-resolution"] == pytest.approx(JPEG_NOISE * 70, abs=1) and told["denoise"] < 5
     (tmp_path / "garbage.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match="is not a picture"):
         inspection.inspect(str(tmp_path / "garbage.png"))

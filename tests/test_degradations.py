@@ -13,7 +13,9 @@ from restoration.degradations.inpaint import Inpaint
 from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.partial import TOLERANCE, whole_scene
 from restoration.degradations.plausible import contradictions, suspicions
+from restoration.degradations.realistic import jpeg
 from restoration.degradations.resampling import SuperResolution
+from restoration.files.images import quantise
 
 
 @pytest.fixture
@@ -236,6 +238,63 @@ def test_holes_are_no_measurement(tmp_path):
         Inpaint(mask=str(tmp_path / "black.png")).start(y)
 
 
+def test_what_is_enlarged_with_a_small_picture_is_told(photo):
+    """JPEG and noise of which nothing is told come back as detail."""
+    small = photo[..., 8:88, 8:88]
+    assert not suspicions(quantise(small), SuperResolution())
+    for y, what in (
+        (jpeg(small, 40), "JPEG of quality 4"),
+        (quantise(Denoise(20).degrade(small, torch.Generator().manual_seed(0))), "is noisy"),
+    ):
+        (told,) = suspicions(torch.cat([small, y]), SuperResolution(noise_std=1.0))
+        assert what in told
+        right = float(told.removesuffix(".").rpartition("give ")[2])
+        assert 10 < right < 30 and not suspicions(y, SuperResolution(noise_std=right))
+    assert not suspicions(jpeg(small, 40)[..., :15], SuperResolution())  # too small to be measured
+
+
+def test_a_kernel_turned_by_180_degrees_is_told(photo):
+    """Of the kernel and the turned one, the right one gives the sparser picture, wherever its centre lies."""
+    for path in (0, 3):
+        right = MotionBlur(size=21, path=path)
+        y = quantise(part_of_a_scene(right, photo))
+        moved = drawn(torch.nn.functional.pad(right._kernel, (8, 0, 0, 6)))
+        for kernel in (right._kernel, moved._kernel):
+            assert not suspicions(y, drawn(kernel))
+            assert "turned by 180°" in suspicions(y, drawn(kernel.flip(0, 1)))[0]
+    blurred = quantise(part_of_a_scene(GaussianBlur(), photo))
+    assert not suspicions(blurred, GaussianBlur())  # which is the same either way
+
+
+def drawn(kernel: torch.Tensor) -> UploadedBlur:
+    """The blur whose kernel is this one."""
+    blur = UploadedBlur(file="of this test")
+    object.__setattr__(blur, "kernel", lambda: kernel)
+    return blur
+
+
+def test_pixels_known_without_noise_come_back_as_they_are(tmp_path):
+    mask, y = torch.rand(20, 30) > 0.4, torch.rand(1, 3, 20, 30)
+    Image.fromarray((255 * mask.numpy()).astype(np.uint8)).save(tmp_path / "mask.png")
+    path, x = str(tmp_path / "mask.png"), torch.rand(1, 3, 20, 30)
+    agreeing = Inpaint(mask=path).agreeing(x, y)
+    assert torch.equal(agreeing, torch.where(mask, y, x))
+    assert torch.equal(Inpaint(mask=path, noise_std=5.0).agreeing(x, y), x) and Denoise().agreeing(x, y) is x
+
+
+def test_an_inverted_mask_is_told(tmp_path):
+    mask, x = torch.ones(20, 30, dtype=torch.bool), torch.rand(1, 3, 20, 30)
+    mask[5:12, 8:15] = False
+    for name, values in (("right.png", mask), ("inverted.png", ~mask)):
+        Image.fromarray((255 * values.numpy()).astype(np.uint8)).save(tmp_path / name)
+    for hole in (0.0, 1.0):
+        y = torch.where(mask, x, hole)
+        assert not suspicions(y, Inpaint(mask=str(tmp_path / "right.png")))
+        assert "may be inverted" in suspicions(y, Inpaint(mask=str(tmp_path / "inverted.png")))[-1]
+    flat = torch.full_like(x, 0.5)
+    assert not any("inverted" in told for told in suspicions(flat, Inpaint(mask=str(tmp_path / "right.png"))))
+
+
 def test_what_can_hardly_be_is_said(tmp_path):
     x = torch.full((1, 3, 64, 64), 0.5)
     y = GaussianBlur(noise_std=25).degrade(x, torch.Generator().manual_seed(0))
@@ -245,7 +304,6 @@ def test_what_can_hardly_be_is_said(tmp_path):
         and "give 25.5" in suspicions(y, Denoise(noise_std=0.1))[0]
     )
     assert "is amplified" in suspicions(y, GaussianBlur(noise_std=2.55))[0]
-    assert not suspicions(y, SuperResolution())  # its detail may look like that
     assert "95% of the pixels are missing" in suspicions(x, Inpaint(missing=0.95))[0] and not suspicions(
         x, Inpaint(missing=0.8)
     )

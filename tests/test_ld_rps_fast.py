@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from restoration.degradations.blind import CORRUPTIONS, to_grey
-from restoration.degradations.estimate import _veil, first_guess
+from restoration.degradations.estimate import FAINT, _veil, first_guess
+from restoration.degradations.meter import measure_damage
 from restoration.evaluation import metrics
 from restoration.files.images import quantise
 from restoration.record import Run
@@ -166,6 +167,17 @@ def test_noise_is_found_in_colour_grey_and_the_dark(photo, level):
         y = quantise(clean + level / 255 * torch.randn(1, channels, 96, 96, generator=generator))
         found = first_guess(y, "none").noise * 255 / (3**0.5 if channels == 1 else 1)
         assert level / 2 < found < 2 * level
+
+
+def test_noise_counts_by_what_it_is_once_the_dark_is_undone(photo):
+    """Noise that nobody sees in a dark picture is lifted with it, and is strong then."""
+    clean = photo / 8
+    y = quantise(clean + 1.2 / 255 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)))
+    measured = measure_damage(y).noise
+    assert measured.present and measured.value < FAINT
+    guess = first_guess(y, "auto")
+    assert guess.gain < 0.2 and guess.noise == pytest.approx(measured.value / guess.gain, rel=0.4)
+    assert guess.noise > 2 * FAINT and first_guess(y, "none").noise == 0
 
 
 def test_grey_noise_is_taken_out_and_no_colour_put_in(embedded, photo):

@@ -70,6 +70,10 @@ class LinearDegradation(Checked, ABC):
         """
         return v + self.adjoint(self.solve(y - self.forward(v), rho))
 
+    def agreeing(self, x: Tensor, y: Tensor) -> Tensor:
+        """x with the pixels that y tells without any noise."""
+        return x
+
     def degrade(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A x + n with n from the (CPU) generator, equal in all channels of a grey picture."""
         clean = self.forward(x)

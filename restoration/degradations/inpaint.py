@@ -61,6 +61,9 @@ class Inpaint(LinearDegradation):
     def measured(self, y: Tensor) -> Tensor:
         return self._keep(y)
 
+    def agreeing(self, x: Tensor, y: Tensor) -> Tensor:
+        return x if self.noise_std else torch.where(self._keep(y) > 0, y, x)
+
     def start(self, y: Tensor) -> Tensor:
         """Holes filled with a normalised Gaussian average of their surroundings, at growing widths."""
         keep, filled = self._keep(y), self._keep(y) * y

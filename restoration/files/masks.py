@@ -89,8 +89,10 @@ def _reduced_mask(known: np.ndarray, height: int, width: int, name: str) -> np.n
     scale = max(width / sides[0], height / sides[1])
     alike = all(abs(side * scale - target) <= 1 for side, target in zip(sides, (width, height), strict=True))
     if scale >= 1 or not alike:
+        lying = "; it must lie as the picture does once that is turned upright"
         raise ValueError(
-            f"The mask {name} is {sides[0]}×{sides[1]} but the picture {width}×{height}; they must be equal."
+            f"The mask {name} is {sides[0]}×{sides[1]} but the picture {width}×{height}; they must be equal"
+            f"{lying if sides == (height, width) else ''}."
         )
     share = Image.fromarray(known.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
     return np.asarray(share) > 0.999

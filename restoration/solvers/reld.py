@@ -97,7 +97,8 @@ class RELD(Solver):
             v = v - self._cauchy(prior, degradation, v, w, g, rho, lam) * g  # v = v - η g, η of (19)
             w, transposed = decode(prior, v, start)
             x = degradation.prox(w, y, rho)
-            image = (x if self.output == "consistent" else w) if k == self.steps else None
+            last = k == self.steps
+            image = (degradation.agreeing(x, y) if self.output == "consistent" else w) if last else None
             scalars = {"residual": degradation.misfit(x, y), "level": s}
             yield Step(k, self.steps, v, f"noise level {self.level:.1f}/255", scalars, image)
 

@@ -86,7 +86,7 @@ class RELDFast(Solver):
             w = prior.decode(v, (t.shape[-2], t.shape[-1]))  # D(v)
             t = w if white else degradation.prox(w, y, rho)  # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
             last = k == len(levels)
-            image = (t if self.output == "consistent" else w) if last else None
+            image = (degradation.agreeing(t, y) if self.output == "consistent" else w) if last else None
             scalars = {"residual": degradation.misfit(t, y), "level": s}
             yield Step(k, len(levels), v, f"noise level {255 * s:.1f}/255", scalars, image)
             if not last:
