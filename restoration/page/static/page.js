@@ -74,14 +74,18 @@ export function sideBySide(pair) {
    a picture of that, and an icon beside its own name has none. */
 const MENDED = { '[id^="status-"]': ['role', 'status'], '.notice': ['role', 'status'],
   '[aria-label="Empty value"]': ['role', 'img'], 'footer img': ['alt', ''] };
-new MutationObserver(() => {
+function mend() {
   for (const [selector, [name, value]] of Object.entries(MENDED)) {
     for (const element of document.querySelectorAll(selector)) {
       if (element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
   }
   followPhotographs();
-}).observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ['src'] });
+}
+
+mend();
+new MutationObserver(mend)
+  .observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ['src', 'alt'] });
 
 /** Press a button; a tab's parts are there only some time after it is chosen. */
 function press(id, tries = 100) {
