@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import field, fields
 from typing import Any
 
+from restoration.files.errors import quoted
+
+LONGEST_TEXT = 4000  # characters of a prompt or a path
+
 
 def knob(
     default: Any,
@@ -32,11 +36,13 @@ class Checked:
             name, value, meta = info.name, getattr(self, info.name), info.metadata
             kinds, kind = KINDS[type(info.default)]
             if type(value) not in kinds:  # not isinstance: True is an int
-                raise ValueError(f"{name} is {value!r}; it must be {kind}.")
+                raise ValueError(f"{name} is {quoted(value)}; it must be {kind}.")
             if meta.get("choices") and value not in meta["choices"]:
                 raise ValueError(
-                    f"{name} is {value!r}; it must be one of {', '.join(map(str, meta['choices']))}."
+                    f"{name} is {quoted(value)}; it must be one of {', '.join(map(str, meta['choices']))}."
                 )
+            if isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value):
+                raise ValueError(f"{name} must be text of at most {LONGEST_TEXT} characters.")
             low, high = meta.get("low"), meta.get("high")
             if low is not None and not low <= value <= high:
-                raise ValueError(f"{name} is {value}; it must lie between {low} and {high}.")
+                raise ValueError(f"{name} is {quoted(value)}; it must lie between {low} and {high}.")

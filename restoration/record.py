@@ -18,6 +18,7 @@ from torch import Tensor
 from restoration.degradations.base import LinearDegradation
 from restoration.degradations.linear import FILES, TASKS
 from restoration.files import images, recipe
+from restoration.files.errors import cut
 from restoration.priors.diffusers_folder import digest
 from restoration.priors.latent import LatentPrior
 from restoration.solvers import SOLVERS, resolve_settings
@@ -111,12 +112,13 @@ class Run:
             values = source["degradation"] | files
             for name in FILES & values.keys() - files.keys():
                 if values[name]:  # also no path that somebody wrote into a recipe is ever opened
-                    again = f"on the command line, --set {name}=FILE, the one whose hash is {values[name]}"
-                    raise ValueError(f"The recipe needs its {name} again: {again}.")
+                    again = f"on the command line, --set {name}=FILE, the one whose hash is"
+                    raise ValueError(f"The recipe needs its {name} again: {again} {cut(str(values[name]))}.")
             degradation = None if source["task"] == BLIND else TASKS[source["task"]](**values)
             return cls(solver, degradation, source["prior"], source["seed"], source["periodic"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"The recipe is not of this version of the project: {error}.") from None
+            why = cut(str(error))
+            raise ValueError(f"The recipe is not of this version of the project: {why}.") from None
 
     def differences(self, source: Mapping[str, Any], y: Tensor, prior: LatentPrior) -> list[str]:
         """A sentence for each reason why the run on y (1,3,h,w) may not give the picture of its recipe."""

@@ -22,9 +22,9 @@ from restoration.degradations.partial import CLIPPED, whole_scene
 from restoration.degradations.plausible import contradictions, suspicions
 from restoration.evaluation import metrics
 from restoration.files import images
+from restoration.files.errors import out_of_memory
 from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Demand
-from restoration.priors.placement import out_of_memory
 from restoration.record import Run
 from restoration.solvers.base import Result, Solver, Step
 
@@ -155,10 +155,9 @@ def _attempts(
                 yield dataclasses.replace(step, note=step.note + note)
             else:
                 return
-        except RuntimeError as error:
-            if (
-                not out_of_memory(error) or len(y) > 1
-            ):  # several pictures: fewer at once save more than this would
+        except (RuntimeError, MemoryError) as error:
+            # several pictures: fewer at once save more than this would
+            if not out_of_memory(error) or len(y) > 1:
                 raise
         # not in the except block: there the error still holds the frames, and so the memory, of the first
         # attempt

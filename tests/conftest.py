@@ -11,9 +11,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import KINDS, WORDS, letters_tokenizer, plain_vae, save_pipeline
 from torch import Tensor
 
 from restoration.priors.latent import LatentPrior, load_prior
@@ -47,12 +49,9 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny random Stable Diffusion, saved as its own pipeline saves it: the classes and the layout of the
     real checkpoints.
     """
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
 
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
-    tokenizer = CLIPTokenizer({word: number for number, word in enumerate(words)}, [], model_max_length=12)
     blocks = ("DownBlock2D", "CrossAttnDownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -61,14 +60,9 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
             layers_per_block=1,
             cross_attention_dim=16, attention_head_dim=8, norm_num_groups=4,
         )  # fmt: skip
-        vae = AutoencoderKL(
-            down_block_types=["DownEncoderBlock2D"] * 2,
-            up_block_types=["UpDecoderBlock2D"] * 2,
-            block_out_channels=[8, 8],
-            norm_num_groups=4,
-        )
+        vae = plain_vae()
         config = CLIPTextConfig(
-            vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+            vocab_size=len(WORDS), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
             num_attention_heads=2, max_position_embeddings=12,
             bos_token_id=0, eos_token_id=1, pad_token_id=1,
         )  # fmt: skip
@@ -83,7 +77,7 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     folder = tmp_path_factory.mktemp("text") / "prior"
     StableDiffusionPipeline(
-        vae, text_encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
+        vae, text_encoder, letters_tokenizer(), unet, scheduler, None, None, requires_safety_checker=False
     ).save_pretrained(folder)
     return str(folder)
 
@@ -91,6 +85,23 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def text_prior(text_folder: str) -> LatentPrior:
     return load_prior.__wrapped__(text_folder, "cpu")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Of each of tiny_models.KINDS."""
+    root = tmp_path_factory.mktemp("priors")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for kind in KINDS:
+            save_pipeline(kind, root / kind)
+    return {kind: root / kind for kind in KINDS}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each of tiny_models.KINDS."""
+    return request.param
 
 
 @pytest.fixture
@@ -124,6 +135,14 @@ def browser():
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+def settle(page) -> None:
+    """Wait until the page has drawn all that it has to: nothing is added for a quarter of a second."""
+    drawn, before = page.evaluate("document.querySelectorAll('*').length"), 0
+    while drawn != before:
+        page.wait_for_timeout(250)
+        drawn, before = page.evaluate("document.querySelectorAll('*').length"), drawn
 
 
 def visit(browser, address, width=1280, **options):

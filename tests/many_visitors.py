@@ -2,18 +2,23 @@
 comes back.
 
 `python tests/many_visitors.py CLIENTS RUNS` serves the page with a solver that gives the picture back, and
-prints the counts.
+prints the counts. `python tests/many_visitors.py --open VISITORS` prints the memory that so many take who
+open the page as a browser does, press Restore without a picture, and go.
 """
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
+import ctypes
+import gc
 import io
 import json
+import subprocess
 import sys
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -91,9 +96,58 @@ def files_in(value: Any) -> list[dict[str, Any]]:
     return [file for part in value for file in files_in(part)] if isinstance(value, list) else []
 
 
-if __name__ == "__main__":
-    from pathlib import Path
+def open_all(address: str, visitors: int) -> None:
+    """Let so many visitors, one after the other, open the page, press Restore without a picture, and go."""
+    with httpx.Client(base_url=f"{address}gradio_api/", timeout=600) as client:
+        for _ in range(visitors):
+            open_page(client, address)
 
+
+def open_page(client: httpx.Client, address: str) -> None:
+    """What a browser asks for as the page opens, while its heartbeat goes on; and a run that is refused."""
+    session = uuid.uuid4().hex
+    client.get(address).raise_for_status()
+    config = client.get(f"{address}config").json()
+    parts = {part["id"]: part["props"] for part in config["components"]}
+    with client.stream("GET", f"heartbeat/{session}"):
+        for event in config["dependencies"]:
+            body = {"fn_index": event["id"], "session_hash": session}
+            body["data"] = [parts[part].get("value") for part in event["inputs"]]
+            names = {parts[target].get("elem_id") for target, _ in event["targets"] if target in parts}
+            if not event["backend_fn"]:
+                continue
+            if event["queue"] is False and any(trigger == "load" for _, trigger in event["targets"]):
+                client.post("run/predict", json=body).raise_for_status()
+            elif "start-reld" in names:
+                client.post("queue/join", json=body).raise_for_status()
+                with client.stream("GET", "queue/data", params={"session_hash": session}) as stream:
+                    assert any("process_completed" in line for line in stream.iter_lines())
+
+
+def memory() -> float:
+    """Megabytes that this process holds, garbage collected and given back."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+
+def measure_memory(address: str, visitors: int) -> None:
+    """Print what visitors who come from another process leave in this one, which serves them."""
+
+    def come(count: int) -> float:
+        asks = f"import many_visitors; many_visitors.open_all({address!r}, {count})"
+        subprocess.run([sys.executable, "-c", asks], check=True, cwd=Path(__file__).parent)
+        return memory()
+
+    first = come(3)  # libraries and examples are loaded
+    after = come(visitors)
+    print(
+        f"{visitors} visitors: {first:.0f} MB before, {after:.0f} MB after, {after - first:.1f} MB of theirs"
+    )
+
+
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from test_page_safety import instant
 
@@ -102,5 +156,9 @@ if __name__ == "__main__":
     actions.restore = instant
     served = layout.build()
     _, url, _ = served.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **layout.LAUNCH)
-    began = time.monotonic()
-    print(visit_all(url, int(sys.argv[1]), int(sys.argv[2])), f"{time.monotonic() - began:.0f} s")
+    if sys.argv[1] == "--open":
+        measure_memory(url, int(sys.argv[2]))
+    else:
+        began = time.monotonic()
+        counts = visit_all(url, int(sys.argv[1]), int(sys.argv[2]))
+        print(counts, f"{time.monotonic() - began:.0f} s, {memory():.0f} MB")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import visit
+from conftest import settle, visit
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -14,7 +14,7 @@ def test_axe_finds_nothing(browser, address, theme):
     found = []
     for name in [tab.inner_text() for tab in page.get_by_role("tab").all() if tab.is_visible()]:
         page.get_by_role("tab", name=name, exact=True).click()
-        page.wait_for_timeout(1500)  # a tab's parts are drawn some time after it is chosen
+        settle(page)
         for violation in axe.run(page).response["violations"]:
             found += [f"{name}: {violation['id']}: {node['html'][:200]}" for node in violation["nodes"]]
     page.context.close()

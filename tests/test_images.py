@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import io
-import time
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
 from restoration.files import images
 from restoration.files.images import edge_taper, lanczos, read_image
@@ -197,12 +196,12 @@ def test_what_fits_is_not_touched(tmp_path, photo):
         ((60000, 20), "16"),
     ],
 )
-def test_absurd_sizes_are_refused_at_once(tmp_path, size, words):
+def test_absurd_sizes_are_refused_at_once(tmp_path, monkeypatch, size, words):
     path = save(tmp_path, Image.new("1", size), "bomb.png")
-    began = time.monotonic()
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)  # no pixel is decoded
     with pytest.raises(ValueError, match=words):
         read_image(path, enlarged=1)
-    assert time.monotonic() - began < 0.5 and images.how_read(path) == ""
+    assert images.how_read(path) == ""
 
 
 def test_animation_gives_its_first_frame(tmp_path):

@@ -24,7 +24,7 @@ from restoration.solvers import tiles
 from restoration.solvers.base import Step
 from restoration.solvers.inn import LiftingINN
 from restoration.solvers.inn_weights import load_restorer
-from restoration.solvers.latent_indigo import LatentINDIGO
+from restoration.solvers.latent_indigo import LatentINDIGO, levelled
 from restoration.solvers.latent_indigo_camera import REFINE_RATES, Camera
 
 
@@ -61,8 +61,8 @@ def camera_of(prior, y, **settings) -> Camera:
 
 
 def loop(prior, y, **settings) -> list[Step]:
-    """The solver's own loop, without what `restore` does around it."""
-    return list(LatentINDIGO(**settings).restore(prior, y, None, generator=torch.Generator().manual_seed(0)))
+    """The solver's own loop, of a picture without surroundings."""
+    return list(LatentINDIGO(**settings)._loop(prior, y, torch.Generator().manual_seed(0)))
 
 
 @pytest.fixture
@@ -332,15 +332,16 @@ def test_any_size_in_tiles(embedded, photo, monkeypatch):
             )
         )[-1]
         images[tile] = step.image
-        assert largest == dict.fromkeys(("denoise", "decode"), min(tile, 33))
+        # of the picture and its surroundings, 8 latent pixels a side
+        assert largest == dict.fromkeys(("denoise", "decode"), min(tile, 33 + 16))
     difference = images[16] - images[512]
     assert images[16].shape == (1, 3, 84, 132) and difference.square().mean().sqrt() < 0.3 / 255
     for length, axis in ((21, -2), (33, -1)):
         edges = [
-            4 * edge - 1
-            for first in tiling.starts(length, 16)
+            4 * (edge - 8) - 1
+            for first in tiling.starts(length + 16, 16)
             for edge in (first, first + 16)
-            if 0 < edge < length
+            if 8 < edge < length + 8
         ]
         jumps = [
             image.diff(dim=axis).abs().mean([d for d in range(-4, 0) if d != axis])[edges].mean()
@@ -364,3 +365,35 @@ def test_quality(embedded, photo, domain):
         result = final(embedded, y, LatentINDIGO(domain=domain), reference=photo)
         gains.append(result.scores["PSNR"] - metrics.psnr(enlarge(y, 4), photo))
     assert sum(gains) / len(gains) > 0.2
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_flat_colours_stay_what_they_are_to_the_border(embedded, scale):
+    """Saturated ones most of all, which the networks seldom saw: the light is the input's, with no frame."""
+    y = torch.tensor([[220.0, 20.0, 30.0], [0.0, 255.0, 0.0]])[..., None, None].expand(2, 3, 24, 28) / 255
+    *_, last = LatentINDIGO(scale=scale, steps=2).restore(
+        embedded, y, None, generator=torch.Generator().manual_seed(0)
+    )
+    off = 255 * (last.image.clamp(0, 1) - y[..., :1, :1])
+    assert last.image.shape[-2:] == (24 * scale, 28 * scale)
+    assert off.mean((-1, -2)).abs().max() < 1 and off.abs().max() < 5
+
+
+def test_light_comes_from_the_input_and_detail_from_the_networks():
+    y = torch.rand(2, 3, 70, 81, generator=torch.Generator().manual_seed(0))
+    image = y.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    fine = 0.1 * (torch.arange(162) % 2 * 2 - 1).float()
+    assert torch.allclose(levelled(image + fine, y, 2), image + fine, atol=1e-5)
+    assert torch.allclose(levelled(image + 0.05, y, 2), image, atol=1e-5)
+
+
+def test_what_surrounds_a_picture_is_cut_away_to_the_pixel(tiny_prior, latent_network):
+    """Results, latents and views are of the picture alone, whatever its sides."""
+    y = torch.rand(1, 3, 19, 26, generator=torch.Generator().manual_seed(0))
+    for scale in (1, 2, 4):
+        *_, last = LatentINDIGO(scale=scale, steps=1).restore(
+            tiny_prior, y, None, generator=torch.Generator().manual_seed(0)
+        )
+        assert last.image.shape == (1, 3, 19 * scale, 26 * scale)
+        assert last.latent.shape[-2:] == (-(-19 * scale // 4), -(-26 * scale // 4))
+        assert all(view.shape == last.image.shape for view in last.views.values())

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import graphlib
 import pkgutil
 import re
 import tomllib
 from pathlib import Path
+
+from restoration.degradations.blind import CORRUPTIONS
+from restoration.degradations.camera import EXPOSURES
+from restoration.degradations.linear import TASKS
+from restoration.degradations.realistic import CAMERAS
+from restoration.solvers import PRESETS, SOLVERS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -59,6 +68,43 @@ def test_no_file_is_long():
     assert max(lengths.values()) <= 300, {name: length for name, length in lengths.items() if length > 300}
 
 
+def imports() -> dict[str, set[str]]:
+    """Of each module the modules of the package that it imports, wherever it does."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in ROOT.glob("restoration/**/*.py")
+    }
+    needed: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= (inside & modules.keys()) or ({node.module} & modules.keys())
+        needed[module] = names
+    return needed
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    tuple(graphlib.TopologicalSorter(imports()).static_order())  # CycleError names the circle
+
+
+def test_no_import_climbs():
+    """CONTRIBUTING says the floors; what has none is a command, which may import any."""
+    floors = [
+        {"files", "knobs", "diffusion", "parser", "weights"}, {"degradations", "priors"},
+        {"solvers", "evaluation"}, {"record"}, {"pace", "training"}, {"run"}, {"commands", "page"},
+    ]  # fmt: skip
+    height = {name: level for level, names in enumerate(floors) for name in names}
+    climbing = {
+        (module, name)
+        for module, names in imports().items()
+        for name in names
+        if height.get(name.split(".")[1], 9) > height.get(module.partition(".")[2].split(".")[0], 9)
+    }
+    assert not climbing
+
+
 def test_the_format_is_checked():
     for page in ("README.md", "CONTRIBUTING.md"):
         assert "ruff check . && ruff format --check . && mypy" in (ROOT / page).read_text()
@@ -100,6 +146,24 @@ def test_named_modules_exist():
     assert {name for _, name in missing} == {"restoration.examples"}, (
         missing
     )  # which only an installation has
+
+
+def test_named_settings_exist():
+    """In commands: the values of --solver, --task, --preset and --set; capitals stand for any."""
+    named = {**SOLVERS, **TASKS, **EXPOSURES}
+    offered = {
+        "solver": set(SOLVERS),
+        "task": {*TASKS, *CORRUPTIONS, *CAMERAS},
+        "preset": {preset for presets in PRESETS.values() for preset in presets},
+    }
+    knobs = {field.name for cls in named.values() for field in dataclasses.fields(cls)}
+    for path, text in TEXTS.items():
+        if path.suffix == ".md":
+            for option, names in offered.items():
+                given = re.findall(rf"--{option} (?:\"([^\"]+)\"|([a-z][\w+-]*))", text)
+                assert {quoted or plain for quoted, plain in given} <= names, path.name
+            for settings in re.findall(r"--set ((?:[a-z_]+=[^\s`)]+ ?)+)", text):
+                assert {pair.partition("=")[0] for pair in settings.split()} <= knobs, (path.name, settings)
 
 
 def test_cited_equations_exist():

@@ -142,17 +142,6 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path, limit):
     assert placement.free("cpu") == (9e9 if limit == "max" else 1.5e9)
 
 
-def test_which_errors_are_short_memory():
-    assert placement.out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
-    assert placement.out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"))
-    assert placement.out_of_memory(
-        RuntimeError(
-            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
-        )
-    )
-    assert not placement.out_of_memory(RuntimeError("sizes do not match"))
-
-
 @pytest.mark.parametrize(("free", "tiled"), [(0.1, True), (1000.0, False)])
 def test_a_run_takes_tiles_where_its_picture_is_too_large_for_the_memory_that_is_free(
     monkeypatch, tiny_prior, free, tiled

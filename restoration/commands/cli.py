@@ -14,6 +14,7 @@ from restoration.degradations.inpaint import Inpaint
 from restoration.degradations.linear import FILES, TASKS
 from restoration.degradations.realistic import CAMERAS
 from restoration.files import recipe
+from restoration.files.errors import cut, quoted
 from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
 from restoration.solvers import PRESETS, SOLVERS, resolve
@@ -70,7 +71,7 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
-            raise ValueError(f"{pair!r} is not of the form KEY=VALUE.")
+            raise ValueError(f"{quoted(pair)} is not of the form KEY=VALUE.")
         settings[key] = text if key in TEXTS else _number(text)
     return settings
 
@@ -104,7 +105,7 @@ def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     solver_class: Any = SOLVERS[name]
     presets = PRESETS[name]
     if preset not in presets:
-        raise ValueError(f"No preset {preset!r} of {args.solver}; there are {', '.join(presets)}.")
+        raise ValueError(f"No preset {quoted(preset)} of {args.solver}; there are {', '.join(presets)}.")
     task_class: Any = TASKS.get(args.task) or EXPOSURES.get(args.task)
     settings = parse_settings(args.set)
     if not solver_class.blind and args.task not in TASKS:
@@ -116,7 +117,7 @@ def build(args: argparse.Namespace) -> tuple[Solver, Damage | None]:
     unknown = settings.keys() - known
     if unknown:
         raise ValueError(
-            f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}."
+            f"No setting {cut(', '.join(sorted(unknown)))} here; there are {', '.join(sorted(known))}."
         )
     solver = solver_class(**presets[preset] | {k: v for k, v in settings.items() if k in names[solver_class]})
     if not args.task:

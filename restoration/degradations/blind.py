@@ -21,6 +21,7 @@ from restoration.degradations.camera import EXPOSURES, CameraNoise, Fog
 from restoration.degradations.linear import TASKS
 from restoration.degradations.realistic import CAMERAS, Camera
 from restoration.diffusion import randn
+from restoration.files.errors import cut, quoted
 from restoration.files.images import quantise
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -115,12 +116,13 @@ def make_damage(name: str, settings: Mapping[str, Any], scale: int) -> Damage:
     ValueError for any other name, and for settings that it does not have.
     """
     if name not in titles():
-        raise ValueError(f"There is no damage {name!r}; there are {', '.join(titles())}.")
+        raise ValueError(f"There is no damage {quoted(name)}; there are {', '.join(titles())}.")
     classes: dict[str, Any] = {**TASKS, **EXPOSURES}
     own = {field.name for field in dataclasses.fields(classes[name])} if name in classes else set()
     if unknown := settings.keys() - own:
         raise ValueError(
-            f"{name} has no setting {', '.join(sorted(unknown))}; it has {', '.join(sorted(own)) or 'none'}."
+            f"{name} has no setting {cut(', '.join(sorted(unknown)))}; "
+            f"it has {', '.join(sorted(own)) or 'none'}."
         )
     if name in classes:
         return classes[name](**settings)

@@ -195,7 +195,8 @@ def load_readers(path: Path = WEIGHTS) -> Mapping[str, Reader]:
     """The trained networks, by the names of KINDS."""
     state, readers = load_file(path), {}
     for name, kinds in KINDS.items():
-        readers[name] = Reader(len(state[f"{name}.centre"]), len(kinds))
+        with torch.random.fork_rng(devices=[]):  # initial weights, which nobody sees, take no draws of a run
+            readers[name] = Reader(len(state[f"{name}.centre"]), len(kinds))
         readers[name].load_state_dict(
             {
                 key.removeprefix(f"{name}."): value

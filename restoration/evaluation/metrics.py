@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from restoration.priors.placement import out_of_memory
+from restoration.files.errors import out_of_memory
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "niqe" / "model.safetensors"
 ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"  # lpips' trunk, of torchvision

@@ -5,9 +5,17 @@ from __future__ import annotations
 import errno
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+LONGEST = 1000  # characters of a message
 NO_MEMORY = "Memory ran out; take a smaller picture, or close other programs."
-# of torch, the loader, numpy
-NO_MEMORY_SIGNS = ("out of memory", "not enough memory", "allocate memory", "unable to allocate")
+# of torch on each kind of device, the loader, numpy; cuDNN finds no algorithm for the memory that is left
+NO_MEMORY_SIGNS = (
+    "out of memory",
+    "not enough memory",
+    "allocate memory",
+    "unable to allocate",
+    "allocation failed",
+    "cudnn_status_not_supported",
+)
 
 
 def plain_name(path: object) -> str:
@@ -16,8 +24,21 @@ def plain_name(path: object) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
+def cut(text: str, most: int = 80) -> str:
+    """The text, or its beginning: whatever somebody sent, a message stays one."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def quoted(value: object) -> str:
+    """A value as a message shows it."""
+    try:
+        return cut(repr(value))
+    except ValueError:  # Python writes no number of so many digits
+        return "a number of thousands of digits"
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: in a computation, while a library is loaded, or while a file is read."""
+    """Whether memory ran out: in a computation on any device, while a library is loaded or a file is read."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
@@ -41,4 +62,4 @@ def sentence(error: BaseException) -> str | None:
             if error.filename is None
             else f"{plain_name(error.filename)}: {error.strerror}."
         )
-    return str(error) if isinstance(error, ValueError | OSError) else None
+    return cut(str(error), LONGEST) if isinstance(error, ValueError | OSError) else None

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from restoration.files import images
 from restoration.files.containers.png import png_text
+from restoration.files.errors import quoted
 from restoration.files.whole import UNFINISHED, check_target, whole_file
 
 __all__ = ["UNFINISHED", "check_target", "whole_file"]
@@ -114,11 +115,21 @@ def _chunk(path: str | Path, key: str) -> str | None:
         raise ValueError(f"{name} carries no recipe: {error}.") from None
 
 
+def parse_json(text: str) -> Any:
+    """What JSON says. ValueError, some words, where it is none, nests without end, or a number does."""
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    except ValueError:  # Python reads no number of so many digits
+        raise ValueError("a number has thousands of digits") from None
+
+
 def _parsed(text: str, path: str | Path) -> dict[str, Any]:
     """The JSON object in text. ValueError names the file when it is anything else."""
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except ValueError as error:
         raise ValueError(f"{images.plain_name(path)} holds no recipe: {error}.") from None
     if not isinstance(content, dict) or not _shallow(content, DEPTH):
         raise ValueError(f"{images.plain_name(path)} holds no recipe.")
@@ -207,12 +218,14 @@ def read(path: str | Path) -> dict[str, Any]:
     check_seed(recipe["seed"])
     for key, kind in KINDS.items():
         if type(recipe[key]) is not kind:
-            raise ValueError(f"{images.plain_name(path)} holds no recipe: its {key} is {recipe[key]!r}.")
+            raise ValueError(
+                f"{images.plain_name(path)} holds no recipe: its {key} is {quoted(recipe[key])}."
+            )
     return recipe
 
 
 def check_seed(value: Any) -> int:
     """The value itself, an int from 0 to SEEDS-1; ValueError for anything else."""
     if type(value) is not int or not 0 <= value < SEEDS:
-        raise ValueError(f"The seed is {value!r}; it must be a whole number from 0 to {SEEDS - 1}.")
+        raise ValueError(f"The seed is {quoted(value)}; it must be a whole number from 0 to {SEEDS - 1}.")
     return value

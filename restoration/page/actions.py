@@ -16,6 +16,7 @@ from torch import Tensor
 
 from restoration import pace
 from restoration.files import images, recipe
+from restoration.files.errors import quoted
 from restoration.page import device, state
 from restoration.page.display import as_file, course, finished, gallery, one_sentence, progress, sentence
 from restoration.page.state import Values
@@ -231,7 +232,7 @@ def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
         raise gr.Error("Choose a picture first.", print_exception=False)
     with one_sentence():
         if name not in CAPTIONERS:
-            raise ValueError(f"There is no captioner {name!r}; there are {', '.join(CAPTIONERS)}.")
+            raise ValueError(f"There is no captioner {quoted(name)}; there are {', '.join(CAPTIONERS)}.")
         silent = not PRIORS[state.known_prior(prior)].text
         caption = CAPTIONERS[name](images.read_image(checked_photo(photo) or photo, 1))
     note = f"The prior {prior} reads no text: the caption is shown but does not guide." if silent else ""

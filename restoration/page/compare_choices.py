@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from restoration.degradations.blind import titles
+from restoration.files.errors import quoted
 from restoration.solvers import PAPERS, PRESETS, SOLVERS, resolve
 
 SEPARATOR = " · "  # of method and preset in a choice
@@ -39,14 +40,14 @@ def checked(damage: Any, chosen: Any, seeds: Any) -> tuple[list[tuple[str, str]]
     ValueError for what there is not.
     """
     if damage not in list(damages()):
-        raise ValueError(f"There is no damage {damage!r} here; there are {', '.join(damages())}.")
+        raise ValueError(f"There is no damage {quoted(damage)} here; there are {', '.join(damages())}.")
     if isinstance(chosen, list):  # some presets were another method's
         chosen = [_renamed(choice) for choice in chosen]
     if not isinstance(chosen, list) or any(choice not in choices() for choice in chosen):
         raise ValueError(f"There is a choice that is none here; there are {', '.join(choices())}.")
     if type(seeds) not in (int, float) or seeds not in range(1, MOST_SEEDS + 1):
         raise ValueError(
-            f"There are {seeds!r} seeds asked for; it must be a whole number from 1 to {MOST_SEEDS}."
+            f"There are {quoted(seeds)} seeds asked for; it must be a whole number from 1 to {MOST_SEEDS}."
         )
     methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in chosen)]
     return list(dict.fromkeys(methods)), int(seeds)

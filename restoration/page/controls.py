@@ -37,6 +37,7 @@ TITLES = {
     ),
 }
 AS_PUBLISHED = "The paper's own algorithm, for comparison: takes minutes."
+NO_EXAMPLE = "No example is stored here, as a run takes minutes. Choose a picture and press Restore."
 EXPLAINED = (
     "*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. "
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
@@ -247,7 +248,7 @@ def stoppable(
     again.
 
     The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is
-    drawn raw for whoever opens a link to that session.
+    drawn raw wherever it is shown.
     """
     stop.click(None, cancels=runs, **PRIVATE)
     for event in runs:

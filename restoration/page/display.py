@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import functools
 import html
 import io
@@ -21,15 +20,14 @@ from torch import Tensor
 
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
+from restoration.files.errors import DISK_FULL, LONGEST, cut, out_of_memory
 from restoration.page import state
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import new_file
 from restoration.priors.latent import LatentPrior
-from restoration.priors.placement import out_of_memory
 from restoration.run import score_rows
 from restoration.solvers.base import Result, Step
 
-FULL = {errno.ENOSPC, errno.EDQUOT}  # of a disk, or of what one may have of it
 # where an iteration is, in the papers' terms
 JARGON = re.compile(r"(?:^|, | · )(?:pass \d+, timestep \d+|noise level [\d.]+/255)")
 # a result is clearly worse than its input where NIQE is so many times and so much higher, or PSNR so much
@@ -44,9 +42,9 @@ def sentence(error: Exception) -> str:
     if out_of_memory(error):
         return "Memory ran out: take a smaller picture, or try again later."
     if isinstance(error, OSError) and error.strerror:
-        reason = "its disk is full; try again later" if error.errno in FULL else error.strerror.lower()
+        reason = "its disk is full; try again later" if error.errno in DISK_FULL else error.strerror.lower()
         return f"The server could not read or write a file: {reason}."
-    return FOLDERS.sub("", str(error))
+    return cut(FOLDERS.sub("", str(error)), LONGEST)
 
 
 @contextlib.contextmanager

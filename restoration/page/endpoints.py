@@ -14,6 +14,7 @@ from restoration.degradations.camera import EXPOSURES
 from restoration.degradations.linear import FILES, TASKS
 from restoration.evaluation import metrics
 from restoration.files import images
+from restoration.files.errors import quoted
 from restoration.page import state
 from restoration.page.actions import how_read, steps_of, time_limit
 from restoration.page.controls import picture
@@ -90,7 +91,7 @@ def caption(photo: str, captioner: str) -> str:
     """Describe in at most 20 words what a damaged photograph would show in good condition."""
     with one_sentence():
         if captioner not in CAPTIONERS:
-            raise ValueError(f"There is no captioner {captioner!r}; there are {', '.join(CAPTIONERS)}.")
+            raise ValueError(f"There is no captioner {quoted(captioner)}; there are {', '.join(CAPTIONERS)}.")
         answer = CAPTIONERS[captioner](images.read_image(given(photo), 1))
         return answer.text or answer.note
 
@@ -142,7 +143,7 @@ def add(
     By components, not by gr.api: that hands over what was sent before anything is checked, files too.
     """  # fmt: skip
     usual = {
-        "photo": "the picture: an uploaded file or its address",
+        "photo": "the picture: an uploaded file; nothing is fetched from an address",
         "seed": "a whole number; the same gives the same result",
     }
     lines = [f"    {name}: {(usual | dict(meanings))[name]}" for name in inputs]

@@ -56,8 +56,8 @@ def host_name(authority: str) -> str:
 
 
 class Guard:
-    """ASGI middleware: foreign names are refused, answers carry their policy, and open streams count as
-    listeners.
+    """ASGI middleware: foreign names and links into sessions are refused, answers carry their policy, and
+    open streams count as listeners.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -78,6 +78,9 @@ class Guard:
         ):
             refusal = "This server does not answer to that name; RESTORATION_HOSTS configures its names."
             await PlainTextResponse(refusal, 403)(scope, receive, send)
+            return
+        if scope["path"].endswith("/deep_link"):
+            await PlainTextResponse("Nothing links into a visitor's session.", 404)(scope, receive, send)
             return
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         with listening(scope["path"], query.get("session_hash", [""])[0]):

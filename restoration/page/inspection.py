@@ -15,9 +15,8 @@ from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images
 from restoration.page import state
-from restoration.page.display import as_file
 from restoration.page.state import DEGRADED
-from restoration.page.uploads import checked_photo
+from restoration.page.uploads import checked_photo, new_file
 from restoration.solvers import PRESETS, SOLVERS
 
 HEADER = 65_536  # bytes of a file in which a JPEG's tables are looked for
@@ -52,7 +51,8 @@ def inspect(photo: str) -> Inspection:
         with open(photo, "rb") as file:
             quality = file_quality(file.read(HEADER))
         damage = measure_damage(x, quality)
-        before = as_file(_reduced(x))
+        before = new_file("image.png")
+        images.to_pil(_reduced(x)).save(before, compress_level=1)  # it is not kept: a third of the time
     suggestions, size = suggest(damage), (x.shape[-1], x.shape[-2])
     values = {
         method: {"photo": photo} | _settings(method, damage, suggestions, size[0] * size[1])

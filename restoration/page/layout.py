@@ -21,8 +21,6 @@ INTRO = """# Latent restoration
 Restore a photograph with a latent diffusion model as the prior. Details are estimated,
 not recovered: do not use results
 to identify anybody."""
-# each costs half a megabyte; one that is forgotten loses the picture in its link, and nothing else
-SESSIONS = 64
 # readable for everybody: text on its ground has a contrast of 4.5 and more
 THEME = gr.themes.Default().set(
     block_info_text_color="*neutral_600",
@@ -39,7 +37,7 @@ LAUNCH: dict[str, Any] = {
     "max_file_size": f"{uploads.LARGEST}mb", "mcp_server": True, "enable_monitoring": False,
     "show_error": False,
     "run_history": False, "footer_links": ["api", "settings"], "css_paths": [guard.STATIC / "page.css"],
-    "state_session_capacity": SESSIONS, "ssr_mode": False,
+    "state_session_capacity": visitors.SESSIONS, "ssr_mode": False,
     "app_kwargs": {"middleware": guard.MIDDLEWARE, "routes": guard.ROUTES, "lifespan": uploads.sweeping},
 }  # fmt: skip
 
@@ -64,6 +62,7 @@ def build() -> gr.Blocks:
     """The page, not yet served."""
     uploads.claim_folder()
     uploads.refuse_addresses()
+    visitors.keep_little()
     sandbox.enable()
     age = int(max(1, uploads.AGE))
     with gr.Blocks(title="Latent restoration", delete_cache=(age, age), analytics_enabled=False) as page:

@@ -11,6 +11,7 @@ import gradio as gr
 
 from restoration.page import actions, display, history, share_row, shares, state
 from restoration.page.controls import (
+    NO_EXAMPLE,
     Parts,
     begin,
     heading,
@@ -109,7 +110,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
         return first_example()
 
     def first_example() -> dict[gr.components.Component, Any]:
-        return show_example(0) if state.stored_examples(method) else {outputs[1]: ""}
+        return show_example(0) if state.stored_examples(method) else {outputs[1]: NO_EXAMPLE}
 
     def show_example(index: int) -> dict[gr.components.Component, Any]:
         rows = state.stored_examples(method)

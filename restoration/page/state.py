@@ -23,7 +23,9 @@ from restoration.degradations.blind import make_damage
 from restoration.degradations.inpaint import Inpaint
 from restoration.degradations.linear import FILES, TASKS
 from restoration.files import images
-from restoration.files.recipe import check_seed
+from restoration.files.errors import cut, quoted
+from restoration.files.recipe import check_seed, parse_json
+from restoration.knobs import KINDS
 from restoration.page.uploads import checked_photo
 from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
@@ -79,7 +81,8 @@ def checked(method: str, values: Values) -> Values:
     }
     for name, offered in choices.items():
         if not isinstance(values[name], str) or values[name] not in offered:
-            raise ValueError(f"There is no {name} {values[name]!r} here; there are {', '.join(offered)}.")
+            there = f"there are {', '.join(offered)}"
+            raise ValueError(f"There is no {name} {quoted(values[name])} here; {there}.")
     whole_seed(values["seed"])
     for name in ("photo", "reference"):
         checked_photo(values[name])
@@ -160,8 +163,8 @@ def whole_seed(value: Any) -> int:
 def parse_settings(text: str) -> dict[str, Any]:
     """The settings of a JSON object; ValueError for anything else, and for paths of files."""
     try:
-        settings = json.loads(text or "{}")
-    except (json.JSONDecodeError, RecursionError) as error:
+        settings = parse_json(text or "{}")
+    except ValueError as error:
         raise ValueError(f"The settings are not JSON: {error}.") from None
     if not isinstance(settings, dict) or FILES & settings.keys():
         raise ValueError('The settings must be a JSON object such as {"noise_std": 25}, without files.')
@@ -177,7 +180,7 @@ def settings_values(method: str, task: str, text: str) -> dict[tuple[str, str], 
     settings = parse_settings(text)
     if unknown := settings.keys() - known.keys():
         raise ValueError(
-            f"No setting {', '.join(sorted(unknown))} here; there are {', '.join(sorted(known))}."
+            f"No setting {cut(', '.join(sorted(unknown)))} here; there are {', '.join(sorted(known))}."
         )
     return {known[name]: value for name, value in settings.items()}
 
@@ -201,7 +204,7 @@ def known_prior(name: str) -> str:
     ValueError where it is none of PRIORS: visitors choose from the list, and no folder of the server.
     """
     if name not in PRIORS:
-        raise ValueError(f"There is no prior {name!r} here; there are {', '.join(PRIORS)}.")
+        raise ValueError(f"There is no prior {quoted(name)} here; there are {', '.join(PRIORS)}.")
     return name
 
 
@@ -237,15 +240,15 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
     method, example = query.get("method", ""), query.get("image", "")
     if method not in SOLVERS or not _is_example(example):
         raise ValueError(
-            f"The link names the method {method!r} and the picture {example!r}, which are not both known "
-            "here."
+            f"The link names the method {quoted(method)} and the picture {quoted(example)}, which are not "
+            "both known here."
         )
     method, preset = resolve(method, query.get("preset", next(iter(PRESETS[method]))))
     task = query.get("task", SOLVERS[method].damages()[0])
     if task not in SOLVERS[method].damages() or preset not in PRESETS[method]:
         raise ValueError(
-            f"The link names the task {task!r} and the preset {preset!r}, which are not both known to "
-            f"{method}."
+            f"The link names the task {quoted(task)} and the preset {quoted(preset)}, which are not both "
+            f"known to {method}."
         )
     values = (
         opening_values(method)
@@ -254,14 +257,22 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
     )
     values["prior"] = known_prior(query.get("prior", values["prior"]))
     try:
-        values["seed"] = check_seed(int(query.get("seed", 0)))
+        values["seed"] = check_seed(_of_text(int, "seed", query.get("seed", "0")))
         for key, name in _own(values, method, task):
             if name in query and name not in FILES:
-                values[key, name] = type(values[key, name])(query[name])
+                values[key, name] = _of_text(type(values[key, name]), name, query[name])
     except ValueError as error:
         raise ValueError(f"The link carries a value that cannot be used: {str(error).rstrip('.')}.") from None
     asked_for(method, values)
     return method, values
+
+
+def _of_text(kind: type, name: str, text: str) -> Any:
+    """A link's text as a value of this kind. ValueError names what it should be."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name} is {quoted(text)}; it must be {KINDS[kind][1]}") from None
 
 
 def _own(values: Values, method: str, task: str) -> list[tuple[str, str]]:

@@ -1,4 +1,7 @@
-"""Who waits for a run: it ends when nobody listens to it any more, and no visitor fills the queue."""
+"""Who waits for a run: it ends when nobody listens to it any more, and no visitor fills the queue.
+
+And what the server keeps of a visitor: next to nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,16 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio import state_holder
 from gradio.context import LocalContext
 
 QUEUE = 64  # places in the queue
 PLACES = 3  # of them, and of what is being done, for one visitor
+SESSIONS = 1000  # visitors of whom the latest result can still be shared, some kilobytes each
 ADDRESS_PLACES = 12  # for one address: a household or a class room has several visitors
 PATIENCE = 10.0  # seconds after a run's beginning within which somebody has to listen
 # the streams on which Gradio tells of its events: all of a session's, or one event's
@@ -60,6 +66,34 @@ def while_awaited(steps: Iterator[T]) -> Iterator[T]:
             yield step
     finally:  # now, and not when nobody remembers the error: a run holds memory
         getattr(steps, "close", lambda: None)()
+
+
+class Session(state_holder.SessionState):
+    """What the server keeps of a visitor: the values of gr.State, and nothing else that a browser sends.
+
+    Gradio's own keeps a copy of every component's configuration, and each component anew that an event
+    updates or skips: a megabyte a visitor. That is for links into a session and for components whose choices
+    or bounds change, and this page has neither.
+    """
+
+    def __init__(self, blocks: gr.Blocks) -> None:
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))  # type: ignore[arg-type]
+        self.blocks_config = blocks.default_config
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        if isinstance(self.blocks_config.blocks.get(key), gr.State):
+            super().__setitem__(key, value)
+
+    def _update_config(self, key: int) -> None:
+        pass
+
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        pass
+
+
+def keep_little() -> None:
+    """Let Gradio keep a Session of each visitor."""
+    state_holder.SessionState = Session  # type: ignore[misc]
 
 
 def limit_places(queue: Any) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from restoration.files.errors import quoted
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.diffusers_folder import Checkpoint, check, count_values
 from restoration.priors.download import download, file_in_cache
@@ -30,12 +31,13 @@ def fetch(name: str) -> Checkpoint:
         return check(Path(source), name)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         raise ValueError(
-            f"No prior {name!r}: known are {', '.join(PRIORS)} and local diffusers folders with a "
+            f"No prior {quoted(name)}: known are {', '.join(PRIORS)} and local diffusers folders with a "
             "model_index.json."
         )
     if name not in PRIORS and not os.environ.get(OPEN):
         raise ValueError(
-            f"No prior {name!r} in the list ({', '.join(PRIORS)}); set {OPEN}=1 to load any model of the Hub."
+            f"No prior {quoted(name)} in the list ({', '.join(PRIORS)}); "
+            f"set {OPEN}=1 to load any model of the Hub."
         )
     return _cached(source) or check(download(source), source)
 

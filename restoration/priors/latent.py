@@ -136,7 +136,10 @@ class LatentPrior(PlacedPrior):
         equal; None without text.
         """
         with placement.reading(self.parts, self.placement):
-            return self.denoiser.read([prompt] if prompt == negative else [negative, prompt], self.device)
+            texts = [prompt] if prompt == negative else [negative, prompt]
+            # tokenizers end at half a surrogate pair
+            texts = [text.encode(errors="replace").decode() for text in texts]
+            return self.denoiser.read(texts, self.device)
 
     @functools.cached_property
     def _no_text(self) -> Tensor | None:

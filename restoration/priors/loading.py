@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from restoration.priors import placement
+from restoration.files.errors import out_of_memory
 from restoration.priors.diffusers_folder import Checkpoint
 from restoration.priors.parts import Parts
 
@@ -47,7 +47,7 @@ def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> An
         loaded = component.from_pretrained(checkpoint.folder, subfolder=part, **options)
     # libraries raise whatever damaged files lead them to, in many lines and with paths
     except Exception as error:
-        if placement.out_of_memory(error):
+        if out_of_memory(error):
             raise
         raise ValueError(
             f"The prior's {part} cannot be loaded: {part}/ is damaged or not of one piece; load it again."

@@ -221,13 +221,6 @@ def release() -> None:
         torch.accelerator.empty_cache()
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on any kind of device: only CUDA's allocator has an exception of its own."""
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)
-
-
 def free(name: str) -> float:
     """Bytes that are free on a device of `names`, what PyTorch keeps there without using it among them."""
     kind, _, index = name.partition(":")

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import CORRUPTIONS
 from restoration.degradations.linear import TASKS
 from restoration.knobs import Checked
 from restoration.priors.latent import LatentPrior
+
+Known = LinearDegradation | None  # what a solver is told of the damage: nothing where it is blind
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class Step:
     image: Tensor | None = None
     views: Mapping[str, Tensor] = field(default_factory=dict)
     result: Result | None = None
+
+
+Steps = Iterator[Step]
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Solver(Checked, ABC):
         """The names of the damages that the method is told, or is made for; `make_damage` takes each."""
         return tuple(CORRUPTIONS if cls.blind else TASKS)
 
-    def factor(self, degradation: LinearDegradation | None) -> int:
+    def factor(self, degradation: Known) -> int:
         """Output side over input side."""
         return degradation.factor if degradation else 1
 
@@ -105,18 +109,11 @@ class Solver(Checked, ABC):
         return []
 
     @abstractmethod
-    def iterations(self, degradation: LinearDegradation | None) -> int:
+    def iterations(self, degradation: Known) -> int:
         """About how many steps a run takes, for estimates of its time."""
 
     @abstractmethod
-    def restore(
-        self,
-        prior: LatentPrior,
-        y: Tensor,
-        degradation: LinearDegradation | None,
-        *,
-        generator: torch.Generator,
-    ) -> Iterator[Step]:
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """Yield `total` steps; never under a disabled gradient mode, since a consumer's thread would inherit
         it.
 

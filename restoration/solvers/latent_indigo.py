@@ -15,32 +15,34 @@ Objective at every step:  min ‖aim - x_c(z_{0|t})‖, with the aim (29), by a 
 Deviations: the autograd-free forms (21) and (24), Polyak's step (30), refinement of γ alone, all
 regularisations (26) to (28), and the aim: κ = 0 by default, since a swap copies whatever it is given into
 the estimate, and y is noisy. start="noise" adds its noise to √ᾱ E(enlarged y), of which 0.025 is left at
-the highest level, 40, of the embedded prior, not to zeros.
+the highest level, 40, of the embedded prior, not to zeros. The input gets mirrored surroundings, and the
+result the input's light in wide windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Generator, Tensor
 
 from restoration.degradations import realistic
-from restoration.degradations.base import LinearDegradation
 from restoration.diffusion import add_noise, churned_step, geometric_levels, randn
 from restoration.files.images import enlarge
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers import tiles
-from restoration.solvers.base import Solver, Step
+from restoration.solvers.base import Known, Solver, Step, Steps
 from restoration.solvers.latent_indigo_camera import Camera
 
 DOMAINS = ("latent", "pixel")
 REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3
 GUIDANCE = ("direct", "gradient", "none")
+SURROUNDINGS = 8  # pixels, mirrored around the input, since networks err at their own borders
+WINDOW = 63  # pixels of the input, in which the result's light is that of the input
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class LatentINDIGO(Solver):
     def batches(self) -> bool:
         return self.refine == "none"  # a refined network is one picture's own
 
-    def factor(self, degradation: LinearDegradation | None) -> int:
+    def factor(self, degradation: Known) -> int:
         return self.scale
 
     def enlarging(self, factor: int) -> Solver:
@@ -127,22 +129,26 @@ class LatentINDIGO(Solver):
         """(H,W) of the result for y (B,3,h,w)."""
         return y.shape[-2] * self.scale, y.shape[-1] * self.scale
 
-    def iterations(self, degradation: LinearDegradation | None) -> int:
+    def iterations(self, degradation: Known) -> int:
         return self.steps
 
-    def restore(
-        self,
-        prior: LatentPrior,
-        y: Tensor,
-        degradation: LinearDegradation | None,
-        *,
-        generator: torch.Generator,
-    ) -> Iterator[Step]:
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·scale,w·scale), its views show the
         estimated camera.
 
         ValueError where no INN has been trained for this domain, scale and codec of the prior.
         """
+        edge = SURROUNDINGS if min(y.shape[-2:]) > SURROUNDINGS else 0
+        wide = F.pad(y, (edge,) * 4, mode="reflect")
+        for step in self._loop(prior, wide, generator):
+            image, views = step.image, step.views
+            if image is not None:
+                image = _inside(levelled(image, wide, self.scale), y, wide)
+                views = {title: _inside(view, y, wide) for title, view in views.items()}
+            yield replace(step, latent=_inside(step.latent, y, wide), image=image, views=views)
+
+    def _loop(self, prior: LatentPrior, y: Tensor, generator: Generator) -> Steps:
+        """`restore` of a picture with its surroundings."""
         from restoration.solvers.inn_weights import load_restorer  # loads diffusers
 
         restored = load_restorer(self.scale, str(prior.device))(y)  # Rest(y)
@@ -180,7 +186,7 @@ class LatentINDIGO(Solver):
         z0: Tensor,
         t: int,
         progress: float,
-        generator: torch.Generator,
+        generator: Generator,
     ) -> Tensor:
         """The regularised estimate: "pull" (26), "resample" (27), "statistics" (28)."""
         if self.regularise == "pull":
@@ -196,7 +202,29 @@ class LatentINDIGO(Solver):
         return guided
 
 
-def _noise(z: Tensor, generator: torch.Generator) -> Tensor:
+def levelled(image: Tensor, y: Tensor, scale: int) -> Tensor:
+    """image (B,3,h·scale,w·scale) with the light that y (B,3,h,w) has in wide windows: that is measured, and
+    what the networks make of flat colours, which they seldom saw, is not.
+    """
+    lacking = y - F.avg_pool2d(image, scale)
+    window = min(WINDOW, *((side - 1) // 2 * 2 - 1 for side in y.shape[-2:]))
+    for _ in range(2):  # the mean of a mean follows slopes, and shows no edges of windows
+        lacking = F.avg_pool2d(F.pad(lacking, (window // 2,) * 4, mode="reflect"), window, 1)
+    return image + F.interpolate(lacking, image.shape[-2:], mode="bilinear")
+
+
+def _inside(x: Tensor, y: Tensor, wide: Tensor) -> Tensor:
+    """The part of x that shows y (B,3,h,w), where all of x shows `wide`, which is y with its surroundings: a
+    picture of wide's sides or so many times those, or a latent of it.
+    """
+    edge, ratio = (wide.shape[-1] - y.shape[-1]) // 2, x.shape[-1] / wide.shape[-1]
+    ratio = round(ratio) if ratio >= 1 else 1 / round(1 / ratio)
+    first = round(edge * ratio)
+    height, width = (math.ceil(side * ratio) for side in y.shape[-2:])
+    return x[..., first : first + height, first : first + width]
+
+
+def _noise(z: Tensor, generator: Generator) -> Tensor:
     """(1,C,h,w): one draw for all rows of z, so that a picture's noise does not depend on how many are
     restored with it.
     """

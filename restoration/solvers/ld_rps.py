@@ -40,18 +40,17 @@ to 3.7 times, but hold 3 to 80 GB of decoded frames.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from restoration.degradations.base import LinearDegradation
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, falling, randn
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Solver, Step
+from restoration.solvers.base import Known, Solver, Step, Steps
 from restoration.solvers.fpam import Alignment, Weights, edges, vgg_features
 
 
@@ -124,7 +123,7 @@ class LDRPS(Solver):
     def batches(self) -> bool:
         return False  # it fits networks to each picture
 
-    def iterations(self, degradation: LinearDegradation | None) -> int:
+    def iterations(self, degradation: Known) -> int:
         return sum(map(len, self.passes()))
 
     def passes(self) -> tuple[tuple[int, ...], ...]:
@@ -132,14 +131,7 @@ class LDRPS(Solver):
         times = falling(self.first, self.steps)
         return (times, *[tuple(t for t in times if t <= self.again) or times[-1:]] * self.recurrences)
 
-    def restore(
-        self,
-        prior: LatentPrior,
-        y: Tensor,
-        degradation: LinearDegradation | None,
-        *,
-        generator: torch.Generator,
-    ) -> Iterator[Step]:
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w).
 
         A step's views: the estimate, ψ of it, every finished pass.
@@ -154,12 +146,12 @@ class LDRPS(Solver):
         z, companion = randn(shape, first, y.device), randn(shape, other, y.device)
         total, done, finished = sum(map(len, passes)), itertools.count(1), {}
         for number, times in enumerate(passes):
-            # if r > 0: z ← √ᾱ_γT z + √(1-ᾱ_γT) noise
+            # if r > 0: z ← √ᾱ_γT z + √(1-ᾱ_γT) noise (6)
             if number:
                 z = self._noise_again(prior, z, times[0], size, generator)
                 companion = self._noise_again(prior, companion, times[0], size, other)
             for t, t_next in zip(times, (*times[1:], 0), strict=True):
-                # ẑ0, ε ← denoise(z, t, text), ẑ0 clipped; z' ← √ᾱ' ẑ0 + √(1-ᾱ') ε; ẑ
+                # ẑ0, ε ← denoise(z, t, text), ẑ0 clipped (1), (2); z' ← √ᾱ' ẑ0 + √(1-ᾱ') ε (3); ẑ (4)
                 estimate, z = self._ddim(prior, z, t, t_next, text)
                 other_estimate, companion = self._ddim(prior, companion, t, t_next, text)
                 # x ← D(ẑ); the companion is never guided and needs no graph
@@ -168,10 +160,10 @@ class LDRPS(Solver):
                     leaf = estimate.requires_grad_(guided)
                     x = prior.decode(leaf, size)
                 pictures = torch.cat([x.detach(), _decode(prior, other_estimate, size)])
-                # one Adam step of D1, one of ψ, on x₁, x₂ against y
+                # one Adam step of D1, one of ψ, on x₁, x₂ against y (8)
                 scalars = dict(alignment.fit(pictures, guided))
-                # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y); s grows with the size as losses are
-                # means
+                # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y) (5), (9); s grows with the size as
+                # losses are means
                 if guided:
                     with torch.enable_grad():
                         loss = alignment.loss(x, pictures, t < self.quality_below)
@@ -199,7 +191,7 @@ class LDRPS(Solver):
 
     @torch.no_grad()
     def _noise_again(
-        self, prior: LatentPrior, z: Tensor, t: int, size: tuple[int, int], generator: torch.Generator
+        self, prior: LatentPrior, z: Tensor, t: int, size: tuple[int, int], generator: Generator
     ) -> Tensor:
         """The latent, or its picture encoded anew, with fresh noise at timestep t."""
         if self.renoise == "image":

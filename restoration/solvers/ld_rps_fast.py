@@ -1,6 +1,6 @@
 """Blind restoration in a few steps, after LD-RPS (arXiv 2507.00790), for the embedded prior on a CPU.
 
-The paper's algorithm is ld_rps.py.
+The paper's algorithm is ld_rps.py. Equation numbers are those of docs/methods/ld-rps.md.
 
 Objective: min_x ‖ψ(x) - y‖² / σ² - log p(x), in the order in which it is solved:
 
@@ -9,10 +9,10 @@ Objective: min_x ‖ψ(x) - y‖² / σ² - log p(x), in the order in which it i
     z ← E(y), at the level of y's own noise (missing colour: at COLOURLESS first)
     for t falling from that level:
         ẑ0, ε ← denoise(z, t)
-        where y still says more than z: g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖²
-        z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g                                   DDIM
+        where y still says more than z: g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖² (12)
+        z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g                                   (3)
     x ← D(z), its added colours made to follow its brightness
-    return x, moved towards y by what noise does not explain
+    return x, moved towards y by what noise does not explain         (13)
 
 What differs from the paper, each measured in docs/measurements/ld-rps.md: ψ is the guess, exact, so nothing
 is trained; the picture's own noise stands for the diffusion's, so none is added and a run depends on no seed;
@@ -24,21 +24,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
-from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import to_grey
 from restoration.degradations.estimate import GUESSES, Guess, first_guess, is_grey
 from restoration.diffusion import ddim_step, falling
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Solver, Step
+from restoration.solvers.base import Known, Solver, Step, Steps
 
 COLOURLESS = 10.0  # the level at which a latent no longer says that its picture is grey
 CODEC_ERROR = 0.3 / 255  # what the embedded codec's round trip loses, as a standard deviation
@@ -83,17 +81,10 @@ class LDRPSFast(Solver):
     def batches(self) -> bool:
         return False  # the noise level, and so the timesteps, are each picture's own
 
-    def iterations(self, degradation: LinearDegradation | None) -> int:
+    def iterations(self, degradation: Known) -> int:
         return self.steps
 
-    def restore(
-        self,
-        prior: LatentPrior,
-        y: Tensor,
-        degradation: LinearDegradation | None,
-        *,
-        generator: torch.Generator,
-    ) -> Iterator[Step]:
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w).
 
         A step's views: the estimate, ψ of it, every finished pass.
@@ -120,7 +111,7 @@ class LDRPSFast(Solver):
             for t, t_next in zip(times, (*times[1:], 0), strict=True):
                 # ẑ0, ε ← denoise(z, t)
                 z0, eps = prior.denoise(z, t, text, self.text_guidance)
-                # g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖², where y still says more than z
+                # g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖² (12), where y still says more than z
                 x, g = self._pull(prior, z0, target, t, t_next, guess, doubt)
                 # z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g
                 z = ddim_step(z0, eps, prior.alpha_bar[t_next]) - g
@@ -128,7 +119,7 @@ class LDRPSFast(Solver):
                 if t == times[-1]:
                     finished[f"pass {number}"] = prior.picture(z, size)
                 if index == total:
-                    # x ← D(z), moved towards y by what noise does not explain
+                    # x ← D(z), moved towards y by what noise does not explain (13)
                     image = _last_step(_decode(prior, z, size), target, guess)
                     if is_grey(y) and not guess.grey:
                         image = to_grey(image)  # the prior sees in colour

@@ -17,18 +17,18 @@ worth: docs/measurements/reld.md. The faster form without the decoder's gradient
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from restoration.degradations.base import LinearDegradation
 from restoration.degradations.linear import Denoise
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Solver, Step
+from restoration.solvers.base import Known, Solver, Step, Steps
 
 OUTPUTS = ("consistent", "decoded")
 OUTPUT_HELP = "consistent: agrees with the measurement · decoded: as the prior draws it"
@@ -63,17 +63,10 @@ class RELD(Solver):
     def batches(self) -> bool:
         return True
 
-    def iterations(self, degradation: LinearDegradation | None) -> int:
+    def iterations(self, degradation: Known) -> int:
         return self.steps
 
-    def restore(
-        self,
-        prior: LatentPrior,
-        y: Tensor,
-        degradation: LinearDegradation | None,
-        *,
-        generator: torch.Generator,
-    ) -> Iterator[Step]:
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
         pixel, s, sigma = self.splitting == "pixel", self.level / 255, degradation.brightness_noise(y)

@@ -10,19 +10,17 @@ Numbers are those of docs/methods/reld.md; what the settings are worth: docs/mea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from restoration.degradations.base import LinearDegradation, is_grey
+from restoration.degradations.base import is_grey
 from restoration.degradations.linear import Denoise
 from restoration.diffusion import geometric_levels, randn
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
-from restoration.solvers.base import Solver, Step
+from restoration.solvers.base import Known, Solver, Step, Steps
 from restoration.solvers.reld import OUTPUT_HELP, OUTPUTS
 
 
@@ -55,17 +53,10 @@ class RELDFast(Solver):
     def batches(self) -> bool:
         return True
 
-    def iterations(self, degradation: LinearDegradation | None) -> int:
+    def iterations(self, degradation: Known) -> int:
         return 1 if isinstance(degradation, Denoise) else self.steps
 
-    def restore(
-        self,
-        prior: LatentPrior,
-        y: Tensor,
-        degradation: LinearDegradation | None,
-        *,
-        generator: torch.Generator,
-    ) -> Iterator[Step]:
+    def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
         white, sigma = isinstance(degradation, Denoise), degradation.brightness_noise(y)
@@ -101,7 +92,7 @@ class RELDFast(Solver):
         return geometric_levels(start, min(end, start), self.steps)
 
 
-def _colour_noise(prior: LatentPrior, t: Tensor, s: float, generator: torch.Generator) -> Tensor:
+def _colour_noise(prior: LatentPrior, t: Tensor, s: float, generator: Generator) -> Tensor:
     """Noise of level s in the colours of t alone, as the latent has it.
 
     With the brightness noise of a grey picture it is white, which a denoiser of colour pictures was trained
