@@ -184,14 +184,23 @@ def test_history_brings_a_result_back(tab, tmp_path):
     assert torch.equal(shown_result(tab), result)
 
 
-def test_the_link_is_of_the_run_that_is_shown(tab):
+def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
     """Not of what the controls say when it ends."""
-    restore_in_steps(tab, 100)
-    tab.get_by_text("of 100").wait_for()
+    changed = threading.Event()
+
+    def held(*args, **options):
+        for step in restore(*args, **options):
+            yield step
+            changed.wait(PATIENCE / 1000)
+
+    monkeypatch.setattr(actions, "restore", held)
+    restore_in_steps(tab, 12)
+    tab.get_by_text("Step 1 of 12").wait_for()
     tab.get_by_label("Seed", exact=True).first.fill("7")
+    changed.set()
     tab.get_by_text("256×256 pixels in").wait_for()
     link = tab.locator("label:has-text('Settings link')").locator("input, textarea").first
-    tab.wait_for_function("box => box.value.includes('steps=100')", arg=link.element_handle())
+    tab.wait_for_function("box => box.value.includes('steps=12')", arg=link.element_handle())
     assert "seed=0" in link.input_value()
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.get_by_text("Denoise: computed beforehand").wait_for()

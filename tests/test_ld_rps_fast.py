@@ -169,6 +169,17 @@ def test_noise_is_found_in_colour_grey_and_the_dark(photo, level):
         assert level / 2 < found < 2 * level
 
 
+def test_faint_grain_is_left_alone_and_noise_is_not(photo):
+    generator = torch.Generator().manual_seed(0)
+    grain, noise = (
+        quantise(photo + level / 255 * torch.randn(photo.shape, generator=generator)) for level in (1.8, 4)
+    )
+    assert (
+        2 / 255 < measure_damage(grain).noise.value < FAINT and measure_damage(grain).noise.confidence > 0.9
+    )
+    assert first_guess(grain, "auto").noise == 0 and first_guess(noise, "auto").noise > 0
+
+
 def test_noise_counts_by_what_it_is_once_the_dark_is_undone(photo):
     """Noise that nobody sees in a dark picture is lifted with it, and is strong then."""
     clean = photo / 8

@@ -66,6 +66,8 @@ def _tiff(data: bytes) -> Container:
     bits, sample = directory.numbers(BITS) or [1], (directory.numbers(SAMPLE_FORMAT) or [1])[0]
     if len(bits) > 8 or (directory.numbers(SAMPLES) or [1])[0] > 8:
         raise ValueError("too many channels")
+    if len(bits) > 1 and sample == 3:  # Pillow knows those with one channel alone
+        raise UnknownFormat("a TIFF with colours as floating-point numbers")
     turn = directory.orientation
     if turn == 1:
         turn = xmp_turn(directory.content(XMP, XMP_SEARCHED))
