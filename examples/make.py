@@ -1,5 +1,5 @@
 """python examples/make.py: compute the stored examples again with the committed weights, their scores in
-examples.json, and sheet.png.
+examples.json, the comparison that the page opens with, and sheet.png.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ sys.path.insert(0, str(HERE.parent))
 
 from restoration.files import images, recipe  # noqa: E402
 from restoration.page import state  # noqa: E402
+from restoration.page.compare import compare  # noqa: E402
 from restoration.priors.latent import load_prior  # noqa: E402
 from restoration.run import restore, score_rows  # noqa: E402
-from restoration.solvers import SOLVERS  # noqa: E402
+from restoration.solvers import PAPERS, PRESETS, SOLVERS  # noqa: E402
 
 
 def make(row: dict) -> dict:
@@ -56,8 +57,27 @@ def sheet(rows: list[dict]) -> Image.Image:
     )
 
 
+def comparison() -> list[dict]:
+    """Write the pictures of the comparison that the page opens with; a row for each, with its scores."""
+    runs = [(method, next(iter(PRESETS[method]))) for method in SOLVERS if method not in PAPERS]
+    photo = images.read_image(HERE / "chelsea.png")
+    steps = lambda job, prior: restore(job.y, job.run, prior, reference=job.reference)  # noqa: E731
+    *_, last = compare(photo, "denoise", runs, 1, load_prior("embedded"), steps)
+    rows = []
+    for number, cell in enumerate(last.cells):
+        name = f"comparison-{number}.png"
+        if cell.title == "clean":
+            name = "chelsea.png"
+        else:
+            images.to_pil(cell.image).save(HERE / name, optimize=True)
+        scores = {key: round(value, 4) for key, value in cell.scores.items() if key != "seconds"}
+        rows.append({"title": cell.title, "file": name, "scores": scores})
+    return rows
+
+
 if __name__ == "__main__":
     path = HERE / "examples.json"
     rows = [make(row) for row in json.loads(path.read_text())]
     path.write_text(json.dumps(rows, indent=1) + "\n")
+    (HERE / "comparison.json").write_text(json.dumps(comparison(), indent=1) + "\n")
     sheet(rows).save(HERE / "sheet.png", optimize=True)

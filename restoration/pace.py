@@ -1,8 +1,10 @@
-"""How long a run will take here: from runs of the same kind in this process, before the first one from what
-is usual.
+"""How long a run will take here: from runs of the same kind in this process; before the first one from what
+is usual, and from how much faster or slower than that other runs here have been.
 """
 
 from __future__ import annotations
+
+import math
 
 from restoration.degradations.base import LinearDegradation
 from restoration.priors import placement
@@ -14,13 +16,28 @@ from restoration.solvers.base import Solver
 PACES: dict[tuple[str, ...], float] = {}
 USUAL = 1.6  # the same on two CPU cores with the embedded prior
 ACCELERATED = 0.01  # share of that on an accelerator; a guess, never measured
+LOADING = 4.0  # seconds of loading a prior of this repository on two CPU cores, once in a process
+# seconds beside the iterations on two CPU cores, of every run and per megapixel: reading, scores, files
+FIXED, REST = 0.3, 4.0
 WORDS = ("prompt", "steps", "recurrences")  # settings on which the time of an iteration does not depend
 
 
 def learn(solver: Solver, prior: str, device: str, pixels: float, steps: int, seconds: float) -> None:
     """Remember a finished run: pixels of its result, steps it yielded, device as of torch.device.type."""
+    pace = seconds / steps / (pixels / 1e6)
     for key in _keys(solver, prior, device, pixels):
-        PACES[key] = seconds / steps / (pixels / 1e6)
+        PACES[key] = pace
+    PACES["speed", prior, device] = pace / _usual(prior, device)
+
+
+def learn_loading(prior: str, seconds: float) -> None:
+    """Remember how long a prior took from the disk into memory."""
+    PACES["loading", prior] = seconds
+
+
+def learn_rest(pixels: float, seconds: float) -> None:
+    """Remember what a run on so many pixels took beside its iterations."""
+    PACES["rest",] = max(0.0, seconds - FIXED) / (pixels / 1e6)
 
 
 def estimate_seconds(
@@ -28,9 +45,27 @@ def estimate_seconds(
 ) -> float:
     """About how long a run on an observation of this size will take here, once the models are loaded."""
     pixels, device = height * width * solver.factor(degradation) ** 2, this_device()
-    usual = USUAL * _weight(prior) * (1 if device == "cpu" else ACCELERATED)
+    usual = _usual(prior, device) * PACES.get(("speed", prior, device), 1.0)
     pace = next((PACES[key] for key in _keys(solver, prior, device, pixels) if key in PACES), usual)
     return solver.iterations(degradation) * pixels / 1e6 * pace
+
+
+def estimate_wait(run: float, prior: str, pixels: float, *, loaded: bool) -> float:
+    """About how many seconds pass from a press to the result and its scores.
+
+    run: those of the run itself, as of `estimate_seconds`, on so many pixels; loaded: whether the prior is in
+    memory already.
+    """
+    usual = PRIORS[prior].loading or LOADING if prior in PRIORS else LOADING
+    loading = 0.0 if loaded else PACES.get(("loading", prior), usual)
+    return loading + run + FIXED + PACES.get(("rest",), REST) * pixels / 1e6
+
+
+def about(seconds: float) -> str:
+    """A forecast in words, rather too long than too short: "about 7 s", "about 3 min"."""
+    return (
+        f"about {math.ceil(max(1, seconds))} s" if seconds < 100 else f"about {math.ceil(seconds / 60)} min"
+    )
 
 
 def this_device() -> str:
@@ -43,6 +78,11 @@ def _keys(solver: Solver, prior: str, device: str, pixels: float) -> list[tuple[
     settings = repr(sorted((name, value) for name, value in vars(solver).items() if name not in WORDS))
     kind = (solver.title, prior, device)
     return [(*kind, settings, f"2^{round(pixels).bit_length()} pixels"), (*kind, settings), kind]
+
+
+def _usual(prior: str, device: str) -> float:
+    """Seconds per iteration and megapixel before anything was measured."""
+    return USUAL * _weight(prior) * (1 if device == "cpu" else ACCELERATED)
 
 
 def _weight(prior: str) -> float:

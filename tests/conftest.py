@@ -151,3 +151,27 @@ def visit(browser, address, width=1280, **options):
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     return page
+
+
+def visit_method(browser, address, width=1280, method="reld", **options):
+    """A page of a visitor of its own, opened at a method's tab."""
+    page = visit(browser, f"{address}?method={method}", width, **options)
+    page.locator(f"#status-{method}:has-text('computed beforehand')").wait_for()
+    return page
+
+
+def upload(page, file):
+    """Put a file into the picture's box of the tab that is open."""
+    tab = page.locator('[role="tabpanel"]:visible')
+    tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
+    tab.locator("input[type=file]").first.set_input_files(file)
+
+
+def touches(page, moves):
+    """Fingers that are put down, moved and lifted; moves: their places, (x, y) on the screen, by moment."""
+    session = page.context.new_cdp_session(page)
+    for number, places in enumerate(moves):
+        points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
+        kind = "touchMove" if number else "touchStart"
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
+from restoration import pace
 from restoration.degradations.advice import JPEG_NOISE
 from restoration.degradations.linear import FILES
 from restoration.evaluation import metrics
@@ -112,9 +113,19 @@ def test_an_already_degraded_picture_has_no_reference(picture):
     assert list(scores["metric"]) == ["NIQE (own fit) ↓", "consistency ↑"]
 
 
+def test_a_metric_that_no_picture_has_is_left_out_and_said_once():
+    rows = {
+        "input": metrics.Scores({"PSNR": 20.0}, {"LPIPS": "no weights", "SSIM": "too small"}),
+        "result": metrics.Scores({"PSNR": 21.0, "SSIM": 0.9}, {"LPIPS": "no weights"}),
+    }
+    table = display.score_table(rows)
+    assert list(table["metric"]) == ["PSNR ↑", "SSIM ↑"] and list(table["input"]) == ["20.000", "too small"]
+    assert display.left_out(rows) == "no LPIPS (no weights)"
+
+
 def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
     monkeypatch.setattr("restoration.files.sizes.MAX_PIXELS", 3000)
-    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(pace, "estimate_wait", lambda *_, **__: 1.0)
     for mode, side, factor in ((CLEAN, 54, 1), (DEGRADED, 27, 2)):
         values = filled(picture, "super-resolution", mode=mode) | {("super-resolution", "scale"): 2}
         assert actions.forecast("reld", values).startswith(
@@ -136,16 +147,15 @@ def test_where_a_photograph_was_taken_stays_with_its_owner(tmp_path, photo):
 
 def test_what_a_run_costs_is_said_before_it(picture, monkeypatch):
     values = filled(picture, "super-resolution")
-    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 700.0)
+    monkeypatch.setattr(actions, "in_memory", lambda *_: False)
+    monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 700.0)
     assert actions.forecast("reld", values).endswith(
-        "about 700 s once the model is loaded, but a run is stopped after 600 s: "
+        "about 12 min, the model loaded first, but a run is stopped after 600 s: "
         "use fewer steps or a smaller picture."
     )
-    monkeypatch.setattr(actions, "estimate_seconds", lambda *_: 14.0)
+    monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 14.0)
     monkeypatch.setattr(device, "ZERO_GPU", True)
-    assert actions.forecast("reld", values).endswith(
-        "about 14 s once the model is loaded, 31 s of your GPU quota."
-    )
+    assert actions.forecast("reld", values).endswith(", 31 s of your GPU quota.")
 
 
 def test_a_run_without_guidance_has_no_curve(picture):

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import gradio as gr
 from torch import Tensor
 
+from restoration import pace
 from restoration.files import images, recipe
 from restoration.files.errors import quoted
-from restoration.pace import estimate_seconds
 from restoration.page import device, state
 from restoration.page.display import as_file, course, finished, gallery, one_sentence, progress, sentence
 from restoration.page.state import Values
@@ -25,7 +25,7 @@ from restoration.page.visitors import while_awaited
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.checkpoints import downloaded
-from restoration.priors.latent import LatentPrior, load_prior
+from restoration.priors.latent import LatentPrior, in_memory, load_prior
 from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.base import Step
@@ -53,6 +53,15 @@ def steps_of(job: state.Job, prior: LatentPrior, until: float) -> Iterator[Step]
         yield step
 
 
+def loaded(prior: str) -> LatentPrior:
+    """The prior, in memory; how long that took is remembered for the next forecast."""
+    there, began = in_memory(prior, device.DEVICE), time.monotonic()
+    model = load_prior(prior, device.DEVICE)
+    if not there:
+        pace.learn_loading(prior, time.monotonic() - began)
+    return model
+
+
 def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any, ...]]:
     """Run a job; yield (comparison, status, scores, curve, views, file)."""
     before = job.before()
@@ -63,7 +72,10 @@ def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any
             curve.append({"step": step.index, "residual": step.scalars["residual"]})
         if step.result is not None:
             right = as_file(step.result.image)
-            yield (left, right), *finished(step, before, job, prior, curve, right)
+            ended = finished(step, before, job, prior, curve, right)
+            rest = time.monotonic() - began - step.result.seconds
+            pace.learn_rest(before.shape[-2] * before.shape[-1], rest)
+            yield (left, right), *ended
         elif time.monotonic() - shown > PREVIEW_EVERY:
             preview = previewed(prior, step, (before.shape[-2], before.shape[-1]))
             pair = gr.skip() if preview is None else (left, as_file(preview))
@@ -86,7 +98,7 @@ def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
     yield None, READY, None, None, None, None
     with one_sentence():
         job = state.job(method, state.checked(method, values))
-        yield from show(job, load_prior(values["prior"], device.DEVICE), time_limit())
+        yield from show(job, loaded(values["prior"]), time_limit())
 
 
 def with_last_words(
@@ -131,7 +143,7 @@ def caption_pair(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
     shown: list[tuple[str, str]] = []
     columns: dict[str, Any] = {}
     with one_sentence():
-        model, until = load_prior(prior, device.DEVICE), time_limit()
+        model, until = loaded(prior), time_limit()
         for title, caption in (("without caption", ""), ("with caption", prompt)):
             job = state.job(method, {**values, (method, "prompt"): caption})
             for pair, status, scores, curve, views, file in show(job, model, until):
@@ -152,7 +164,7 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
     with one_sentence():
         stored, y = recipe.read(file), recipe.read_input(file)
         job = state.Job(y, Run.from_recipe(stored), None, recipe.read_result_alpha(file))
-        prior = load_prior(state.known_prior(job.run.prior), device.DEVICE)
+        prior = loaded(state.known_prior(job.run.prior))
         for note in job.run.differences(stored, y, prior):
             gr.Warning(note)
         yield from show(job, prior, time_limit())
@@ -177,7 +189,7 @@ def plan(method: str, values: Values) -> Plan:
     (width, height), read = images.describe(values["photo"], enlarged)
     factor = solver.factor(degradation)
     width, height = (side // (factor // enlarged) for side in (width, height))
-    seconds = estimate_seconds(solver, degradation, height, width, values["prior"])
+    seconds = pace.estimate_seconds(solver, degradation, height, width, values["prior"])
     return Plan(read, width * factor, height * factor, seconds)
 
 
@@ -197,7 +209,10 @@ def forecast(method: str, values: Values) -> str:
         read, width, height, seconds = plan(method, values)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
-    line = f"Result: {width}×{height} pixels, in about {max(1, seconds):.0f} s once the model is loaded"
+    there = in_memory(values["prior"], device.DEVICE)
+    wait = pace.estimate_wait(seconds, values["prior"], width * height, loaded=there)
+    first = "" if there else ", the model loaded first"
+    line = f"Result: {width}×{height} pixels, in {pace.about(wait)}{first}"
     line += f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
     if seconds > device.TIME_LIMIT:
         line += (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from restoration.degradations.blind import titles
 from restoration.files.errors import quoted
-from restoration.solvers import PRESETS, SOLVERS, resolve
+from restoration.solvers import PAPERS, PRESETS, SOLVERS, resolve
 
 SEPARATOR = " · "  # of method and preset in a choice
 REAL = "real"  # the damage of a photograph that is damaged already, which is all that there is of it
@@ -16,6 +17,15 @@ MOST_SEEDS = 8
 def choices() -> list[str]:
     """Every method with each of its presets."""
     return [f"{method}{SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
+
+
+def first(presets: Mapping[str, str]) -> list[str]:
+    """What is compared unless somebody chooses: every method once, with these presets or else its first."""
+    return [
+        f"{method}{SEPARATOR}{presets.get(method, next(iter(PRESETS[method])))}"
+        for method in SOLVERS
+        if method not in PAPERS
+    ]
 
 
 def damages() -> dict[str, str]:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 import pandas as pd
 
+from restoration import pace
 from restoration.files import images
 from restoration.page import compare, compare_cells, compare_choices, device
-from restoration.page.actions import steps_of, time_limit
-from restoration.page.controls import AT_ONCE, PRIVATE, picture
+from restoration.page.actions import loaded, steps_of, time_limit
+from restoration.page.controls import begin, picture, stoppable
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.display import bar, data_uri, one_sentence, sentence
+from restoration.page.events import AT_ONCE, PRIVATE
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import checked_photo, new_file
-from restoration.priors.latent import load_prior
-from restoration.solvers import PAPERS, PRESETS, SOLVERS
+from restoration.priors.latent import in_memory
 
 TOOLS = {
     "out": ("−", "Zoom out"), "in": ("+", "Zoom in"), "fit": ("Fit", "Whole pictures"), "pixels": ("1:1",
@@ -68,7 +70,7 @@ def compared(photo: str | None, damage: str, choices: list[str], seeds: float) -
         if needed > device.TIME_LIMIT:
             limit = f"{device.TIME_LIMIT:.0f} s is the limit: fewer methods, fewer seeds, a smaller picture"
             raise ValueError(f"This would take about {needed:.0f} s, and {limit}.")
-        prior, began = load_prior("embedded", device.DEVICE), time.monotonic()
+        prior, began = loaded("embedded"), time.monotonic()
         restore_until = functools.partial(steps_of, until=time_limit())
         for now in compare.compare(given, damage, runs, count, prior, restore_until):
             spent = time.monotonic() - began
@@ -94,43 +96,79 @@ def forecast(photo: str | None, damage: str, choices: list[str], seeds: float) -
     try:
         checked_photo(photo)
         runs, count = compare_choices.checked(damage, choices, seeds)
-        needed = compare.seconds(images.size_read(photo), damage, runs, count)
+        width, height = images.size_read(photo)
+        needed = compare.seconds((width, height), damage, runs, count)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
     over = f", and {device.TIME_LIMIT:.0f} s is the limit" if needed > device.TIME_LIMIT else ""
-    return f"{len(runs) * count} runs: about {max(1, needed):.0f} s once the model is loaded{over}."
+    there = in_memory("embedded", device.DEVICE)
+    pixels = len(runs) * count * width * height
+    wait = pace.estimate_wait(needed, "embedded", pixels, loaded=there)
+    first = "" if there else ", the model loaded first"
+    return f"{len(runs) * count} runs: {pace.about(wait)}{first}{over}."
 
 
-def compare_tab() -> None:
-    """The picture, the choices and the results, which take the whole width."""
-    first = [
-        f"{method}{compare_choices.SEPARATOR}{next(iter(PRESETS[method]))}"
-        for method in SOLVERS
-        if method not in PAPERS
-    ]
+class CompareTab(NamedTuple):
+    """What an upload fills in: controls, the line about the photograph, the result's places, and the button
+    to the method that is likely the best, named in a hidden box.
+    """
+
+    photo: gr.Image
+    damage: gr.Dropdown
+    methods: gr.CheckboxGroup
+    seen: gr.HTML
+    likely: gr.Textbox
+    quick: gr.Button
+    start: gr.Button
+    outputs: list[gr.components.Component]  # status, pictures, scores, file
+
+    @property
+    def filled(self) -> list[gr.components.Component]:
+        """All that an upload fills in."""
+        return [self.photo, self.damage, self.methods, self.seen, self.likely, self.quick, *self.outputs]
+
+
+def compare_tab(page: gr.Blocks) -> CompareTab:
+    """The picture, the choices and the results, which take the whole width; a stored comparison at first."""
+    gr.Markdown("Your photograph, restored by every method, side by side.")
     damages = [(title, name) for name, title in compare_choices.damages().items()]
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             alt = "The picture to compare methods on"
             photo = picture(
-                value=str(EXAMPLES / "chelsea.png"), label="Your picture", height=240, alt_text=alt
+                value=str(EXAMPLES / "chelsea.png"),
+                label="Your picture",
+                height=240,
+                alt_text=alt,
+                elem_id="photo-compare",
             )
-            with gr.Row():
-                start, stop = gr.Button("Compare", variant="primary"), gr.Button("Stop")
-            budget = gr.HTML()
         with gr.Column(scale=1, min_width=300):
-            info = "Without a clean picture only the scores that need none are shown"
-            damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=info)
-            methods = gr.CheckboxGroup(compare_choices.choices(), value=first, label="Methods and presets")
-            info = "With several: their mean, and where they differ"
-            seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=info)
-    info = "Every method gets the same damaged picture. One that cannot treat the damage says so."
-    status = gr.HTML(info, elem_id="status-compare", elem_classes="status")
-    pictures = gr.HTML()
+            seen = gr.HTML(elem_id="seen-compare")
+            likely = gr.Textbox(visible=False)
+            quick = gr.Button(visible=False, elem_id="quick")
+            with gr.Row():
+                start = gr.Button("Compare", variant="primary", elem_id="start-compare")
+                stop = gr.Button("Stop")
+            budget = gr.HTML("&nbsp;")
+            with gr.Accordion("What is compared: damage, methods, presets, seeds", open=False):
+                info = "Without a clean picture only the scores that need none are shown"
+                damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=info)
+                first = compare_choices.first({})
+                methods = gr.CheckboxGroup(
+                    compare_choices.choices(), value=first, label="Methods and presets"
+                )
+                info = "With several: their mean, and where they differ"
+                seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=info)
+    status = gr.HTML(elem_id="status-compare", elem_classes="status")
+    pictures = gr.HTML(padding=False, elem_id="compared")
     scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)
     file = gr.File(
-        label="Download: all pictures with their recipes, scores, contact sheet", height=80, interactive=False
+        label="Download: all pictures with their recipes, scores, contact sheet",
+        height=80,
+        interactive=False,
+        elem_classes="download",
     )
+    outputs = [status, pictures, scores, file]
     last_words, inputs = gr.State(""), [photo, damage, methods, seeds]
 
     def needed(photo: str | None, damage: str, choices: list[str], seeds: float) -> float:
@@ -141,18 +179,17 @@ def compare_tab() -> None:
         except (ValueError, OSError):  # the run itself will say what is wrong
             return device.UNKNOWN_SECONDS
 
+    waiting = begin("compare", "Comparing…")
+    start.click(None, None, [start, pictures, status, file], js=waiting, **PRIVATE)
     event = start.click(
         on_gpu(compared, needed),
         inputs,
-        [status, pictures, scores, file, last_words],
+        [*outputs, last_words],
         show_progress="minimal",
         show_progress_on=status,
-        scroll_to_output=True,
         **ON_DEVICE,
         **PRIVATE,
     )
-    # an upload means: restore my photograph
-    photo.upload(lambda: compare_choices.REAL, None, damage, **AT_ONCE)
     gr.on(
         [photo.change, damage.change, methods.change, seeds.change],
         forecast,
@@ -161,5 +198,20 @@ def compare_tab() -> None:
         trigger_mode="always_last",
         **AT_ONCE,
     )
-    stop.click(None, cancels=[event], **PRIVATE)
-    event.then(lambda line: line or gr.skip(), last_words, status, **AT_ONCE)
+    stoppable(stop, [event], status, last_words, start)
+    page.load(stored, None, outputs[:3], **AT_ONCE)
+    return CompareTab(photo, damage, methods, seen, likely, quick, start, outputs)
+
+
+@functools.cache
+def stored() -> tuple[str, str, pd.DataFrame]:
+    """(status, grid, table) of the comparison that `python examples/make.py` has stored, without any
+    computation.
+    """
+    rows = json.loads((EXAMPLES / "comparison.json").read_text())
+    cells = [
+        compare_cells.Cell(row["title"], images.read_image(EXAMPLES / row["file"]), row["scores"])
+        for row in rows
+    ]
+    status = "An example, computed beforehand. Every method gets the same damaged picture: drop yours above."
+    return status, grid(cells), pd.DataFrame(compare_cells.score_table(cells))

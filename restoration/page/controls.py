@@ -9,19 +9,17 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from restoration.degradations.blind import titles
-from restoration.degradations.linear import FILES, TASKS
-from restoration.page import actions, state
+from restoration.degradations.blur import GaussianBlur
+from restoration.degradations.linear import FILES, TASKS, Inpaint
+from restoration.page import actions, display, drawing, state, strengths
 from restoration.page.device import ON_DEVICE, on_gpu
-from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
+from restoration.page.events import AT_ONCE, PRIVATE, browser
+from restoration.page.state import CLEAN, DEGRADED
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS
 from restoration.priors.catalogue import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
-PRIVATE: Any = {"api_visibility": "private"}
-# small things do not wait for a place in the queue, which runs may have filled; but only from the queue does
-# gr.Error reach the visitor
-AT_ONCE: Any = {"queue": False, "show_progress": "hidden"} | PRIVATE
 # the tabs: what a method is for before its name, and when it is the one
 TITLES = {
     "reld": (
@@ -45,7 +43,6 @@ EXPLAINED = (
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
 )
 READY, RUNNING = "Restore", "Restoring…"
-STATIC = "new URL('restoration/page.js', document.baseURI)"  # page/static/page.js
 # of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs,
 # Gradio builds another from its class; and not of subclasses, beside whose module it writes a stub file
 for kind in (gr.Image, gr.File):
@@ -56,13 +53,6 @@ Parts = dict[Any, gr.components.Component]
 def heading(method: str) -> tuple[str, str]:
     """A tab's name, and the line that says when it is the one."""
     return TITLES.get(method, (SOLVERS[method].title, AS_PUBLISHED if method in PAPERS else ""))
-
-
-def browser(call: str, *arguments: str) -> str:
-    """The `js` of an event: a call of what page.js exports, with the values of the event's inputs under these
-    names.
-    """
-    return f"async ({', '.join(arguments)}) => (await import({STATIC})).{call}"
 
 
 def picture(**options: Any) -> gr.Image:
@@ -92,21 +82,22 @@ def control(field: dataclasses.Field[Any], value: Any) -> gr.components.Componen
     return gr.Slider(meta["low"], meta["high"], value=value, step=step, label=label, info=meta["help"])
 
 
-def begin(place: str) -> str:
+def begin(place: str, running: str = RUNNING) -> str:
     """The `js` of a press: brings the status line into view and tells it that the run waits.
 
-    Returns what becomes of (button, comparison, status, file): until the run ends the button says that it is
-    going on.
+    Returns what becomes of (button, pictures, status, file): until the run ends the button says what is going
+    on.
     """
     see = f"document.getElementById('status-{place}').scrollIntoView({{block: 'center', behavior: 'smooth'}})"
-    button = f"{{__type__: 'update', value: '{RUNNING}', interactive: false}}"
+    button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
     return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
 
 
-# the `js` after a run or a look, for the button; and that of an upload, for (mode, button): a press before
-# the photograph has been looked at would damage it first
-AGAIN = f"() => ({{__type__: 'update', value: '{READY}', interactive: true}})"
-UPLOADED = f"() => ['{DEGRADED}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
+def uploaded(mode: str) -> str:
+    """The `js` of an upload, for (mode, button): a press before it has been looked at would damage the
+    photograph first.
+    """
+    return f"() => ['{mode}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
 
 
 class Inputs(NamedTuple):
@@ -129,16 +120,16 @@ def picture_column(method: str) -> Inputs:
     """What goes in: the picture, the buttons, the damage and the method's settings."""
     blind, opening = SOLVERS[method].blind, state.opening_values(method)
     parts: Parts = {}
-    parts["photo"] = picture(label="Your picture", height=240, alt_text="The picture to restore")
+    alt = "The picture to restore"
+    parts["photo"] = picture(label="Your picture", height=240, alt_text=alt, elem_id=f"photo-{method}")
     seen = gr.HTML(elem_id=f"seen-{method}")
     with gr.Row():
         start, stop = gr.Button(READY, variant="primary", elem_id=f"start-{method}"), gr.Button("Stop")
     budget = gr.HTML("&nbsp;")
     rows = state.stored_examples(method)
     examples = gr.Dataset(
-        components=[gr.Image(render=False)],
-        samples=[[str(EXAMPLES / row["image"])] for row in rows],
-        sample_labels=[row["title"] for row in rows],
+        components=[gr.HTML(render=False)],
+        samples=[[display.thumbnail(row["before"], row["title"])] for row in rows],
         type="index",
         label="Examples",
         visible=bool(rows),
@@ -152,14 +143,21 @@ def picture_column(method: str) -> Inputs:
         info = "What a test does to a clean picture first; your photograph's is found out"
     damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
     parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=info)
+    info = "The model that knows what photographs look like"
+    prior = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=info, render=False)
+    parts["prior"] = prior
     groups = {}
     for name in SOLVERS[method].damages():
         if name in TASKS:
             with gr.Group(visible=name == SOLVERS[method].damages()[0]) as groups[name]:
+                drawn = drawing.sheet(method) if TASKS[name] is Inpaint else None
                 for field in state.knobs(TASKS[name]):
                     parts[name, field.name] = control(field, opening[name, field.name])
-    info = "The model that knows what photographs look like"
-    prior = parts["prior"] = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=info)
+                if drawn:
+                    drawing.into(parts[name, "mask"], drawn, method)
+                if TASKS[name] is GaussianBlur and method not in PAPERS:
+                    strengths.row(method, parts, name, stop)
+    prior.render()
     about = gr.Markdown(actions.about_prior("embedded"))
     prior.input(actions.about_prior, prior, about, **AT_ONCE)
     parts["preset"] = gr.Dropdown(
@@ -187,17 +185,27 @@ def result_column(place: str, inside: bool) -> list[gr.components.Component]:
     """
     status = gr.HTML("Choose a picture and press Restore.", elem_id=f"status-{place}", elem_classes="status")
     # without a height: a block of another height than its pictures cuts them, and tears the two apart
-    comparison = gr.ImageSlider(label="Before and after", format="png", interactive=False, type="filepath")
+    comparison = gr.ImageSlider(
+        label="Before and after",
+        format="png",
+        interactive=False,
+        type="filepath",
+        elem_id=f"comparison-{place}",
+    )
     with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):
         sides = gr.HTML()
-    drawn = browser("sideBySide(pair)", "pair")
-    comparison.change(None, comparison, sides, js=drawn, show_progress="hidden", **PRIVATE)
     title = "Scores: ↑ higher is better, ↓ lower is better"
     scores = gr.Dataframe(headers=["metric", "input", "result"], label=title, interactive=False)
     gr.Markdown(EXPLAINED, elem_classes="small")
     file = gr.File(
-        label="Download: the PNG carries the recipe of its run and repeats it", height=80, interactive=False
+        label="Download: the PNG carries the recipe of its run, and your photograph, to repeat it",
+        height=80,
+        interactive=False,
+        elem_classes="download",
     )
+    alone = gr.HTML(elem_classes="alone")
+    drawn = browser("sideBySide(pair)", "pair")
+    comparison.change(None, comparison, [sides, alone], js=drawn, show_progress="hidden", **PRIVATE)
     with gr.Accordion("Course of the run", open=False):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)
     with gr.Accordion("Inside the method", open=False, visible=inside):
@@ -251,5 +259,6 @@ def stoppable(
 
 def press_again(event: Any, start: gr.Button) -> None:
     """Let the button be pressed once the event has ended, however it did."""
+    again = f"() => ({{__type__: 'update', value: '{start.value}', interactive: true}})"
     for ended in (event.then, event.failure):
-        ended(None, None, start, js=AGAIN, **PRIVATE)
+        ended(None, None, start, js=again, **PRIVATE)

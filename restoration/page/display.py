@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import html
+import io
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +33,7 @@ JARGON = re.compile(r"(?:^|, | · )(?:pass \d+, timestep \d+|noise level [\d.]+/
 # a result is clearly worse than its input where NIQE is so many times and so much higher, or PSNR so much
 # lower
 WORSE_NIQE, WORSE_NIQE_BY, WORSE_PSNR_BY = 1.5, 1.0, 0.5
+THUMBNAIL = 88  # pixels of an example's longer side
 FOLDERS = re.compile(r"(?<![\w/:])/(?:[^/\s'\"]+/)+")  # of a path that begins at the root: nobody's business
 
 
@@ -58,17 +61,24 @@ def one_sentence() -> Iterator[None]:
 
 
 def score_table(rows: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Metrics as rows, pictures as columns; the arrow says which way is better."""
-    reasons = {title: getattr(row, "missing", {}) for title, row in rows.items()}  # stored examples have none
-    known = dict.fromkeys([*metrics.METRICS, "consistency"])
-    names = known
-    if "PSNR" not in rows["result"]:
-        names = dict.fromkeys(name for name in known if name in rows["result"] or name in reasons["result"])
+    """Metrics as rows, pictures as columns; the arrow says which way is better.
+
+    A metric that no picture has is left out: `left_out` says why.
+    """
+    names = [name for name in [*metrics.METRICS, "consistency"] if any(name in row for row in rows.values())]
     falling = {name for name, metric in metrics.METRICS.items() if not metric.higher_is_better}
     table = {"metric": [f"{name} {'↓' if name in falling else '↑'}" for name in names]}
     for title, row in rows.items():
-        table[title] = [f"{row[n]:.3f}" if n in row else reasons[title].get(n, "–") for n in names]
+        reasons = getattr(row, "missing", {})  # stored examples have none
+        table[title] = [f"{row[n]:.3f}" if n in row else reasons.get(n, "–") for n in names]
     return pd.DataFrame(table)
+
+
+def left_out(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Which metrics no picture has, each with its reason: "no LPIPS (…)"; "" where there are all."""
+    reasons = {name: why for row in rows.values() for name, why in getattr(row, "missing", {}).items()}
+    missing = [name for name in reasons if not any(name in row for row in rows.values())]
+    return ", ".join(f"no {name} ({reasons[name]})" for name in missing)
 
 
 def progress(step: Step, began: float) -> str:
@@ -129,7 +139,7 @@ def finished(
     result = step.result
     assert result is not None
     rows = score_rows(before, result, prior, job.reference)
-    notes = [plain(step.note), doubt(rows), *result.warnings]
+    notes = [plain(step.note), doubt(rows), *result.warnings, left_out(rows)]
     notes.append("transparent again in the download" if job.alpha else "")
     table = score_table(rows)
     try:
@@ -161,9 +171,18 @@ def as_file(x: Tensor) -> str:
     return file
 
 
-def data_uri(png: bytes) -> str:
-    """A picture as a page can carry it."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def data_uri(picture: bytes, kind: str = "png") -> str:
+    """A picture's file as a page can carry it."""
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()
+
+
+@functools.cache
+def thumbnail(name: str, title: str) -> str:
+    """A stored picture, small, above its title, as HTML."""
+    small = images.to_pil(images.read_image(EXAMPLES / name))
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    small.save(buffer := io.BytesIO(), format="JPEG", quality=80)
+    return f'<img alt="" src="{data_uri(buffer.getvalue(), "jpeg")}">{html.escape(title)}'
 
 
 def example_outputs(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -32,13 +32,14 @@ class Inspection(NamedTuple):
     """sentences: what is wrong with the photograph, in plain text; method: the one of SOLVERS for that, ""
     where nothing is.
 
-    before: a file with the picture, for the eye; values: by method what its controls are set to, as in
-    `state.Values`.
+    before: a file with the picture, for the eye; size: (width, height) of the picture as it was read; values:
+    by method what its controls are set to, as in `state.Values`.
     """
 
     sentences: str
     method: str
     before: str
+    size: tuple[int, int]
     values: dict[str, dict[Any, Any]]
 
 
@@ -52,10 +53,13 @@ def inspect(photo: str) -> Inspection:
         damage = measure_damage(x, quality)
         before = new_file("image.png")
         images.to_pil(_reduced(x)).save(before, compress_level=1)  # it is not kept: a third of the time
-    suggestions, pixels = suggest(damage), x.shape[-1] * x.shape[-2]
-    values = {method: {"photo": photo} | _settings(method, damage, suggestions, pixels) for method in SOLVERS}
+    suggestions, size = suggest(damage), (x.shape[-1], x.shape[-2])
+    values = {
+        method: {"photo": photo} | _settings(method, damage, suggestions, size[0] * size[1])
+        for method in SOLVERS
+    }
     sentences = " ".join(damage.describe()) or "Nothing seems wrong with it."
-    return Inspection(sentences, suggestions[0].solver if suggestions else "", before, values)
+    return Inspection(sentences, suggestions[0].solver if suggestions else "", before, size, values)
 
 
 def enlargement(pixels: int) -> int:

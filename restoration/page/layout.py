@@ -7,9 +7,11 @@ from typing import Any
 import gradio as gr
 
 from restoration.files import sandbox
-from restoration.page import compare_tab, device, endpoints, guard, shares, uploads, visitors
+from restoration.page import device, endpoints, guard, shares, uploads, visitors
+from restoration.page.compare_tab import compare_tab
 from restoration.page.controls import heading
-from restoration.page.method_tab import method_tab, share_upload
+from restoration.page.method_tab import method_tab
+from restoration.page.one_photograph import COMPARE, one_photograph
 from restoration.page.repeat_tab import repeat_tab
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.latent import load_prior
@@ -66,17 +68,17 @@ def build() -> gr.Blocks:
     with gr.Blocks(title="Latent restoration", delete_cache=(age, age), analytics_enabled=False) as page:
         gr.Markdown(INTRO)
         with gr.Tabs() as tabs:
+            with gr.Tab("Compare", id=COMPARE):
+                compared = compare_tab(page)
             methods = {}
             for method in SOLVERS:
                 with gr.Tab(heading(method)[0], id=method):
                     methods[method] = method_tab(method, page, tabs)
-            with gr.Tab("Compare", id="compare"):
-                compare_tab.compare_tab()
             with gr.Tab("Repeat", id="repeat"):
                 repeat_tab()
             with gr.Tab("About", id="about"):
                 gr.Markdown(about())
-        share_upload(methods, tabs)
+        one_photograph(methods, compared, tabs)
         endpoints.register()
     page.queue(max_size=visitors.QUEUE, api_open=False)  # nobody gets past the queue
     visitors.limit_places(page._queue)

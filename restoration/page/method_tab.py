@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from restoration.page import actions, display, history, inspection, share_row, shares, state
+from restoration.page import actions, display, history, share_row, shares, state
 from restoration.page.controls import (
-    AT_ONCE,
     NO_EXAMPLE,
-    PRIVATE,
-    UPLOADED,
     Parts,
     begin,
-    browser,
     heading,
     picture_column,
-    press_again,
     result_column,
     stoppable,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
+from restoration.page.events import AT_ONCE, PRIVATE, browser
 from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS, resolve
 
@@ -101,6 +96,8 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
                 if "share" in query:
                     opened = show_run(*history.shared(method, query["share"]))
                     return opened | sharing.opened(opened, query) | {tabs: gr.update(selected=method)}
+                if "image" not in query:
+                    return first_example() | {tabs: gr.update(selected=method)}
                 values = state.from_query(query)[1]
                 filled: dict[Any, Any] = {parts[name]: value for name, value in values.items()}
                 return filled | {tabs: gr.update(selected=method), linked: True}
@@ -108,7 +105,8 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
                 return {sharing.note: str(error), outputs[1]: "", tabs: gr.update(selected=method)}
             except ValueError as error:
                 instead = " Here is an example instead." if state.stored_examples(method) else ""
-                return first_example() | {outputs[1]: html.escape(f"{error}{instead}")}
+                shown = {outputs[1]: html.escape(f"{error}{instead}"), tabs: gr.update(selected=method)}
+                return first_example() | shown
         return first_example()
 
     def first_example() -> dict[gr.components.Component, Any]:
@@ -172,30 +170,3 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     task.change(shown_groups, task, list(groups.values()), **AT_ONCE)  # type: ignore[attr-defined]
     gr.on([part.change for part in decisive], foresee, inputs, budget, trigger_mode="always_last", **AT_ONCE)
     return MethodTab(parts, outputs, seen, address, start)
-
-
-def share_upload(methods: dict[str, MethodTab], tabs: gr.Tabs) -> None:
-    """A photograph that is uploaded into one tab is there in all of them, with the settings that suit it."""
-    filled_in = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in methods.values()]
-    everything = [tabs, *(part for parts in filled_in for part in parts)]
-
-    def look(method: str, photo: str | None) -> dict[Any, Any]:
-        try:
-            inspected = inspection.inspect(photo or "")
-        except (ValueError, OSError, MemoryError) as error:
-            return {methods[method].seen: html.escape(display.sentence(error))}
-        filled: dict[Any, Any] = {}
-        for name, tab in methods.items():
-            values = inspected.values[name].items()
-            filled |= {tab.parts[key]: value for key, value in values if (name, key) != (method, "photo")}
-            shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
-            filled |= dict(zip(tab.outputs, shown, strict=True))
-            filled |= {tab.address: "", tab.seen: html.escape(inspected.sentences)}
-        # who went to another tab than the first has chosen it
-        chosen = inspected.method if inspected.method and method == next(iter(methods)) else method
-        return filled | {tabs: gr.update(selected=chosen)}
-
-    for method, tab in methods.items():
-        photo: Any = tab.parts["photo"]
-        photo.upload(None, None, [tab.parts["mode"], tab.start], js=UPLOADED, **PRIVATE)
-        press_again(photo.upload(functools.partial(look, method), photo, everything, **AT_ONCE), tab.start)

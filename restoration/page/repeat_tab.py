@@ -8,8 +8,9 @@ from typing import Any
 import gradio as gr
 
 from restoration.page import actions
-from restoration.page.controls import PRIVATE, result_column, stoppable, upload
+from restoration.page.controls import result_column, stoppable, upload
 from restoration.page.device import ON_DEVICE, on_gpu
+from restoration.page.events import PRIVATE
 
 
 def repeat_tab() -> None:

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from restoration.page import history, shares
-from restoration.page.controls import AT_ONCE, PRIVATE, browser
 from restoration.page.display import one_sentence
+from restoration.page.events import AT_ONCE, PRIVATE, browser
 from restoration.page.visitors import address
 
 DELETED = "Deleted: its link does not open any more."

@@ -36,7 +36,9 @@ from restoration.solvers.base import Solver
 PACKAGED = Path(__file__).parents[1] / "examples"  # where `pip install .` puts them
 EXAMPLES = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "examples"
 CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
-NO_MASK = "Which parts are missing? Upload a mask that is black there and white elsewhere."
+NO_MASK = (
+    "Which parts are missing? Paint over them, or upload a mask that is black there and white elsewhere."
+)
 Values = Mapping[Any, Any]
 
 

@@ -79,10 +79,16 @@ class Session(state_holder.SessionState):
     def __init__(self, blocks: gr.Blocks) -> None:
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))  # type: ignore[arg-type]
         self.blocks_config = blocks.default_config
+        self._updated: dict[int, Any] = {}  # the component that an update has just made
+
+    def __getitem__(self, key: int) -> Any:
+        return self._updated.pop(key) if key in self._updated else super().__getitem__(key)
 
     def __setitem__(self, key: int, value: Any) -> None:
         if isinstance(self.blocks_config.blocks.get(key), gr.State):
             super().__setitem__(key, value)
+        else:  # Gradio reads from it at once what it sends to the browser, and never again
+            self._updated = {key: value}
 
     def _update_config(self, key: int) -> None:
         pass

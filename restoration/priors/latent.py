@@ -242,6 +242,7 @@ def _one_in_memory(load: Callable[[str, str | None], LatentPrior]) -> Callable[.
                 kept[name, device] = load(name, device)
             return kept[name, device]
 
+    switch.kept = kept  # type: ignore[attr-defined]
     return switch
 
 
@@ -258,6 +259,11 @@ def load_prior(name: str = "embedded", device: str | None = None) -> LatentPrior
     """
     checkpoint = fetch(name)
     return build(name, checkpoint, placement.choose(checkpoint.parameters, checkpoint.side, device))
+
+
+def in_memory(name: str, device: str | None = None) -> bool:
+    """Whether `load_prior` has this prior at hand."""
+    return (name, device) in load_prior.kept  # type: ignore[attr-defined]
 
 
 def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:

@@ -2,6 +2,9 @@
 // Everything drawn from data goes through `escaped`. The history never gets to the server, whose values a deep link
 // would hand to others: a run's entry comes once, and only the one that is clicked goes back.
 
+import { followPhotographs } from './draw.js';
+export { drawnMask, forgetDrawing, maskArrived } from './draw.js';
+
 const HISTORY = 12; // runs that are kept; a browser gives a site about 5 MB
 const NO_LINK = 'Only a clean example picture, degraded here, fits into a settings link; ' +
   '"Share this result" keeps any other.';
@@ -56,27 +59,33 @@ export function pickedRun() {
   return picked;
 }
 
-/** The two files of the slider once more: the server neither sends nor keeps anything for it. */
+/** [the two files of the slider once more, the second as a download]: the server neither sends nor keeps anything for it. */
 export function sideBySide(pair) {
-  if (!pair || !pair[1]) return '';
+  if (!pair || !pair[1]) return ['', ''];
   const figures = ['Before', 'After'].map((title, k) =>
     `<figure><figcaption>${title}</figcaption><div><img alt="${title}" src="${escaped(pair[k].url)}" draggable="false"` +
     `${k ? '' : ' data-input'}></div></figure>`);
-  return '<div class="zoom" tabindex="0" role="group" aria-label="Before and after; plus and minus zoom">' +
-    `${figures.join('')}</div>`;
+  const link = `<a href="${escaped(pair[1].url)}" download="restored.png">Download the picture alone</a>`;
+  return ['<div class="zoom" tabindex="0" role="group" aria-label="Before and after; plus and minus zoom">' +
+    `${figures.join('')}</div>`, `${link}, without its recipe and without your photograph`];
 }
 
 /* What Gradio's components leave out for screen readers: the lines that tell how a run goes are read out, what is empty is
    a picture of that, and an icon beside its own name has none. */
 const MENDED = { '[id^="status-"]': ['role', 'status'], '.notice': ['role', 'status'],
   '[aria-label="Empty value"]': ['role', 'img'], 'footer img': ['alt', ''] };
-new MutationObserver(() => {
+function mend() {
   for (const [selector, [name, value]] of Object.entries(MENDED)) {
     for (const element of document.querySelectorAll(selector)) {
       if (element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
   }
-}).observe(document.body, { childList: true, subtree: true });
+  followPhotographs();
+}
+
+mend();
+new MutationObserver(mend)
+  .observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ['src', 'alt'] });
 
 /** Press a button; a tab's parts are there only some time after it is chosen. */
 function press(id, tries = 100) {

@@ -1,0 +1,80 @@
+"""One photograph for all tabs: what is uploaded into one is looked at once, and is there in every other."""
+
+from __future__ import annotations
+
+import functools
+import html
+from typing import Any
+
+import gradio as gr
+
+from restoration.page import compare_choices, display, inspection
+from restoration.page.compare_tab import CompareTab
+from restoration.page.controls import press_again, uploaded
+from restoration.page.events import AT_ONCE, PRIVATE, browser
+from restoration.page.method_tab import MethodTab
+from restoration.page.state import DEGRADED
+from restoration.solvers import SOLVERS
+
+COMPARE = "compare"  # the tab's id
+
+
+def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr.Tabs) -> None:
+    """Let an upload into any tab fill all of them, with the settings that suit the photograph.
+
+    The tab stays: Compare names the method that is likely the best, and its button goes there.
+    """
+    photos: dict[str, Any] = {COMPARE: compared.photo} | {
+        name: tab.parts["photo"] for name, tab in methods.items()
+    }
+    places = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in methods.values()]
+    everything = [*compared.filled, *(part for parts in places for part in parts)]
+
+    def look(where: str, photo: str | None) -> dict[Any, Any]:
+        try:
+            found = inspection.inspect(photo or "")
+        except (ValueError, OSError, MemoryError) as error:
+            line = compared.seen if where == COMPARE else methods[where].seen
+            return {line: html.escape(display.sentence(error))}
+        width, height = found.size
+        seen = f'<span data-width="{width}" data-height="{height}">{html.escape(found.sentences)}</span>'
+        filled = _compare(compared, found, seen)
+        for name, tab in methods.items():
+            filled |= {tab.parts[key]: value for key, value in found.values[name].items()}
+            shown = (found.before, found.before), "Press Restore.", None, None, None, None
+            filled |= dict(zip(tab.outputs, shown, strict=True))
+            filled |= {tab.address: "", tab.seen: seen}
+        del filled[photos[where]]  # which shows it already
+        return filled
+
+    for where, photo in photos.items():
+        start: gr.Button = compared.start
+        mode: gr.components.Component = compared.damage
+        value = compare_choices.REAL
+        if where in methods:
+            start, mode, value = methods[where].start, methods[where].parts["mode"], DEGRADED
+        photo.upload(None, None, [mode, start], js=uploaded(value), **PRIVATE)
+        press_again(photo.upload(functools.partial(look, where), photo, everything, **AT_ONCE), start)
+    there = compared.quick.click(
+        lambda name: gr.update(selected=name if name in SOLVERS else COMPARE),
+        compared.likely,
+        tabs,
+        **AT_ONCE,
+    )
+    pressed = browser("pressIf(likely, 'start-' + likely)", "likely")
+    there.then(None, compared.likely, None, js=pressed, **PRIVATE)
+
+
+def _compare(tab: CompareTab, found: inspection.Inspection, seen: str) -> dict[Any, Any]:
+    """What Compare shows of a photograph that has been looked at."""
+    likely = found.method
+    title = f"Only the likely best: {SOLVERS[likely].title}" if likely else ""
+    presets = {name: values["preset"] for name, values in found.values.items()}
+    return {
+        tab.photo: found.values[next(iter(SOLVERS))]["photo"],
+        tab.damage: compare_choices.REAL,
+        tab.methods: compare_choices.first(presets),
+        tab.seen: seen,
+        tab.likely: likely,
+        tab.quick: gr.update(value=title, visible=bool(likely)),
+    } | dict(zip(tab.outputs, ("Press Compare.", None, None, None), strict=True))

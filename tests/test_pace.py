@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from restoration import pace
+from restoration.degradations.linear import TASKS
+from restoration.solvers import PRESETS, SOLVERS
+
+DEBLUR = TASKS["deblur"]()
+
+
+@pytest.fixture(autouse=True)
+def nothing_measured(monkeypatch):
+    monkeypatch.setattr(pace, "PACES", {})
+    monkeypatch.setattr(pace, "this_device", lambda: "cpu")
+
+
+def solver(name: str):
+    return SOLVERS[name](**PRESETS[name][next(iter(PRESETS[name]))])
+
+
+def test_a_forecast_is_what_the_last_run_of_its_kind_took():
+    steps = solver("reld").iterations(DEBLUR)
+    pace.learn(solver("reld"), "embedded", "cpu", 500 * 400, steps, 7.0)
+    assert pace.estimate_seconds(solver("reld"), DEBLUR, 400, 500) == pytest.approx(7.0)
+
+
+def test_one_methods_run_tells_how_fast_this_machine_is():
+    """Four times slower with one method: foretold of another, of which nothing was measured."""
+    usual = pace.estimate_seconds(solver("ld-rps"), None, 256, 256)
+    steps = solver("reld").iterations(DEBLUR)
+    slow = 4 * pace.estimate_seconds(solver("reld"), DEBLUR, 256, 256)
+    pace.learn(solver("reld"), "embedded", "cpu", 256 * 256, steps, slow)
+    assert pace.estimate_seconds(solver("ld-rps"), None, 256, 256) == pytest.approx(4 * usual)
+
+
+def test_loading_and_scores_count_too():
+    assert pace.estimate_wait(1.0, "embedded", 65536, loaded=False) > 1 + pace.LOADING
+    pace.learn_loading("embedded", 9.0)
+    pace.learn_rest(1e6, 2.0)
+    pixels = 250_000
+    there = pace.estimate_wait(1.0, "embedded", pixels, loaded=True)
+    assert there == pytest.approx(1 + pace.FIXED + (2.0 - pace.FIXED) / 4)
+    assert pace.estimate_wait(1.0, "embedded", pixels, loaded=False) == pytest.approx(there + 9)
+
+
+@pytest.mark.parametrize("seconds, words", [(0.2, "1 s"), (1.01, "2 s"), (99, "99 s"), (121, "3 min")])
+def test_forecasts_are_rounded_up(seconds, words):
+    assert pace.about(seconds) == f"about {words}"
