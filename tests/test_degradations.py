@@ -11,7 +11,7 @@ from restoration.degradations.base import LinearDegradation, is_grey
 from restoration.degradations.blur import GaussianBlur, MotionBlur, UploadedBlur
 from restoration.degradations.inpaint import Inpaint
 from restoration.degradations.linear import TASKS, Denoise
-from restoration.degradations.partial import TOLERANCE, whole_scene
+from restoration.degradations.partial import TOLERANCE, mirrored, whole_scene
 from restoration.degradations.plausible import contradictions, suspicions
 from restoration.degradations.realistic import jpeg
 from restoration.degradations.resampling import SuperResolution
@@ -144,7 +144,17 @@ def test_what_is_outside_the_picture_is_unknown(blur, sides):
         assert (left - right).flatten(1).norm(dim=1).max() < 2 * TOLERANCE * right.flatten(1).norm(
             dim=1
         ).max()
-    assert whole_scene(y, blur, periodic=True).y is y and whole_scene(y, Denoise(), periodic=False).y is y
+    assert whole_scene(y, blur, periodic=True).y is y and whole_scene(y, Inpaint(), periodic=False).y is y
+
+
+@pytest.mark.parametrize("reduction", ["bicubic", "blur-decimate"])
+def test_the_reduction_of_a_mirrored_picture_is_its_reduction_mirrored(reduction):
+    x, task = torch.rand(1, 3, 64, 80), SuperResolution(scale=2, reduction=reduction)
+    y = whole_scene(task.forward(x), task, periodic=False)
+    assert torch.allclose(
+        task.forward(mirrored(x, y.margin))[..., 4:-4, 4:-4], y.y[..., 4:-4, 4:-4], atol=1e-5
+    )
+    assert torch.equal(y.light(mirrored(x, y.margin)), x)
 
 
 def test_lights_brighter_than_white_are_found():

@@ -294,6 +294,14 @@ def test_a_real_blur_is_judged_where_its_border_does_not_reach(embedded, photo):
     assert ("consistency" in tiny.scores) == (2 * edge < 16)
 
 
+@pytest.mark.parametrize("settings", [{"scale": 2}, {"scale": 4}, None], ids=str)
+def test_a_flat_colour_has_no_frame(embedded, settings):
+    colour = torch.tensor([0.1, 0.8, 0.2])[None, :, None, None]
+    task = TASKS["super-resolution"](**settings) if settings else TASKS["denoise"](noise_std=5)
+    image = run(embedded, colour.expand(1, 3, 32, 32), RELDFast(), task)[-1].result.image
+    assert (image - colour).abs().max() < 3 / 255
+
+
 class Halving:
     """A prior whose codec keeps every second row and column, and whose denoiser is perfect: it loses detail
     alone.
