@@ -147,9 +147,8 @@ def test_what_is_outside_the_picture_is_unknown(blur, sides):
     assert whole_scene(y, blur, periodic=True).y is y and whole_scene(y, Inpaint(), periodic=False).y is y
 
 
-@pytest.mark.parametrize("reduction", ["bicubic", "blur-decimate"])
-def test_the_reduction_of_a_mirrored_picture_is_its_reduction_mirrored(reduction):
-    x, task = torch.rand(1, 3, 64, 80), SuperResolution(scale=2, reduction=reduction)
+def test_the_reduction_of_a_mirrored_picture_is_its_reduction_mirrored():
+    x, task = torch.rand(1, 3, 64, 80), SuperResolution(scale=2)
     y = whole_scene(task.forward(x), task, periodic=False)
     # but for what Pillow does at a picture's border
     assert (task.forward(mirrored(x, y.margin)) - y.y)[..., 4:-4, 4:-4].abs().max() < 0.02
