@@ -147,11 +147,11 @@ def test_what_is_outside_the_picture_is_unknown(blur, sides):
     assert whole_scene(y, blur, periodic=True).y is y and whole_scene(y, Inpaint(), periodic=False).y is y
 
 
-def test_the_reduction_of_a_mirrored_picture_is_its_reduction_mirrored():
-    x, task = torch.rand(1, 3, 64, 80), SuperResolution(scale=2)
+def test_the_reduction_of_a_mirrored_picture_is_its_reduction_mirrored(photo):
+    x, task = photo[..., :64, :80], SuperResolution(scale=2)
     y = whole_scene(task.forward(x), task, periodic=False)
     # but for what Pillow does at a picture's border
-    assert (task.forward(mirrored(x, y.margin)) - y.y)[..., 4:-4, 4:-4].abs().max() < 0.02
+    assert (task.forward(mirrored(x, y.margin)) - y.y)[..., 4:-4, 4:-4].abs().max() < 0.05
     assert torch.equal(y.light(mirrored(x, y.margin)), x)
 
 
