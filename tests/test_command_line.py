@@ -12,7 +12,7 @@ from restoration.commands.benchmark import main as benchmark
 from restoration.commands.cli import parse_settings
 from restoration.commands.restore import main
 from restoration.commands.timings import main as timings
-from restoration.files import recipe
+from restoration.files import images, recipe
 from restoration.priors.latent import load_prior
 
 
@@ -193,3 +193,15 @@ def test_a_jpeg_is_a_jpeg_and_settings_leave_the_photo(tmp_path, photo, capsys):
     assert "Read: 64×64 pixels" in said.err and "noise level" in said.out
     assert main(["-o", str(tmp_path / "a.webp"), *arguments]) == 2
     assert "results are PNG or JPEG" in capsys.readouterr().err and not (tmp_path / "a.webp").exists()
+
+
+def test_what_jpeg_left_is_not_enlarged_unless_told(tmp_path, photo, capsys):
+    images.to_pil(photo[..., 8:88, 8:88]).save(tmp_path / "y.jpg", quality=40)
+
+    def noise(*more: str) -> float:
+        command = [str(tmp_path / "y.jpg"), "--task", "super-resolution", "-o", str(tmp_path / "x.png")]
+        assert main([*command, "--set", "steps=1", "scale=2", *more]) == 0
+        return recipe.read(tmp_path / "x.png")["degradation"]["noise_std"]
+
+    assert noise() > 10 and "noise_std=" in capsys.readouterr().err
+    assert noise("noise_std=1") == 1

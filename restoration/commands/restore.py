@@ -58,11 +58,13 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     jpeg = is_jpeg(args.output)
     run, source = cli.read_run(args, parser)
     photo = opened(args, run.factor)
+    run, assumed = with_measured_noise(run, photo.x, args)
     height, width = photo.x.shape[-2:]
     prior = load_prior(run.prior)
     mask = getattr(run.degradation, "mask", "")
     notes = [
         f"Read: {photo.how}." if photo.how else "",
+        assumed,
         f"Mask: {knob_files.how_read_mask(mask, height, width)}." if mask else "",
         *run.differences(source, photo.x, prior),
     ]
@@ -89,6 +91,25 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
         f"{cli.shown(args.output)}: {result.image.shape[-1]}×{result.image.shape[-2]} "
         f"in {result.seconds:.1f} s{f', {last_note}' if last_note else ''}; {scores}"
     )
+
+
+def with_measured_noise(run: Any, y: Any, args: argparse.Namespace) -> tuple[Any, str]:
+    """The run, and a sentence where super-resolution is told the noise and the JPEG that are seen in y, since
+    --set says nothing of them: enlarged as detail they would spoil the result.
+    """
+    import dataclasses
+
+    from restoration.degradations.advice import noise_to_enlarge
+    from restoration.degradations.meter import measure_damage
+    from restoration.degradations.resampling import SuperResolution
+
+    task = run.degradation
+    given = args.recipe or any(pair.startswith("noise_std=") for pair in args.set)
+    level = 0.0 if given or not isinstance(task, SuperResolution) else noise_to_enlarge(measure_damage(y))
+    if not level:
+        return run, ""
+    sentence = f"Noise and JPEG that are not to be enlarged: noise_std={level:g} (--set noise_std=0: none)."
+    return dataclasses.replace(run, degradation=dataclasses.replace(task, noise_std=level)), sentence
 
 
 def give_back_photo(args: argparse.Namespace) -> None:
