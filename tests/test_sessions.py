@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 
@@ -13,8 +14,8 @@ def test_what_an_update_changes_reaches_the_browser():
         button, box = gr.Button("a", visible=False), gr.Textbox()
         page.load(lambda: [gr.update(visible=True), gr.update(label="new")], None, [button, box])
     session = Session(page)
-    sent = asyncio.run(
-        page.postprocess_data(page.fns[0], [gr.update(visible=True), gr.update(label="new")], session)
-    )
+    updates = [gr.update(visible=True), gr.update(label="new")]
+    with ThreadPoolExecutor(1) as pool:  # another test's browser may have left a running loop in this thread
+        sent = pool.submit(asyncio.run, page.postprocess_data(page.fns[0], updates, session)).result()
     assert sent[0]["visible"] is True and sent[1]["label"] == "new"
     assert session[button._id] is button and session[box._id] is box and not button.visible

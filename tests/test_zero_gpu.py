@@ -52,8 +52,10 @@ def test_the_space_starts_and_restores(space):
 
 
 def test_what_a_worker_learns_comes_back(space):
-    """The first call asks by what is usual, the next ones by what it took."""
-    assert space["paces"] == 3 and len(space["asked"]) == 4
+    """The first call asks by what is usual, the next ones by what it took: a run's pace by three keys, the
+    machine's speed, loading, and the rest.
+    """
+    assert space["paces"] == 6 and len(space["asked"]) == 4
 
 
 def test_a_run_is_stopped_refused_and_ended_with_sentences(space):
