@@ -254,10 +254,10 @@ def test_what_is_enlarged_with_a_small_picture_is_told(photo):
         (jpeg(small, 40), "JPEG of quality 4"),
         (quantise(Denoise(20).degrade(small, torch.Generator().manual_seed(0))), "is noisy"),
     ):
-        (told,) = suspicions(torch.cat([small, y]), SuperResolution(noise_std=1.0))
+        (told,) = suspicions(torch.cat([small, y]), SuperResolution(scale=2, noise_std=1.0))
         assert what in told
         right = float(told.removesuffix(".").rpartition("give ")[2])
-        assert 10 < right < 30 and not suspicions(y, SuperResolution(noise_std=right))
+        assert 10 < right < 30 and not suspicions(y, SuperResolution(scale=2, noise_std=right))
     assert not suspicions(jpeg(small, 40)[..., :15], SuperResolution())  # too small to be measured
 
 

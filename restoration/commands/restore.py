@@ -105,7 +105,9 @@ def with_measured_noise(run: Any, y: Any, args: argparse.Namespace) -> tuple[Any
 
     task = run.degradation
     given = args.recipe or any(pair.startswith("noise_std=") for pair in args.set)
-    level = 0.0 if given or not isinstance(task, SuperResolution) else noise_to_enlarge(measure_damage(y))
+    if given or not isinstance(task, SuperResolution):
+        return run, ""
+    level = noise_to_enlarge(measure_damage(y), task.scale)
     if not level:
         return run, ""
     sentence = f"Noise and JPEG that are not to be enlarged: noise_std={level:g} (--set noise_std=0: none)."

@@ -11,9 +11,9 @@ from restoration.degradations.meter import Damage
 
 # in 1/255: the noise that a deconvolution is told at the least, that of rounding and of the model
 FLOOR = 1.0
-# in 1/255 for each step of quality below 100: the noise that stands for what JPEG left, where it is enlarged;
-# ours, on photographs of the training
-JPEG_NOISE = 0.25
+# in 1/255 for each step of quality below 100 and each time that a side is enlarged: the noise that stands for
+# what JPEG left; ours, on photographs of the training at ×2 and ×4
+JPEG_NOISE = 0.125
 SURE = 0.9  # confidence in noise, of a small picture, whose detail looks like it
 
 
@@ -34,12 +34,12 @@ def suggest(damage: Damage) -> list[Suggestion]:
     return [*_suggestions(damage)]
 
 
-def noise_to_enlarge(damage: Damage) -> float:
-    """The noise_std, in 1/255, that super-resolution has to be told of a picture with this damage: blocks and
-    rings of JPEG are no detail either. 0 where there is neither noise nor JPEG.
+def noise_to_enlarge(damage: Damage, scale: int) -> float:
+    """The noise_std, in 1/255, that super-resolution by `scale` has to be told of a picture with this damage:
+    blocks and rings of JPEG are no detail either. 0 where there is neither noise nor JPEG.
     """
     noise = 255 * damage.noise.value if damage.noise.confidence >= SURE else 0.0
-    left = JPEG_NOISE * (100 - damage.jpeg.value) if damage.jpeg.present else 0.0
+    left = JPEG_NOISE * scale * (100 - damage.jpeg.value) if damage.jpeg.present else 0.0
     return round(min(math.hypot(noise, left), 100.0), 1)
 
 

@@ -90,7 +90,7 @@ def _centred(blur: Blur, like: Tensor) -> Tensor:
 def _of_noise(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
     """Whether the level of noise that was told contradicts y (B,3,h,w)."""
     if isinstance(degradation, SuperResolution):
-        return _of_small_pictures(y, degradation.noise_std)
+        return _of_small_pictures(y, degradation)
     level, measured = degradation.noise_std, 255 * noise_level(y)
     if measured <= TOLD_LESS * level + DETAIL:
         return ()
@@ -106,12 +106,13 @@ def _of_noise(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:
     )
 
 
-def _of_small_pictures(y: Tensor, level: float) -> tuple[str, ...]:
+def _of_small_pictures(y: Tensor, degradation: SuperResolution) -> tuple[str, ...]:
     """Of y (B,3,h,w) that is to be enlarged, whose detail hides noise from all but the meter."""
     if min(y.shape[-2:]) < images.MIN_SIDE:
         return ()
-    damages = [measure_damage(row) for row in y.split(1)]
-    right, damage = max(zip(map(noise_to_enlarge, damages), damages, strict=True), key=lambda both: both[0])
+    level, scale = degradation.noise_std, degradation.scale
+    measured = [(noise_to_enlarge(damage, scale), damage) for damage in map(measure_damage, y.split(1))]
+    right, damage = max(measured, key=lambda both: both[0])
     if right <= TOLD_LESS * level + DETAIL:
         return ()
     what = f"compressed as JPEG of quality {damage.jpeg.value:.0f}" if damage.jpeg.present else "noisy"

@@ -82,7 +82,8 @@ def _settings(method: str, damage: Damage, suggestions: Sequence[Suggestion], pi
     level = round(min(255 * damage.noise.value, 100.0), 1) if damage.noise.present else FLOOR
     values |= {(task, "noise_std"): level for task in TASKS if (task, "noise_std") in values}
     if ("super-resolution", "noise_std") in values:
-        values["super-resolution", "noise_std"] = max(FLOOR, noise_to_enlarge(damage))
+        scale = int(values["super-resolution", "scale"])
+        values["super-resolution", "noise_std"] = max(FLOOR, noise_to_enlarge(damage, scale))
     if mine and mine.task:
         values |= {"task": mine.task} | {(mine.task, name): value for name, value in mine.settings.items()}
     if (method, "scale") in values:
