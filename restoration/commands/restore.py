@@ -6,9 +6,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restoration.files.errors import sentence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from restoration.record import Run
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m restoration") -> int:
@@ -93,7 +98,7 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     )
 
 
-def with_measured_noise(run: Any, y: Any, args: argparse.Namespace) -> tuple[Any, str]:
+def with_measured_noise(run: Run, y: Tensor, args: argparse.Namespace) -> tuple[Run, str]:
     """The run, and a sentence where super-resolution is told the noise and the JPEG that are seen in y, since
     --set says nothing of them: enlarged as detail they would spoil the result.
     """

@@ -64,7 +64,7 @@ def _only_member(data: bytes, name: str) -> bytes:
         OSError,
         EOFError,
         RuntimeError,
-        NotImplementedError,
+        NotImplementedError,  # zipfile of a compression that it does not know
         LookupError,
     ):
         raise ValueError(f"{name} is damaged or cut off; a complete .npz file is needed.") from None
