@@ -42,6 +42,7 @@ from restoration.solvers.latent_indigo_camera import Camera
 DOMAINS = ("latent", "pixel")
 REFINE_BELOW = 1.5  # noise level from which the estimate can teach the INN anything: ᾱ > 0.3
 GUIDANCE = ("direct", "gradient", "none")
+FIDELITIES = ("all", "unexplained")
 WINDOW = 63  # pixels of the input, in which the result's light is that of the input
 
 
@@ -74,6 +75,11 @@ class LatentINDIGO(Solver):
         "0: towards the clean first estimate, 1: towards the input with its noise and artefacts",
         low=0.0,
         high=1.0,
+    )
+    fidelity: str = knob(
+        "all",
+        "What of the input the fidelity weight counts: all · what its measured noise does not explain",
+        choices=FIDELITIES,
     )
     steps: int = knob(4, "Steps of the sampler", low=1, high=100)
     start_level: float = knob(5.0, "Noise added to the first estimate, in 1/255", low=1.0, high=255.0)

@@ -6,18 +6,24 @@ Equation numbers are those of docs/methods/latent-indigo.md.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations import realistic
+from restoration.degradations.advice import JPEG_NOISE
+from restoration.degradations.meter import measure_damage
 from restoration.files.images import enlarge
 from restoration.priors.latent import LatentPrior
 from restoration.solvers import tiles
 
 REFINE_RATES = {"gamma": 1e-3, "full": 5e-5}  # γ's is ours; Θ's is INDIGO+'s for real photographs
+WINDOW = 9  # pixels of the input, over which the power of a difference is taken
+CLEARLY = 2.0  # times the noise's power is what counts as structure
 RESIDUAL_CONTRAST = 4  # of the residual's picture
 
 
@@ -34,6 +40,8 @@ class Settings(Protocol):
     def refine(self) -> str: ...
     @property
     def fidelity_weight(self) -> float: ...
+    @property
+    def fidelity(self) -> str: ...
     @property
     def tile(self) -> int: ...
     def size(self, y: Tensor) -> tuple[int, int]: ...
@@ -57,6 +65,8 @@ class Camera:
         self.gamma = self.inn.embed(y)
         self.big = enlarge(y, solver.scale)
         self.observed = y if solver.domain == "pixel" else prior.encode(self.big)
+        measured = solver.fidelity == "unexplained" and solver.domain == "pixel"
+        self.noise = noise_levels(y) if measured else y.new_zeros(len(y), 1, 1, 1)
         self.target = self._aim()
         self.learned = {"none": [], "gamma": [self.gamma], "full": list(self.inn.parameters())}[solver.refine]
         self.optimiser = (
@@ -71,7 +81,11 @@ class Camera:
         clean = self.inn.measure(
             self.restored if self.solver.domain == "pixel" else self.prior.encode(self.restored), self.gamma
         )
-        return clean.lerp(self.observed, self.solver.fidelity_weight)
+        difference = self.observed - clean
+        weight: float | Tensor = self.solver.fidelity_weight
+        if self.solver.fidelity == "unexplained":
+            weight = weight * unexplained(difference, self.noise)
+        return clean + weight * difference
 
     def _represent(self, z: Tensor) -> Tensor:
         """A latent in the INN's domain: itself, or its picture (1,3,H,W)."""
@@ -148,6 +162,28 @@ class Camera:
             "What the camera did to it": made.clamp(0, 1),
             f"Not explained (×{RESIDUAL_CONTRAST})": rest.clamp(0, 1),
         }
+
+
+def noise_levels(y: Tensor) -> Tensor:
+    """The standard deviation of what noise and JPEG left in each of y (B,3,h,w) in [0,1], (B,1,1,1)."""
+    damages = [measure_damage(picture) for picture in y.cpu().split(1)]
+    jpeg = [JPEG_NOISE * (100 - d.jpeg.value) / 255 if d.jpeg.present else 0.0 for d in damages]
+    levels = [math.hypot(d.noise.value, left) for d, left in zip(damages, jpeg, strict=True)]
+    return y.new_tensor(levels)[:, None, None, None]
+
+
+def unexplained(difference: Tensor, noise: Tensor) -> Tensor:
+    """Wiener's weights (B,1,h,w) of a difference (B,C,h,w) in which there is noise of these levels (B,1,1,1)
+    (31).
+
+    What most of the picture has is noise too, whatever was measured: structure that was missed is in few
+    places.
+    """
+    side = min(WINDOW, *((side - 1) // 2 * 2 - 1 for side in difference.shape[-2:]))
+    padded = F.pad(difference.square().mean(1, keepdim=True), (side // 2,) * 4, mode="reflect")
+    power = F.avg_pool2d(padded, side, 1).clamp_min(1e-12)
+    usual = power.flatten(1).quantile(0.5, dim=1)[:, None, None, None]
+    return (1 - CLEARLY * torch.maximum(usual, noise**2) / power).clamp_min(0)
 
 
 def _rms(x: Tensor) -> float:
