@@ -87,6 +87,16 @@ def test_the_question_and_the_picture_reach_the_model(folder, photo, monkeypatch
     assert seen["do_sample"] is False and seen["pixel_values"].shape == (1, 1, 3, SIDE, SIDE)
 
 
+def test_the_model_leaves_the_device_when_it_has_answered(folder, photo, monkeypatch):
+    """A run needs the memory there, also after a failure."""
+    _, model = caption.load_captioner(folder)
+    went, move = [], model.to
+    monkeypatch.setattr(model, "to", lambda device: went.append(str(device)) or move(device))
+    MLLM(folder)(photo)
+    monkeypatch.setattr(model, "generate", None)
+    assert MLLM(folder)(photo).note and went == ["cpu"] * 4
+
+
 def test_without_weights_there_is_one_sentence_and_no_prompt(tmp_path, photo):
     text, note = MLLM(str(tmp_path))(photo)
     assert text == "" and note.startswith("No caption: ") and "\n" not in note
