@@ -114,12 +114,15 @@ def test_without_weights_there_is_one_sentence_and_no_prompt(tmp_path, photo):
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("part", ["load_captioner", "_answer"])
+@pytest.mark.parametrize("part", ["loading", "answering"])
 def test_whatever_fails_is_one_sentence_and_no_prompt(folder, photo, monkeypatch, part, error):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(caption, part, fail)
+    if part == "loading":
+        monkeypatch.setattr(caption, "load_captioner", fail)
+    else:
+        monkeypatch.setattr(type(caption.load_captioner(folder)[1]), "generate", fail)
     text, note = MLLM(folder)(photo)
     reason = (str(error) or "MemoryError").splitlines()[0]
     assert text == "" and note == f"No caption: {folder} failed ({reason}); the prompt stays empty."

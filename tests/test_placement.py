@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -89,6 +92,12 @@ def accelerators(monkeypatch, free: list[float]) -> list[str]:
     return measured
 
 
+def host_with(monkeypatch, container: Path, free: float) -> None:
+    """So much of the host's memory is free, and the container's limits, if any, are in a folder's files."""
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(placement, "CONTAINER", container)
+
+
 @pytest.mark.parametrize(
     ("free", "wanted", "chosen", "looked_at"),
     [
@@ -99,9 +108,11 @@ def accelerators(monkeypatch, free: list[float]) -> list[str]:
         ([1, 1], None, "cpu", ["xpu:0", "xpu:1"]),
     ],
 )
-def test_accelerators_are_looked_at_one_after_the_other(monkeypatch, free, wanted, chosen, looked_at):
+def test_accelerators_are_looked_at_one_after_the_other(
+    monkeypatch, tmp_path, free, wanted, chosen, looked_at
+):
     measured = accelerators(monkeypatch, free)
-    monkeypatch.setattr(placement, "_host_free", lambda: 64 * GB)
+    host_with(monkeypatch, tmp_path, 64 * GB)
     assert placement.names() == ["xpu:0", "xpu:1", "cpu"]
     assert placement.choose(SD21, 512, wanted).device == chosen and measured == looked_at
     with pytest.raises(ValueError, match="no device 'cuda' here, only xpu:0, xpu:1, cpu"):
@@ -117,10 +128,7 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path, limit):
     (tmp_path / "memory.max").write_text(limit + "\n")
     (tmp_path / "memory.current").write_text("2500000000\n")
     (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 1000000000\n")
-    monkeypatch.setattr(placement, "CONTAINER", tmp_path)
-    import psutil
-
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 9e9}))
+    host_with(monkeypatch, tmp_path, 9e9)
     assert placement.free("cpu") == (9e9 if limit == "max" else 1.5e9)
 
 
