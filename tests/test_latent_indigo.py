@@ -35,6 +35,7 @@ def mean_of_blocks(monkeypatch) -> LiftingINN:
     """The untrained network: exactly the reduction to means of 4×4 blocks."""
     inn = LiftingINN().eval().requires_grad_(False)
     monkeypatch.setattr("restoration.solvers.inn_weights.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn_weights.missing", lambda *_: "")
     return inn
 
 
@@ -50,6 +51,7 @@ def latent_network(monkeypatch) -> LiftingINN:
         torch.nn.init.normal_(lift.leave.weight, std=0.05)
         torch.nn.init.normal_(lift.cells[0].second.weight, std=0.05)
     monkeypatch.setattr("restoration.solvers.inn_weights.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn_weights.missing", lambda *_: "")
     return inn
 
 
@@ -417,7 +419,9 @@ def test_what_a_prior_lacks_is_said_before_its_download(monkeypatch):
     """With the command that trains it, complete."""
     from restoration.training import inn as training
 
-    with pytest.raises(ValueError, match=r"no latent network for ×4 with the prior 'sdxl': choose .* pixel") as error:
+    with pytest.raises(
+        ValueError, match=r"no latent network for ×4 with the prior 'sdxl': choose .* pixel"
+    ) as error:
         Run(LatentINDIGO(), prior="sdxl")
     assert Run(LatentINDIGO(domain="pixel"), prior="sdxl") and not LatentINDIGO(guidance="none").lacks("sdxl")
     command = re.search("`python -m restoration.training.inn (.*)`", str(error.value))[1]
