@@ -79,9 +79,11 @@ class Solver(Checked, ABC):
         return True
 
     @property
-    def own_bytes(self) -> float:
-        """Bytes per pixel of the result that the method holds beside the decoder's graph."""
-        return 0.0
+    def own_bytes(self) -> tuple[float, float]:
+        """Bytes per pixel of the result, and beside them per pixel of a tile where it works in tiles, that
+        the method's own networks hold while they learn.
+        """
+        return 0.0, 0.0
 
     @property
     def batches(self) -> bool:
@@ -107,6 +109,12 @@ class Solver(Checked, ABC):
     def networks(self, prior: str) -> list[Path]:
         """The folders of the networks that a run loads beside those of the prior of this name."""
         return []
+
+    def lacks(self, prior: str) -> str:
+        """What these settings need and nobody has for the prior of this name, as a sentence; "" where nothing
+        is missing. Known without the prior's weights.
+        """
+        return ""
 
     @abstractmethod
     def iterations(self, degradation: Known) -> int:
