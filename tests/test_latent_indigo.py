@@ -25,8 +25,8 @@ from restoration.solvers import tiles
 from restoration.solvers.base import Step
 from restoration.solvers.inn import LiftingINN
 from restoration.solvers.inn_weights import load_restorer
-from restoration.solvers.latent_indigo import LatentINDIGO, levelled
-from restoration.solvers.latent_indigo_camera import REFINE_RATES, Camera
+from restoration.solvers.latent_indigo import PRESETS, LatentINDIGO, levelled
+from restoration.solvers.latent_indigo_camera import REFINE_RATES, Camera, unexplained
 from restoration.solvers.restorer import Restorer
 
 
@@ -228,6 +228,34 @@ def test_the_fidelity_weight_goes_from_the_clean_estimate_to_the_input(embedded,
     unexplained = [step.scalars["residual"] for step in runs]
     assert unexplained[2] < unexplained[1] < unexplained[0]
     assert (runs[2].result.image - runs[0].result.image).square().mean().sqrt() > 1 / 255
+
+
+def test_what_noise_explains_does_not_guide_and_structure_does():
+    generator = torch.Generator().manual_seed(0)
+    difference = 5 / 255 * torch.randn((2, 3, 64, 80), generator=generator)
+    difference[..., 20:36, 30:46] += 30 / 255 * torch.sin(torch.arange(16.0))
+    weight = unexplained(difference, torch.tensor([0.0, 40 / 255])[:, None, None, None])
+    assert weight[0, :, 24:32, 34:42].min() > 0.8 and weight[0, :, :, 60:].max() < 0.1
+    assert weight[1].max() < 0.1  # where the noise is known to be so strong
+
+
+def test_faithful_brings_back_what_the_first_estimate_smoothed_away(embedded, photo):
+    """A small clean picture with grain, which the restorer takes for noise."""
+    y = F.interpolate(photo, scale_factor=0.5, mode="bicubic", antialias=True).clamp(0, 1)
+    guided, alone = (
+        final(embedded, y, LatentINDIGO(**PRESETS["faithful"] | {"scale": 2} | change), reference=photo)
+        for change in ({}, {"guidance": "none"})
+    )
+    assert guided.scores["PSNR"] > alone.scores["PSNR"] + 0.2
+
+
+def test_guidance_is_what_keeps_the_vivid_picture(embedded, photo):
+    y = realistic.draw("mild", 4, generator := torch.Generator().manual_seed(0)).degrade(photo, generator)
+    guided, alone = (
+        final(embedded, y, LatentINDIGO(**PRESETS["vivid"] | change), reference=photo)
+        for change in ({}, {"guidance": "none"})
+    )
+    assert guided.scores["PSNR"] > alone.scores["PSNR"] + 0.2
 
 
 class Operations(TorchDispatchMode):

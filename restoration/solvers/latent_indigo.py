@@ -14,9 +14,9 @@ Objective at every step:  min ‖aim - x_c(z_{0|t})‖, with the aim (29), by a 
 
 Deviations: the autograd-free forms (21) and (24), Polyak's step (30), refinement of γ alone, all
 regularisations (26) to (28), and the aim: κ = 0 by default, since a swap copies whatever it is given into
-the estimate, and y is noisy. start="noise" adds its noise to √ᾱ E(enlarged y), of which 0.025 is left at
-the highest level, 40, of the embedded prior, not to zeros. The input gets mirrored surroundings, and the
-result the input's light in wide windows.
+the estimate, and y is noisy; or Wiener's weight (31). start="noise" adds its noise to √ᾱ E(enlarged y), of
+which 0.025 is left at the highest level, 40, of the embedded prior, not to zeros. The input gets mirrored
+surroundings, and the result the input's light in wide windows.
 """
 
 from __future__ import annotations
@@ -242,6 +242,17 @@ def _noise(z: Tensor, generator: Generator) -> Tensor:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
+    # texture: from far away, where guidance is what keeps the picture
+    "vivid": {"domain": "pixel", "start_level": 60.0, "steps": 6},
+    # the least error: near, and whatever the noise does not explain comes back
+    "faithful": {
+        "domain": "pixel",
+        "fidelity": "unexplained",
+        "fidelity_weight": 1.0,
+        "start_level": 3.0,
+        "end_level": 2.0,
+        "steps": 2,
+    },
     "fast": {},
     "pixel": {"domain": "pixel"},
     "bold": {"guidance": "gradient", "start_level": 20.0, "steps": 6},
