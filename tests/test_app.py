@@ -412,3 +412,24 @@ def test_what_a_large_prior_takes_without_a_gpu_is_said_before_its_download(monk
     assert "There is no GPU" not in actions.about_prior("embedded")
     monkeypatch.setattr(pace, "this_device", lambda: "cuda")
     assert "There is no GPU" not in actions.about_prior("sdxl")
+
+
+def test_pictures_of_a_running_restoration_take_little_of_its_time(monkeypatch, picture):
+    """However long one takes: here a second, as a step."""
+    clock, made = [0.0], []
+
+    def steps_of(*_):
+        for index in range(1, 101):
+            clock[0] += 1
+            yield Step(index, 101, torch.zeros(1), "", {})
+
+    def previewed(*_):
+        clock[0] += 1
+        made.append(clock[0])
+
+    monkeypatch.setattr(actions, "steps_of", steps_of)
+    monkeypatch.setattr(actions, "previewed", previewed)
+    monkeypatch.setattr(actions, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(actions, "progress", lambda *_: "")
+    list(actions.show(state.job("reld", filled(picture)), load_prior("embedded", "cpu"), 1e9))
+    assert 2 <= len(made) <= 6
