@@ -51,6 +51,17 @@ def options(shard: str, domain: str, *more: str) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("domain", ["pixel", "first"])
+def test_training_begins_with_the_networks_that_it_is_given(tmp_path, shard, domain, capsys):
+    files = ["--out", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "a.pt"), "--steps", "3"]
+    training.main(options(shard, domain, *files))
+    files = ["--out", str(tmp_path / "new"), "--checkpoint", str(tmp_path / "b.pt"), "--steps", "0"]
+    training.main(options(shard, domain, *files, "--start", str(tmp_path / "out")))
+    _, trained, start, _ = (json.loads(line) for line in capsys.readouterr().out.strip().splitlines())
+    for name, value in start["start"].items():
+        assert trained[name] == pytest.approx(value, abs=0.02)  # they were stored in half precision
+
+
 @pytest.mark.parametrize("domain", ["pixel", "latent", "first"])
 def test_training_continues_where_it_stopped(tmp_path, shard, domain, embedded, capsys):
     def train(name: str, steps: int) -> dict:

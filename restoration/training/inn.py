@@ -237,6 +237,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--cells", type=int, default=1, help="residual cells per network (first: 6 are well spent)"
     )
+    parser.add_argument(
+        "--start", metavar="FOLDER", help="the networks to begin with, of the same sizes, as in --out"
+    )
     parser.add_argument("--swap", type=float, default=1.0, help="weight of the swap loss")
     parser.add_argument(
         "--cache",
@@ -256,6 +259,9 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
     training, held_out = data.split(data.load_photographs(args.shards, args.limit), args.holdout)
     x = (data.centre_crops(held_out, 192).to(args.device) + 1) / 2
     model = new_model(args, prior, x)
+    if args.start:
+        start = Path(args.start, folder_name(args.domain, args.scale, args.prior))
+        model.load_state_dict(type(model).from_pretrained(start, torch_dtype=torch.float32).state_dict())
     if isinstance(model, LiftingINN):
         # the trained network is exact in float32; learning needs no exactness, and bfloat16 is more than
         # twice as fast
@@ -263,7 +269,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
             lift.forward = torch.autocast(torch.device(args.device).type, torch.bfloat16)(lift.forward)  # type: ignore[assignment]
     objective = Objective(prior, training, seen(x, args, torch.Generator().manual_seed(0)), args)
     size = sum(p.numel() for p in model.parameters())
-    print(json.dumps({"parameters": size, "untrained": objective.evaluate(model.to(args.device))}))
+    print(json.dumps({"parameters": size, "start": objective.evaluate(model.to(args.device))}))
     folder = Path(args.out, folder_name(args.domain, args.scale, args.prior))
     loop.train(model, objective.loss, objective.evaluate, lambda m: save(m, folder), args)
 
