@@ -86,5 +86,9 @@ def _suggestions(damage: Damage) -> Iterator[Suggestion]:
             if estimate.present
         )
         yield Suggestion(
-            "latent-indigo", "faithful", "", f"It was {cause}: LatentINDIGO cleans it at its size.", {"scale": 1}
+            "latent-indigo",
+            "faithful",
+            "",
+            f"It was {cause}: LatentINDIGO cleans it at its size.",
+            {"scale": 1},
         )
