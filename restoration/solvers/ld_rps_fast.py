@@ -63,6 +63,7 @@ class LDRPSFast(Solver):
     act: str = knob(
         "where found", "Undo the told damage where it is found, or always", choices=("where found", "always")
     )
+    strength: float = knob(1.0, "Share of the change that is made; 0 is the input", low=0.0, high=1.0)
     steps: int = knob(6, "Steps of a pass; missing colour and noise take two passes", low=1, high=1000)
     step: str = knob(
         "line search",
