@@ -13,18 +13,18 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
 import torch
 from tiny_models import KINDS, WORDS, letters_tokenizer, plain_vae, save_pipeline
 from torch import Tensor
 
+from restoration.files import sandbox
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.priors.parts import Parts
 from restoration.priors.placement import Placement
 from restoration.training.denoiser import geometric_betas
-
-PATIENCE = 180_000  # milliseconds: a busy machine draws slowly
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +112,34 @@ def photo() -> Tensor:
     return torch.from_numpy(astronaut()[:192:2, 160:352:2].copy()).permute(2, 0, 1)[None].float() / 255
 
 
+@pytest.fixture
+def upload_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of uploads of one's own."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def apart() -> Iterator[None]:
+    """Pictures are opened in a process apart, as on a page."""
+    if not sandbox.AVAILABLE:
+        pytest.skip("needs Linux")
+    before = sandbox.enabled()
+    sandbox.enable()
+    yield
+    (sandbox.enable if before else sandbox.disable)()
+
+
+@pytest.fixture(scope="session")
+def blocks() -> gr.Blocks:
+    """The page, not served."""
+    from restoration.page import layout
+
+    return layout.build()
+
+
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """The page, served as `python app.py` serves it."""
@@ -135,43 +163,3 @@ def browser():
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
-
-
-def settle(page) -> None:
-    """Wait until the page has drawn all that it has to: nothing is added for a quarter of a second."""
-    drawn, before = page.evaluate("document.querySelectorAll('*').length"), 0
-    while drawn != before:
-        page.wait_for_timeout(250)
-        drawn, before = page.evaluate("document.querySelectorAll('*').length"), drawn
-
-
-def visit(browser, address, width=1280, **options):
-    """A page of a visitor of its own."""
-    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
-    page.set_default_timeout(PATIENCE)
-    page.goto(address)
-    return page
-
-
-def visit_method(browser, address, width=1280, method="reld", **options):
-    """A page of a visitor of its own, opened at a method's tab."""
-    page = visit(browser, f"{address}?method={method}", width, **options)
-    page.locator(f"#status-{method}:has-text('computed beforehand')").wait_for()
-    return page
-
-
-def upload(page, file):
-    """Put a file into the picture's box of the tab that is open."""
-    tab = page.locator('[role="tabpanel"]:visible')
-    tab.get_by_label("Remove Image").or_(tab.get_by_label("Clear")).first.click()
-    tab.locator("input[type=file]").first.set_input_files(file)
-
-
-def touches(page, moves):
-    """Fingers that are put down, moved and lifted; moves: their places, (x, y) on the screen, by moment."""
-    session = page.context.new_cdp_session(page)
-    for number, places in enumerate(moves):
-        points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
-        kind = "touchMove" if number else "touchStart"
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})

@@ -149,7 +149,7 @@ def measure_memory(address: str, visitors: int) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from test_page_safety import instant
+    from strangers import instant
 
     from restoration.page import actions, layout
 

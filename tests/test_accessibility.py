@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import settle, visit
+from browsing import settle, visit
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -87,6 +87,16 @@ def test_the_question_and_the_picture_reach_the_model(folder, photo, monkeypatch
     assert seen["do_sample"] is False and seen["pixel_values"].shape == (1, 1, 3, SIDE, SIDE)
 
 
+def test_the_model_leaves_the_device_when_it_has_answered(folder, photo, monkeypatch):
+    """A run needs the memory there, also after a failure."""
+    _, model = caption.load_captioner(folder)
+    went, move = [], model.to
+    monkeypatch.setattr(model, "to", lambda device: went.append(str(device)) or move(device))
+    MLLM(folder)(photo)
+    monkeypatch.setattr(model, "generate", None)
+    assert MLLM(folder)(photo).note and went == ["cpu"] * 4
+
+
 def test_without_weights_there_is_one_sentence_and_no_prompt(tmp_path, photo):
     text, note = MLLM(str(tmp_path))(photo)
     assert text == "" and note.startswith("No caption: ") and "\n" not in note
@@ -104,12 +114,15 @@ def test_without_weights_there_is_one_sentence_and_no_prompt(tmp_path, photo):
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("part", ["load_captioner", "_answer"])
+@pytest.mark.parametrize("part", ["loading", "answering"])
 def test_whatever_fails_is_one_sentence_and_no_prompt(folder, photo, monkeypatch, part, error):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(caption, part, fail)
+    if part == "loading":
+        monkeypatch.setattr(caption, "load_captioner", fail)
+    else:
+        monkeypatch.setattr(type(caption.load_captioner(folder)[1]), "generate", fail)
     text, note = MLLM(folder)(photo)
     reason = (str(error) or "MemoryError").splitlines()[0]
     assert text == "" and note == f"No caption: {folder} failed ({reason}); the prompt stays empty."

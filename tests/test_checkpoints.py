@@ -11,6 +11,7 @@ import shutil
 import socket
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -185,7 +186,7 @@ def test_a_hub_that_never_answers_is_said_too(monkeypatch):
 
 
 def test_a_full_disk_is_said_before_the_download(server, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(OSError, match="of disk are free at"):
         load_prior("model")
     assert not Hub.served

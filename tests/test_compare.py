@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from restoration.page import compare, compare_cells, compare_choices
@@ -126,3 +127,15 @@ def test_a_known_damage_has_its_classical_method(tiny_prior, photo):
         cells = states[-1].cells
         assert [cell.title.startswith(f"classical: {name}") for cell in cells] == [False, False, True, False]
         assert cells[2].scores["PSNR"] > cells[1].scores["PSNR"]
+
+
+def test_a_comparison_takes_each_choice_once():
+    one, other = compare_choices.choices()[:2]
+    runs, seeds = compare_choices.checked("denoise", [one, other, one] * 300, 2.0)
+    assert [compare_choices.SEPARATOR.join(run) for run in runs] == [one, other] and seeds == 2
+    for wrong in (("denoise", ["x"], 1), ("x", [one], 1), ("denoise", [one], 9), ("denoise", [one], 1.5),
+    ("denoise", {one: 1}, 1),
+                  ("denoise", [[one]], 1), ([], [one], 1),
+                   ("denoise", [one], True), ("denoise", [one], None)):  # fmt: skip
+        with pytest.raises(ValueError):
+            compare_choices.checked(*wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import touches, upload, visit
+from browsing import touches, upload, visit
 from skimage.data import astronaut
 
 from restoration.files import images, recipe

@@ -266,8 +266,8 @@ def test_a_kernel_turned_by_180_degrees_is_told(photo):
     for path in (0, 3):
         right = MotionBlur(size=21, path=path)
         y = quantise(part_of_a_scene(right, photo))
-        moved = drawn(torch.nn.functional.pad(right._kernel, (8, 0, 0, 6)))
-        for kernel in (right._kernel, moved._kernel):
+        moved = drawn(torch.nn.functional.pad(right.normalised, (8, 0, 0, 6)))
+        for kernel in (right.normalised, moved.normalised):
             assert not suspicions(y, drawn(kernel))
             assert "turned by 180°" in suspicions(y, drawn(kernel.flip(0, 1)))[0]
     blurred = quantise(part_of_a_scene(GaussianBlur(), photo))

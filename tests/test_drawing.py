@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from conftest import touches, upload, visit_method
+from browsing import touches, upload, visit_method
 from PIL import Image
 
 from restoration.files import recipe

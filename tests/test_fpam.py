@@ -116,3 +116,17 @@ def test_vgg_from_safetensors(tmp_path):
     assert out.shape == (1, 128, 16, 16) and out.min() >= 0
     out.sum().backward()
     assert x.grad.abs().sum() > 0
+
+
+def test_learning_in_tiles_is_learning_from_the_whole_picture():
+    """Losses are of the whole picture, so that tiles change roundings alone."""
+    given = {"fit_pixel": 0.5, "fit_adversarial": 0.8, "adversarial": 0.5, "brightness": 0.3}
+    y, x = (torch.rand(1, 3, 40, 56, generator=seeded(seed)) for seed in (1, 2))
+    slopes, learned = [], []
+    for tile in (0, 16):
+        alignment = Alignment(y, weights(**given), 6, seeded(), tile=tile)
+        alignment.fit(torch.cat([x, y]), guided=True)
+        slopes.append(alignment.slope(x, torch.cat([x, y]), True))
+        learned.append([*alignment.psi.parameters(), *alignment.residual.parameters()])
+    assert torch.allclose(*slopes, rtol=1e-3, atol=1e-7)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*learned, strict=True))

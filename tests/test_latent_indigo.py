@@ -63,7 +63,7 @@ def camera_of(prior, y, **settings) -> Camera:
 
 def loop(prior, y, **settings) -> list[Step]:
     """The solver's own loop, of a picture without surroundings."""
-    return list(LatentINDIGO(**settings)._loop(prior, y, torch.Generator().manual_seed(0)))
+    return list(LatentINDIGO(**settings).sample(prior, y, torch.Generator().manual_seed(0)))
 
 
 @pytest.fixture

@@ -4,6 +4,9 @@ the embedded prior.
 
 from __future__ import annotations
 
+import dataclasses
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -110,6 +113,32 @@ def test_6_the_picture_acts_from_the_first_guided_step(text_prior):
         assert torch.equal(a[k - 1].latent, b[k - 1].latent)
         assert not torch.equal(a[k - 1].views["ψ(estimate)"], b[k - 1].views["ψ(estimate)"])
     assert torch.equal(a[2].latent, b[2].latent) and not torch.equal(a[3].latent, b[3].latent)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_the_decoders_graph_is_gone_while_psi_learns_where_memory_is_short(text_prior, monkeypatch, twice):
+    """It is most of what a large prior needs; what is restored stays the same to the last bit."""
+    decode, fit, graphs, alive = text_prior.decode, Alignment.fit, [], []
+
+    def decoding(z, size):
+        x = decode(z, size)
+        graphs.extend([weakref.ref(x)] if x.requires_grad else [])
+        return x
+
+    def learning(*arguments):
+        alive.append(any(graph() is not None for graph in graphs))
+        return fit(*arguments)
+
+    before = run(text_prior, picture())[-1].image
+    monkeypatch.setattr(text_prior, "decode", decoding)
+    monkeypatch.setattr(Alignment, "fit", learning)
+    text_prior.placement = dataclasses.replace(text_prior.placement, twice=twice)
+    steps = run(text_prior, picture())
+    assert (
+        torch.equal(steps[-1].image, before)
+        and len(graphs) == sum("residual" in s.scalars for s in steps) - 2
+    )
+    assert any(alive) != twice
 
 
 def test_7_the_order_of_pictures_changes_nothing(text_prior):

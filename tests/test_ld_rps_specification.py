@@ -145,7 +145,7 @@ class Exact:
     text.
     """
 
-    factor, channels = 2, 4
+    factor, channels, placement = 2, 4, Placement("cpu")
 
     def __init__(self, alpha_bar):
         generator = torch.Generator().manual_seed(0)

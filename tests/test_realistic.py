@@ -78,15 +78,15 @@ def test_the_order_of_what_a_camera_does(monkeypatch, jpeg_last):
 
         monkeypatch.setattr(realistic, name, noted)
 
-    for name in ("_convolve", "_resize", "noisy", "jpeg"):
+    for name in ("convolve", "resize", "noisy", "jpeg"):
         note(name)
     sinc = realistic.sinc_kernel(2.0)
     realistic.Realistic(2, (STAGE, SECOND), sinc, jpeg_last).degrade(
         torch.rand(1, 3, 40, 60), torch.Generator().manual_seed(0)
     )
-    first = [("_convolve", STAGE.kernel), ("_resize", [28, 42]), ("noisy", STAGE), ("jpeg", 60)]
-    second = [("_convolve", SECOND.kernel), ("_resize", [22, 33]), ("noisy", SECOND)]
-    end = [("_resize", [20, 30]), ("_convolve", sinc)]
+    first = [("convolve", STAGE.kernel), ("resize", [28, 42]), ("noisy", STAGE), ("jpeg", 60)]
+    second = [("convolve", SECOND.kernel), ("resize", [22, 33]), ("noisy", SECOND)]
+    end = [("resize", [20, 30]), ("convolve", sinc)]
     expected = [*first, *second, *end, ("jpeg", 30)] if jpeg_last else [*first, *second, ("jpeg", 30), *end]
     assert [name for name, _ in done] == [name for name, _ in expected]
     assert all(

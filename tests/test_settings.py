@@ -194,7 +194,7 @@ def test_the_commands_refuse_it(tmp_path, capsys, given):
 
 def test_no_event_of_the_page_tells_more_than_a_sentence(address, monkeypatch):
     """Raw HTTP: each value in the place of each control of each method's tab, in turn."""
-    from test_page_safety import instant, send
+    from strangers import instant, send
 
     monkeypatch.setattr(actions, "restore", instant)
     with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:

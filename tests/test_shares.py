@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import visit, visit_method
+from browsing import visit, visit_method
 
 from restoration.files import images
 from restoration.page import actions, history, shares, state
@@ -20,7 +20,6 @@ def kept(tmp_path, monkeypatch) -> Path:
     """An own folder of shares, and an own cache."""
     monkeypatch.setenv("RESTORATION_SHARES", str(tmp_path / "shares"))
     monkeypatch.setattr(shares, "get_upload_folder", lambda: str(tmp_path / "cache"))
-    monkeypatch.setattr(shares, "_recent", {})
     return tmp_path / "shares"
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import gradio as gr
 import pytest
 import torch
-from conftest import upload, visit_method
+from browsing import upload, visit_method
 
 from restoration.degradations.blur import GaussianBlur
 from restoration.files import images, recipe

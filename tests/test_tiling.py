@@ -14,6 +14,7 @@ from restoration.priors.latent import LatentPrior
 from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import PRESETS, SOLVERS, tiles
+from restoration.solvers.fpam import FPAM, HALO, Discriminator, fresh
 
 
 @pytest.mark.parametrize(("length", "tile"), [(10, 16), (16, 16), (17, 16), (100, 16), (384, 64)])
@@ -113,3 +114,19 @@ def test_every_method_runs_in_tiles(embedded, photo, method, task):
         for p in (embedded, tiles)
     )
     assert (whole - merged).abs().mean() < 0.5 / 255
+
+
+@pytest.mark.parametrize("size", [(40, 57), (33, 16), (64, 80)])
+def test_local_functions_in_tiles_are_what_they_are_as_a_whole(size):
+    """ψ, its critics and VGG's first layers, values and both gradients: nothing is merged or lost."""
+    generator, x = torch.Generator().manual_seed(0), torch.rand(2, 3, *size)
+    psi, critic = (fresh(kind, 6, generator, x.device) for kind in (FPAM, Discriminator))
+    pooled = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5, padding=2), torch.nn.MaxPool2d(2))
+    for network, shrink in ((psi, 1), (critic, 8), (pooled, 2)):
+        results = []
+        for tile in (0, 16):
+            leaf = x.clone().requires_grad_()
+            out = tiling.local(network, leaf, tile, HALO, shrink)
+            slopes = torch.autograd.grad(out.square().sum(), [leaf, *network.parameters()])
+            results.append((out, *slopes))
+        assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(*results, strict=True))

@@ -14,6 +14,7 @@ COMMANDS = {
     "batch": ("restoration.commands.batch", "restore every picture of a folder"),
     "inspect": ("restoration.commands.inspect", "say what is wrong with a photograph, and how much"),
     "benchmark": ("restoration.commands.benchmark", "print a table of scores beside classical baselines"),
+    "memory": ("restoration.commands.memory", "count the memory that large priors take, without a device"),
     "timings": ("restoration.commands.timings", "measure time and memory on the device that is here"),
 }
 TRAINING = {

@@ -27,10 +27,11 @@ class Blur(LinearDegradation, ABC):
 
     @abstractmethod
     def kernel(self) -> Tensor:
-        """(k,k), non-negative, sum 1."""
+        """(k,k), non-negative, of any sum."""
 
     @functools.cached_property
-    def _kernel(self) -> Tensor:
+    def normalised(self) -> Tensor:
+        """(k,k): `kernel()`, checked, with sum 1. ValueError where it is no kernel."""
         kernel = self.kernel()
         if kernel.ndim != 2 or not torch.isfinite(kernel).all() or kernel.min() < 0 or not kernel.sum() > 0:
             raise ValueError(
@@ -41,43 +42,43 @@ class Blur(LinearDegradation, ABC):
     @property
     def margin(self) -> int:
         """Half of the kernel's longer side."""
-        return max(self._kernel.shape) // 2
+        return max(self.normalised.shape) // 2
 
     @functools.cached_property
     def _spectra(self) -> dict[tuple[int, ...], Tensor]:
         return {}
 
-    def _spectrum(self, x: Tensor) -> Tensor:
+    def spectrum(self, x: Tensor) -> Tensor:
         """Transfer function of the centred kernel on the half grid of x's size, (1,1,H,W//2+1) complex;
         computed once a size.
         """
         from deepinv.physics.functional import filter_fft
 
         size = tuple(x.shape[-2:])
-        if min(size) < max(self._kernel.shape):
+        if min(size) < max(self.normalised.shape):
             raise ValueError(
-                f"The blur kernel ({self._kernel.shape[1]}×{self._kernel.shape[0]}) is larger than the "
+                f"The blur kernel ({self.normalised.shape[1]}×{self.normalised.shape[0]}) is larger than the "
                 f"picture ({size[1]}×{size[0]})."
             )
         if size not in self._spectra:
             self._spectra.clear()  # of one size: a folder holds pictures of many
             self._spectra[size] = filter_fft(
-                self._kernel[None, None], (1, *size), dims=(-2, -1), real_fft=True
+                self.normalised[None, None], (1, *size), dims=(-2, -1), real_fft=True
             )
         return self._spectra[size].to(x.device)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _irfft(self._spectrum(x) * torch.fft.rfft2(x), x)
+        return _irfft(self.spectrum(x) * torch.fft.rfft2(x), x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return _irfft(self._spectrum(y).conj() * torch.fft.rfft2(y), y)
+        return _irfft(self.spectrum(y).conj() * torch.fft.rfft2(y), y)
 
     def solve(self, r: Tensor, rho: float) -> Tensor:
-        return _irfft(torch.fft.rfft2(r) / (self._spectrum(r).abs().square() + rho), r)
+        return _irfft(torch.fft.rfft2(r) / (self.spectrum(r).abs().square() + rho), r)
 
     def prox(self, v: Tensor, y: Tensor, rho: float) -> Tensor:
         """As the base class has it, with three Fourier transforms instead of six."""
-        k = self._spectrum(v)
+        k = self.spectrum(v)
         residual = torch.fft.rfft2(y) - k * torch.fft.rfft2(v)
         return v + _irfft(k.conj() * residual / (k.abs().square() + rho), v)
 

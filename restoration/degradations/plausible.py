@@ -80,11 +80,11 @@ def _centred(blur: Blur, like: Tensor) -> Tensor:
     """The kernel's spectrum with its centre of gravity in the middle, so that turning it moves nothing."""
     phase = torch.zeros((), device=like.device)
     for axis, frequencies in ((0, torch.fft.fftfreq), (1, torch.fft.rfftfreq)):
-        line = blur._kernel.sum(1 - axis)
+        line = blur.normalised.sum(1 - axis)
         off = (line * torch.arange(len(line))).sum() - len(line) // 2
         turn = off * frequencies(like.shape[axis - 2]).to(like)
         phase = phase + (turn[:, None] if axis == 0 else turn)
-    return blur._spectrum(like) * torch.exp(2j * torch.pi * phase)
+    return blur.spectrum(like) * torch.exp(2j * torch.pi * phase)
 
 
 def _of_noise(y: Tensor, degradation: LinearDegradation) -> tuple[str, ...]:

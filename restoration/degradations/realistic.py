@@ -131,22 +131,22 @@ class Realistic:
     def _apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         final = [math.ceil(side / self.scale) for side in x.shape[-2:]]
         first, second = self.stages
-        y = _convolve(x, first.kernel)
-        y = _resize(
+        y = convolve(x, first.kernel)
+        y = resize(
             y, [max(1, round(side * first.ratio)) for side in x.shape[-2:]], first.mode, self.antialias
         )
         if generator is not None:
             y = jpeg(noisy(y, first, generator), first.quality)
-        y = _convolve(y, second.kernel)
-        y = _resize(y, [max(1, round(side * second.ratio)) for side in final], second.mode, self.antialias)
+        y = convolve(y, second.kernel)
+        y = resize(y, [max(1, round(side * second.ratio)) for side in final], second.mode, self.antialias)
         if generator is None:
-            return _convolve(_resize(y, final, second.mode, self.antialias), self.sinc).clamp(0, 1)
+            return convolve(resize(y, final, second.mode, self.antialias), self.sinc).clamp(0, 1)
         y = noisy(y, second, generator)
         if self.jpeg_last:
-            return jpeg(_convolve(_resize(y, final, second.mode, self.antialias), self.sinc), second.quality)
-        return _convolve(
-            _resize(jpeg(y, second.quality), final, second.mode, self.antialias), self.sinc
-        ).clamp(0, 1)
+            return jpeg(convolve(resize(y, final, second.mode, self.antialias), self.sinc), second.quality)
+        return convolve(resize(jpeg(y, second.quality), final, second.mode, self.antialias), self.sinc).clamp(
+            0, 1
+        )
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _uniform(bounds: Range, generator: torch.Generator) -> float:
     return bounds[0] + (bounds[1] - bounds[0]) * torch.rand((), generator=generator).item()
 
 
-def _convolve(x: Tensor, kernel: Tensor | None) -> Tensor:
+def convolve(x: Tensor, kernel: Tensor | None) -> Tensor:
     """Every channel correlated with the kernel, borders mirrored (replicated where the picture is smaller
     than the kernel).
 
@@ -256,7 +256,7 @@ def _convolve(x: Tensor, kernel: Tensor | None) -> Tensor:
     return torch.fft.irfft2(spectrum, s=sides)[..., *valid]
 
 
-def _resize(x: Tensor, size: list[int], mode: str, antialias: bool) -> Tensor:
+def resize(x: Tensor, size: list[int], mode: str, antialias: bool) -> Tensor:
     """Without anti-aliasing unless told: aliasing is part of what phones and the web do."""
     if list(x.shape[-2:]) == size:
         return x

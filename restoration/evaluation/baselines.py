@@ -88,7 +88,7 @@ def wiener(y: Tensor, blur: Blur, balance: float) -> Tensor:
     """scikit-image's Wiener-Hunt deconvolution, channel by channel."""
     from skimage.restoration import wiener as skimage_wiener
 
-    kernel = blur._kernel.numpy()
+    kernel = blur.normalised.numpy()
     return _tensor(
         np.stack([skimage_wiener(c, kernel, balance, clip=False) for c in _array(y).transpose(2, 0, 1)], -1)
     )

@@ -51,6 +51,13 @@ def enable() -> None:
     _enabled = AVAILABLE
 
 
+def disable() -> None:
+    """From now on this process opens pictures itself again; the one that has opened them ends."""
+    global _enabled
+    _enabled = False
+    _stop()
+
+
 def enabled() -> bool:
     """Whether pictures are opened apart."""
     return _enabled

@@ -27,7 +27,7 @@ PATIENCE = 10.0  # seconds after a run's beginning within which somebody has to 
 STREAM = re.compile(r"/queue/data$|/call/(?:v2/)?[^/]+/(?P<event>\w+)$")
 T = TypeVar("T")
 
-_listeners: Counter[str] = Counter()  # open streams by session or event
+listeners: Counter[str] = Counter()  # open streams by session or event
 
 
 @contextlib.contextmanager
@@ -38,13 +38,13 @@ def listening(path: str, session: str) -> Iterator[None]:
     if not key:
         yield
         return
-    _listeners[key] += 1
+    listeners[key] += 1
     try:
         yield
     finally:
-        _listeners[key] -= 1
-        if not _listeners[key]:
-            del _listeners[key]
+        listeners[key] -= 1
+        if not listeners[key]:
+            del listeners[key]
 
 
 def while_awaited(steps: Iterator[T]) -> Iterator[T]:
@@ -59,7 +59,7 @@ def while_awaited(steps: Iterator[T]) -> Iterator[T]:
     try:
         for step in steps:
             if event is not None:
-                listens = any(_listeners[key] for key in keys)  # type: ignore[index]
+                listens = any(listeners[key] for key in keys)  # type: ignore[index]
                 if not listens and (heard or time.monotonic() - began > PATIENCE):
                     raise gr.Error("Nobody waits for this run any more.", print_exception=False)
                 heard = heard or listens

@@ -10,6 +10,7 @@ import torch
 from restoration.priors import placement
 from restoration.priors.latent import LatentPrior
 from restoration.priors.parts import Parts
+from restoration.priors.placement import Placement
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -108,9 +109,6 @@ def random_prior(
 
     ValueError where it does not fit.
     """
-    from diffusers import DDIMScheduler
-    from transformers import CLIPTokenizer
-
     with torch.device("meta"):
         counts = {
             part: sum(p.numel() for p in network.parameters())
@@ -120,7 +118,14 @@ def random_prior(
     where = replace(where, dtype=dtype) if dtype else where
     # where networks take turns, even their first moment on the device would be too much
     with torch.device("cpu" if where.offload else where.device):
-        parts = networks(ARCHITECTURES[name], where.dtype)
+        return assembled(name, networks(ARCHITECTURES[name], where.dtype), where)
+
+
+def assembled(name: str, parts: dict[str, Any], where: Placement) -> LatentPrior:
+    """A prior of the networks of an architecture."""
+    from diffusers import DDIMScheduler
+    from transformers import CLIPTokenizer
+
     vocabulary = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(letter + "</w>" for letter in LETTERS)]
     tokenizer = CLIPTokenizer(
         {word: number for number, word in enumerate(vocabulary)}, [], model_max_length=77

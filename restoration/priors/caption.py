@@ -80,13 +80,14 @@ CAPTIONERS: dict[str, Callable[[Tensor], Caption]] = {
 
 @functools.lru_cache(maxsize=1)
 def load_captioner(name: str) -> tuple[Any, Any]:
-    """(processor, model) in float32 on a CPU, bfloat16 elsewhere; safetensors only, no remote code."""
+    """(processor, model) on the host, in float32 where that is all there is, in bfloat16 elsewhere;
+    safetensors only, no remote code.
+    """
     import torch
     from accelerate import PartialState
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    device = PartialState().default_device
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    dtype = torch.float32 if PartialState().default_device.type == "cpu" else torch.bfloat16
     local = Path(name).is_dir() or not reachable()
     processor = AutoProcessor.from_pretrained(name, trust_remote_code=False, local_files_only=local)
     # SmolVLM: one tile instead of up to 17, which a CPU cannot wait for
@@ -95,10 +96,20 @@ def load_captioner(name: str) -> tuple[Any, Any]:
     model = AutoModelForImageTextToText.from_pretrained(
         name, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=local
     )
-    return processor, model.to(device).eval()
+    return processor, model.eval()
 
 
 def _answer(processor: Any, model: Any, y: Tensor) -> str:
+    """On the process's device, which the model leaves afterwards: a run needs the memory there."""
+    from accelerate import PartialState
+
+    try:
+        return _told(processor, model.to(PartialState().default_device), y)
+    finally:
+        model.to("cpu")
+
+
+def _told(processor: Any, model: Any, y: Tensor) -> str:
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}
     question = processor.apply_chat_template([turn], add_generation_prompt=True)
     inputs = processor(text=[question], images=[[to_pil(y)]], return_tensors="pt").to(

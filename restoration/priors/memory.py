@@ -51,13 +51,14 @@ class Live(TorchDispatchMode):
 
 class Costs(NamedTuple):
     """Bytes per pixel of the picture that each verb holds at its peak; gradient: decoding and the way back,
-    checkpointed: with recomputing.
+    checkpointed: with recomputing; graph: what decoding leaves for the way back.
     """
 
     encode: float
     decode: float
     gradient: float
     checkpointed: float
+    graph: float
     denoise: float
 
 
@@ -65,24 +66,34 @@ class Demand(NamedTuple):
     """What a run asks of a prior.
 
     pixels: of all its pictures together, at the result's size. gradient: whether the decoder is
-    differentiated. own: bytes per pixel that the method holds together with the decoder's graph. rows: of the
-    denoiser's batch per picture.
+    differentiated. own: bytes per pixel, and beside them per pixel of a tile where it works in tiles, of the
+    method's own networks while they learn. rows: of the denoiser's batch per picture.
     """
 
     pixels: int
     gradient: bool = False
-    own: float = 0.0
+    own: tuple[float, float] = (0.0, 0.0)
     rows: int = 1
 
-    def bytes(self, costs: Costs, codec_tile: int = 0, denoiser_tile: int = 0) -> float:
-        """At the run's peak beside the weights; sides of tiles in pixels, 0 without them."""
+    @property
+    def learns(self) -> bool:
+        """Whether the method's own networks learn between decoding and the decoder's gradient."""
+        return self.gradient and any(self.own)
+
+    def bytes(self, costs: Costs, codec_tile: int = 0, denoiser_tile: int = 0, again: bool = False) -> float:
+        """At the run's peak beside the weights; sides of tiles in pixels, 0 without them.
+
+        again: the decoder's graph is not kept while the method's own networks learn.
+        """
         codec, unet = (
             min(self.pixels, tile**2) if tile else self.pixels for tile in (codec_tile, denoiser_tile)
         )
-        plain = max(costs.encode, costs.decode)
+        plain = max(2 * costs.encode, costs.decode)  # `pull` encodes two pictures at once
         codec_bytes = (costs.checkpointed if codec_tile else costs.gradient) if self.gradient else plain
-        together = codec_bytes * codec + self.own * self.pixels
-        return max(together, costs.denoise * self.rows * unet) + PICTURES * self.pixels
+        whole, tile = self.own
+        learning = whole * self.pixels + tile * codec + costs.graph * codec * (self.gradient and not again)
+        most = max(codec_bytes * codec, learning, costs.denoise * self.rows * unet)
+        return most + PICTURES * self.pixels
 
 
 def count(parts: Parts, like: Denoiser, text: Tensor | None, factor: int, channels: int) -> Costs:
@@ -111,13 +122,20 @@ def count(parts: Parts, like: Denoiser, text: Tensor | None, factor: int, channe
         def back() -> None:
             torch.autograd.grad(vae.decode(leaf).sample.sum(), leaf)
 
+        def left() -> float:
+            weights = [*vae.parameters(), *vae.buffers()]
+            with torch.enable_grad(), Live(weights) as live:
+                kept = vae.decode(leaf).sample  # noqa: F841  it holds the graph
+            return live.bytes / SIDE**2
+
         encode, decode = peak(lambda: vae.encode(x.to(vae.dtype))), peak(lambda: vae.decode(z.to(vae.dtype)))
         denoise = peak(lambda: denoiser.predict(z.to(unet.dtype), 5, rows, (SIDE, SIDE)))
-        gradient = checkpointed = peak(back, gradient=True)
+        gradient, graph = peak(back, gradient=True), left()
+        checkpointed = gradient
         if vae._supports_gradient_checkpointing:
             vae.enable_gradient_checkpointing()
             checkpointed = peak(back, gradient=True)
-    return Costs(encode, decode, gradient, checkpointed, denoise)
+    return Costs(encode, decode, gradient, checkpointed, graph, denoise)
 
 
 def _empty(network: Any) -> Any:

@@ -61,18 +61,18 @@ class PlacedPrior(ABC):
                 self._move(before)
 
     def fit(self, demand: Demand) -> None:
-        """Within `borrowed`: tile, then let the networks take turns, as far as this run needs more memory
-        than is free now.
+        """Within `borrowed`: decode twice for a gradient where the method learns meanwhile, tile, let
+        networks take turns, as far as this run needs more memory than is free now.
 
         Tiles that were chosen at loading, when nobody knew the run, are given up where it does without.
         """
         if placement.MOST * demand.pixels <= placement.free(str(self.device)):
             return  # without counting
-        whole = dataclasses.replace(self.placement, tiled=False, reason="")
-        for where in [
-            *([whole] if self.placement.tiled and not self.placement.offload else []),
-            *self._savings(),
-        ]:
+        now, *better = self._savings()
+        whole = dataclasses.replace(now, tiled=False, reason="") if now.tiled else now
+        twice = [dataclasses.replace(whole, twice=True)] if demand.learns else []
+        unsaved = [] if now.offload else [whole, *twice]
+        for where in [*unsaved, *([now] if now.tiled else []), *better]:
             if self._needs(demand, where) <= self._free(where):
                 break
         if where != self.placement:
@@ -97,8 +97,8 @@ class PlacedPrior(ABC):
         return self._needs(demand, self.placement)
 
     def _needs(self, demand: Demand, where: Placement) -> float:
-        tiles = [side * self.factor * where.tiled for side in (self.codec_tile, self.denoiser_tile)]
-        return placement.RESERVE * demand.bytes(self.costs, *tiles)
+        codec, unet = (side * self.factor * where.tiled for side in (self.codec_tile, self.denoiser_tile))
+        return placement.RESERVE * demand.bytes(self.costs, codec, unet, where.again)
 
     def _free(self, where: Placement) -> float:
         """Bytes that are free, those that taking turns would free among them."""

@@ -43,6 +43,8 @@ class Placement:
 
     tiled: the VAE works on tiles and single pictures and recomputes activations for its gradient.
     offload: one network at a time is on the device, the others wait in the host's memory.
+    twice: a picture is decoded once more for its gradient, so that the decoder's graph is not kept while
+    other networks learn from the picture.
     """
 
     device: str
@@ -50,12 +52,20 @@ class Placement:
     tiled: bool = False
     offload: bool = False
     reason: str = ""
+    twice: bool = False
+
+    @property
+    def again(self) -> bool:
+        """Whether a graph is made again where it is needed instead of kept."""
+        return self.twice or self.tiled
 
     @property
     def note(self) -> str:
         """One sentence for the user."""
         text = f"On {self.device} in {str(self.dtype).removeprefix('torch.')}"
-        text += ", the VAE in tiles" if self.tiled else ""
+        text += (
+            ", the VAE in tiles" if self.tiled else ", decoding twice for a gradient" if self.twice else ""
+        )
         text += ", networks taking turns on the device" if self.offload else ""
         return text + (f": {self.reason}." if self.reason else ".")
 

@@ -13,14 +13,10 @@ scale=4` from 256×384 takes 1.37 GB and 38 s of processor time in all, with sca
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-
-if TYPE_CHECKING:
-    pass
 
 VARIANCE = 0.01  # of the weights, in units of the tile's squared side: StableSR
 
@@ -73,3 +69,34 @@ def tiled(
             weight[rows, columns] += window
     assert total is not None
     return total / weight
+
+
+def local(function: Callable[[Tensor], Tensor], x: Tensor, tile: int, halo: int, shrink: int = 1) -> Tensor:
+    """function(x (B,C,H,W)) where no output depends on inputs farther than `halo`: in tiles of side `tile`
+    with that much around them, the same but for rounding. x as a whole where it fits, or where tile is 0.
+
+    shrink: by which its output is smaller; tile and halo are multiples of it. Differentiable by x and by what
+    the function learns; one tile's activations are kept at a time.
+    """
+    height, width = x.shape[-2:]
+    if not tile or max(height, width) <= tile:
+        return function(x)
+
+    def inside(top: int, left: int) -> Tensor:
+        starts = max(0, top - halo), max(0, left - halo)
+        part = x[..., starts[0] : top + tile + halo, starts[1] : left + tile + halo]
+        out = checkpoint(function, part, use_reentrant=False) if torch.is_grad_enabled() else function(part)
+        rows, columns = ((first - start) // shrink for first, start in zip((top, left), starts, strict=True))
+        # the last tile ends where the picture does, whatever its length
+        end = [
+            None if first + tile >= side else tile // shrink for first, side in ((top, height), (left, width))
+        ]
+        return out[..., rows:, columns:][..., : end[0], : end[1]]
+
+    return torch.cat(
+        [
+            torch.cat([inside(top, left) for left in range(0, width, tile)], -1)
+            for top in range(0, height, tile)
+        ],
+        -2,
+    )

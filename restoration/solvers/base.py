@@ -79,9 +79,11 @@ class Solver(Checked, ABC):
         return True
 
     @property
-    def own_bytes(self) -> float:
-        """Bytes per pixel of the result that the method holds beside the decoder's graph."""
-        return 0.0
+    def own_bytes(self) -> tuple[float, float]:
+        """Bytes per pixel of the result, and beside them per pixel of a tile where it works in tiles, that
+        the method's own networks hold while they learn.
+        """
+        return 0.0, 0.0
 
     @property
     def batches(self) -> bool:

@@ -18,11 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restoration.priors.hub import reachable
+from restoration.priors.tiling import local
 
 # torchvision's IMAGENET1K_V1 weights as safetensors
 VGG_REPOSITORY, VGG_FILE = "timm/vgg16.tv_in1k", "model.safetensors"
 # official code: a training term above 10 counts a fifth while guidance runs
 PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS = 10.0, 0.2
+HALO = 16  # pixels beyond which no output of ψ, a critic or VGG's first layers looks; 4, 7 and 8 are enough
 
 
 def _convolutions(widths: list[int], *, strided: bool = False) -> nn.Sequential:
@@ -111,17 +113,16 @@ def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
     """VGG-16 up to the ReLU of conv2_2 on ImageNet-normalised [0,1] pictures, loaded once. OSError where the
     weights cannot be had.
 
-    file: safetensors with torchvision's names; without it the Hub's VGG_REPOSITORY is asked.
+    file: safetensors with torchvision's names; without it the Hub's VGG_REPOSITORY is asked, whose file of
+    550 MB is downloaded whole, once.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
-    from safetensors.torch import load_file
+    from safetensors import safe_open
     from torchvision.models import vgg16
 
     try:
-        weights = load_file(
-            file or hf_hub_download(VGG_REPOSITORY, VGG_FILE, local_files_only=not reachable())
-        )
+        path = file or hf_hub_download(VGG_REPOSITORY, VGG_FILE, local_files_only=not reachable())
     except LocalEntryNotFoundError:
         raise OSError(
             f"{VGG_REPOSITORY} is not on this machine and the Hub cannot be reached; features=edges needs no "
@@ -129,8 +130,10 @@ def vgg_features(file: str | None = None) -> Callable[[Tensor], Tensor]:
         ) from None
     with torch.device("meta"):
         layers = vgg16(weights=None).features[:9]
-    names = layers.state_dict().keys()
-    layers.load_state_dict({name: weights[f"features.{name}"] for name in names}, assign=True)
+    with safe_open(path, "pt") as opened:  # which reads 1 MB of the file's 550, what these layers take
+        layers.load_state_dict(
+            {name: opened.get_tensor(f"features.{name}") for name in layers.state_dict()}, assign=True
+        )
     layers.requires_grad_(False).eval()
     mean, std = (
         torch.tensor([0.485, 0.456, 0.406])[:, None, None],
@@ -174,8 +177,10 @@ class Alignment:
         width: int,
         generator: torch.Generator,
         features: Callable[[Tensor], Tensor] = edges,
+        tile: int = 0,
     ):
-        self.y, self.weights, self.features = y, weights, features
+        """tile: pixels a side that the networks see at a time, 0 the whole picture; all losses are of it."""
+        self.y, self.weights, self.features, self.tile = y, weights, features, tile
         self.psi = fresh(FPAM, width, generator, y.device)
         # D1, D2
         self.look, self.residual = (fresh(Discriminator, width, generator, y.device) for _ in range(2))
@@ -185,6 +190,13 @@ class Alignment:
         )
         with torch.no_grad():
             self._features_of_y = features(y)
+
+    def damage(self, x: Tensor) -> Tensor:
+        """ψ(x) of x (B,3,H,W)."""
+        return local(self.psi, x, self.tile, HALO)
+
+    def _judge(self, critic: nn.Module) -> Callable[[Tensor], Tensor]:
+        return lambda x: local(critic, x, self.tile, HALO, 8)
 
     def fit(self, pictures: Tensor, guided: bool) -> Mapping[str, float]:
         """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes
@@ -196,7 +208,7 @@ class Alignment:
         if not (w.fit_pixel or w.fit_perceptual or w.fit_adversarial):
             return {}  # nothing to learn; Adam would turn the weight decay alone into full steps
         with torch.enable_grad():
-            damaged = self.psi(pictures)
+            damaged = self.damage(pictures)
             loss = w.fit_pixel * F.mse_loss(damaged, pictures)
             if w.fit_perceptual:
                 with torch.no_grad():
@@ -206,41 +218,48 @@ class Alignment:
                     torch.where(term > PERCEPTUAL_LIMIT, PERCEPTUAL_EXCESS * term, term) if guided else term
                 )
             if w.fit_adversarial:
-                _critic_step(
-                    self.look, self._look_adam, real=self.y.expand_as(pictures), fake=damaged.detach()
-                )
-                loss = loss + w.fit_adversarial * _looks_real(self.look, damaged)
+                look = self._judge(self.look)
+                _critic_step(look, self._look_adam, real=self.y.expand_as(pictures), fake=damaged.detach())
+                loss = loss + w.fit_adversarial * _looks_real(look, damaged)
             self._psi_adam.zero_grad()
             loss.backward()
             self._psi_adam.step()
         return {"ψ loss": loss.item()}
+
+    def slope(self, x: Tensor, pictures: Tensor, quality: bool) -> Tensor:
+        """The gradient of `loss` by x."""
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            return torch.autograd.grad(self.loss(leaf, pictures, quality), leaf)[0]
 
     def loss(self, x: Tensor, pictures: Tensor, quality: bool) -> Tensor:
         """The guidance loss of the estimate x (1,3,H,W), differentiable; `pictures` (B,3,H,W) are D2's real
         examples (9).
         """
         w = self.weights
-        damaged = self.psi(x)
+        damaged = self.damage(x)
         loss = F.mse_loss(damaged, self.y)
         if w.perceptual:
             loss = loss + w.perceptual * F.mse_loss(self.features(damaged), self._features_of_y)
         if w.adversarial:
             with torch.no_grad():
-                residuals = pictures - self.psi(pictures)
-            fake = x - self.y
-            _critic_step(self.residual, self._residual_adam, real=residuals, fake=fake.detach())
-            loss = loss + w.adversarial * _looks_real(self.residual, fake)
+                residuals = pictures - self.damage(pictures)
+            fake, judge = x - self.y, self._judge(self.residual)
+            _critic_step(judge, self._residual_adam, real=residuals, fake=fake.detach())
+            loss = loss + w.adversarial * _looks_real(judge, fake)
         if quality:
             loss = loss + w.brightness * brightness(x, w.patches) + w.colour * grey_world(x)
         return loss
 
 
-def _looks_real(critic: nn.Module, x: Tensor) -> Tensor:
+def _looks_real(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     logits = critic(x)
     return F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
 
-def _critic_step(critic: nn.Module, adam: torch.optim.Optimizer, *, real: Tensor, fake: Tensor) -> None:
+def _critic_step(
+    critic: Callable[[Tensor], Tensor], adam: torch.optim.Optimizer, *, real: Tensor, fake: Tensor
+) -> None:
     false = critic(fake)
     loss = F.binary_cross_entropy_with_logits(false, torch.zeros_like(false)) + _looks_real(critic, real)
     adam.zero_grad()

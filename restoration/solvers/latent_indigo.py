@@ -139,15 +139,15 @@ class LatentINDIGO(Solver):
         ValueError where no INN has been trained for this domain, scale and codec of the prior.
         """
         wide = mirrored(y, SURROUNDINGS if min(y.shape[-2:]) > SURROUNDINGS else 0)
-        for step in self._loop(prior, wide, generator):
+        for step in self.sample(prior, wide, generator):
             image, views = step.image, step.views
             if image is not None:
                 image = _inside(levelled(image, wide, self.scale), y, wide)
                 views = {title: _inside(view, y, wide) for title, view in views.items()}
             yield replace(step, latent=_inside(step.latent, y, wide), image=image, views=views)
 
-    def _loop(self, prior: LatentPrior, y: Tensor, generator: Generator) -> Steps:
-        """`restore` of a picture with its surroundings."""
+    def sample(self, prior: LatentPrior, y: Tensor, generator: Generator) -> Steps:
+        """The sampler, on y (B,3,h,w) with its surroundings; the last image is (B,3,h·scale,w·scale)."""
         from restoration.solvers.inn_weights import load_restorer  # loads diffusers
 
         restored = load_restorer(self.scale, str(prior.device))(y)  # Rest(y)

@@ -50,8 +50,10 @@ from torch import Generator, Tensor
 from restoration.diffusion import add_noise, clamp_quantile, ddim_step, falling, randn
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
+from restoration.priors.tiling import local
 from restoration.solvers.base import Known, Solver, Step, Steps
-from restoration.solvers.fpam import Alignment, Weights, edges, vgg_features
+from restoration.solvers.decoding import decode
+from restoration.solvers.fpam import HALO, Alignment, Weights, edges, vgg_features
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,11 @@ class LDRPS(Solver):
     quality_below: int = knob(100, "Brightness and grey-world act below this timestep", low=0, high=1000)
 
     @property
-    def own_bytes(self) -> float:
+    def own_bytes(self) -> tuple[float, float]:
         """Per pixel, of ψ, the critics and VGG at their peak, while the decoder's graph is alive: counted at
         width 64.
         """
-        return 10_900 * self.width / 64
+        return 1_000 * self.width / 64, 9_900 * self.width / 64
 
     @property
     def differentiates(self) -> bool:
@@ -140,9 +142,11 @@ class LDRPS(Solver):
         shape = 1, prior.channels, *(-(-side // prior.factor) for side in size)
         seeds = [int(torch.randint(2**62, (), generator=generator)) for _ in range(2)]
         first, other = (torch.Generator().manual_seed(seed) for seed in seeds)
-        features, source = self._features()
+        # where memory is short ψ and its critics work in tiles too
+        tile = prior.codec_tile * prior.factor if prior.placement.tiled else 0
+        features, source = self._features(tile)
         # ψ, D1, D2 ← fresh; z₁, z₂ ~ N(0, I)
-        alignment = Alignment(y, self.weights(), self.width, generator, features=features)
+        alignment = Alignment(y, self.weights(), self.width, generator, features, tile)
         z, companion = randn(shape, first, y.device), randn(shape, other, y.device)
         total, done, finished = sum(map(len, passes)), itertools.count(1), {}
         for number, times in enumerate(passes):
@@ -154,27 +158,28 @@ class LDRPS(Solver):
                 # ẑ0, ε ← denoise(z, t, text), ẑ0 clipped (1), (2); z' ← √ᾱ' ẑ0 + √(1-ᾱ') ε (3); ẑ (4)
                 estimate, z = self._ddim(prior, z, t, t_next, text)
                 other_estimate, companion = self._ddim(prior, companion, t, t_next, text)
-                # x ← D(ẑ); the companion is never guided and needs no graph
+                # x ← D(ẑ); the companion is never guided and needs no way back
                 guided = t < self.guide_below
-                with torch.set_grad_enabled(guided):
-                    leaf = estimate.requires_grad_(guided)
-                    x = prior.decode(leaf, size)
-                pictures = torch.cat([x.detach(), _decode(prior, other_estimate, size)])
+                back: Callable[[Tensor], Tensor] | None = None
+                if guided:
+                    x, back = decode(prior, estimate, size, twice=prior.placement.again)
+                else:
+                    x = _decode(prior, estimate, size)
+                pictures = torch.cat([x, _decode(prior, other_estimate, size)])
                 # one Adam step of D1, one of ψ, on x₁, x₂ against y (8)
                 scalars = dict(alignment.fit(pictures, guided))
                 # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y) (5), (9); s grows with the size as
                 # losses are means
-                if guided:
-                    with torch.enable_grad():
-                        loss = alignment.loss(x, pictures, t < self.quality_below)
-                    z = z - self.scale * size[0] * size[1] / 512**2 * torch.autograd.grad(loss, leaf)[0]
+                if back:
+                    slope = back(alignment.slope(x, pictures, t < self.quality_below))
+                    z = z - self.scale * size[0] * size[1] / 512**2 * slope
                 index = next(done)
                 if t == times[-1]:
                     finished[f"pass {number}"] = prior.picture(z, size)
                 image = _decode(prior, z, size) if index == total else None
                 views, scalars["residual"] = _views(alignment, pictures[:1])
                 note = f"{source}pass {number}, timestep {t}"
-                yield Step(index, total, leaf.detach(), note, scalars, image, views | finished)
+                yield Step(index, total, estimate, note, scalars, image, views | finished)
 
     @torch.no_grad()
     def _ddim(
@@ -198,14 +203,15 @@ class LDRPS(Solver):
             z = prior.encode(prior.picture(z, size))
         return add_noise(z, randn(z.shape, generator, z.device), prior.alpha_bar[t])
 
-    def _features(self) -> tuple[Callable[[Tensor], Tensor], str]:
+    def _features(self, tile: int) -> tuple[Callable[[Tensor], Tensor], str]:
         """What the perceptual losses compare, and its name where it was looked for; nothing is loaded in
         vain.
         """
         if self.features == "edges" or not (self.perceptual or self.fit_perceptual):
             return edges, ""
         try:
-            return vgg_features(), "perceptual losses on VGG-16, "
+            vgg = vgg_features()
+            return lambda x: local(vgg, x, tile, HALO, 2), "perceptual losses on VGG-16, "
         except Exception:  # of the network, the Hub's client, the file: there is the stand-in
             if self.features == "vgg":
                 raise
@@ -223,7 +229,7 @@ def _decode(prior: LatentPrior, z: Tensor, size: tuple[int, int]) -> Tensor:
 @torch.no_grad()
 def _views(alignment: Alignment, x: Tensor) -> tuple[dict[str, Tensor], float]:
     """(pictures for the eye, root mean square of ψ(x) - y)."""
-    damaged = alignment.psi(x)
+    damaged = alignment.damage(x)
     residual = (damaged - alignment.y).square().mean().sqrt().item()
     return {"estimate": x.clamp(0, 1), "ψ(estimate)": damaged.clamp(0, 1)}, residual
 

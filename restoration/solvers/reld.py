@@ -17,11 +17,9 @@ worth: docs/measurements/reld.md. The faster form without the decoder's gradient
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Generator, Tensor
 
 from restoration.degradations.base import LinearDegradation
@@ -29,6 +27,7 @@ from restoration.degradations.linear import Denoise
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Known, Solver, Step, Steps
+from restoration.solvers.decoding import decode
 
 OUTPUTS = ("consistent", "decoded")
 OUTPUT_HELP = "consistent: agrees with the measurement · decoded: as the prior draws it"
@@ -75,8 +74,8 @@ class RELD(Solver):
         start = degradation.start(y)
         if not isinstance(degradation, Denoise):
             start = degradation.prox(start, y, self.penalty * sigma**2 / s**2)
-        v = prior.encode(start)  # v = E(t), the warm start
-        w, transposed = decode(prior, v, start)  # D(v), r -> J_D(v)ᵀ r
+        v, size = prior.encode(start), (start.shape[-2], start.shape[-1])  # v = E(t), the warm start
+        w, transposed = decode(prior, v, size)  # D(v), r -> J_D(v)ᵀ r
         x = degradation.prox(w, y, rho)
         for k in range(1, self.steps + 1):
             f = prior.denoise_at(v, s)
@@ -88,7 +87,7 @@ class RELD(Solver):
                 data = degradation.adjoint(degradation.forward(w) - y)
                 g = transposed(data) + rho * (v - t)  # (4): g = J_Dᵀ Aᵀ (A D(v) - b) + ρ (v - t)
             v = v - self._cauchy(prior, degradation, v, w, g, rho, lam) * g  # v = v - η g, η of (19)
-            w, transposed = decode(prior, v, start)
+            w, transposed = decode(prior, v, size)
             x = degradation.prox(w, y, rho)
             last = k == self.steps
             image = (degradation.agreeing(x, y) if self.output == "consistent" else w) if last else None
@@ -116,19 +115,6 @@ class RELD(Solver):
         return _row_sums(g.square()) / (_row_sums(q * curved) + weight * _row_sums(g.square())).clamp_min(
             1e-20
         )
-
-
-def decode(prior: LatentPrior, v: Tensor, like: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """(D(v) of the sides of `like`, r -> J_D(v)ᵀ r), both detached."""
-    with torch.enable_grad():
-        leaf = v.detach().requires_grad_()
-        w = prior.decode(leaf, (like.shape[-2], like.shape[-1]))
-
-    def transposed(r: Tensor) -> Tensor:
-        with torch.enable_grad():
-            return torch.autograd.grad(w, leaf, r)[0]
-
-    return w.detach(), transposed
 
 
 def _row_sums(x: Tensor) -> Tensor:

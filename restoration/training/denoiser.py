@@ -10,6 +10,7 @@ import argparse
 import copy
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -89,7 +90,133 @@ def bounded(error: Tensor) -> Tensor:
     return torch.where(error < FAR, error, FAR * (1 + (error.clamp_min(FAR) / FAR).log()))
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m restoration.training.denoiser") -> None:
+@dataclass(frozen=True)
+class Objective:
+    """What the denoiser learns, and how it is judged.
+
+    training: photographs, as data.split gives them; test: unseen ones, (B,3,H,W) in [-1,1].
+    """
+
+    vae: PatchAutoencoder
+    training: list[Tensor]
+    test: Tensor
+    args: argparse.Namespace
+
+    @torch.no_grad()
+    def latents(self, x: Tensor) -> Tensor:
+        """Of x (B,3,H,W) in [-1,1]."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.vae.encode(x.to(self.args.device)).latent * self.vae.config.scaling_factor
+
+    def loss(self, model: nn.Module, step: int) -> Tensor:
+        """Mean squared error over that of the per-channel Wiener filter: 1 at every level for the untrained
+        network, and equal weight for every channel of one level, that is, for pixels.
+        """
+        assert isinstance(model, LatentUNet)
+        args = self.args
+        generator = torch.Generator().manual_seed(args.seed * 7_000_003 + step)
+        x = data.random_crops(self.training, args.batch, args.crop, args.seed, step)
+        t = draw_timesteps(model, len(x), generator)
+        noise = torch.randn(x.shape, generator=generator)
+        for row in noise[: round(args.uneven * len(x))]:
+            row.copy_(states.uneven_noise(row, generator))
+        sigma = model.sigma(t)[:, None, None, None]
+        z = self.latents(x)
+        z_t = self.latents(x + 2 * sigma * noise) / (1 + sigma**2).sqrt().to(args.device)
+        if args.states:
+            some = x[-args.states :].to(args.device)
+            z_t[-args.states :], t[-args.states :] = self.restoring(model, some, generator)
+        t = t.to(z.device)
+        sigma, power = model.sigma(t)[:, None, None, None], (model.std**2).to(z.device)
+        # RELD's images are often further off than the level says, and would drown all others if that counted
+        off = (z_t * (1 + sigma**2).sqrt() - z).square().mean((1, 2, 3), keepdim=True).maximum(sigma**2)
+        wiener = (power * off / (power + off)).mean(1, keepdim=True)
+        return bounded(((model(z_t, t).sample - z).square() / wiener).mean((1, 2, 3))).mean()
+
+    def restoring(self, model: LatentUNet, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """(z_t, t) of RELD's images on the way to x (B,3,H,W) in [-1,1]."""
+
+        def encode(x: Tensor) -> Tensor:
+            return self.latents(2 * x - 1)
+
+        def decode(z: Tensor) -> Tensor:
+            return (self.vae.decode(z / self.vae.config.scaling_factor).sample.float() + 1) / 2
+
+        def denoise(z: Tensor, level: float) -> Tensor:
+            with torch.autocast(z.device.type, torch.bfloat16):
+                return model(z / (1 + level**2) ** 0.5, timestep(model, level)).sample.float()
+
+        visits = int(torch.randint(VISITS + 1, (), generator=generator))
+        with torch.autocast(x.device.type, enabled=False):  # degradations are not for half precision
+            z, level = states.reld_input(encode, decode, denoise, (x + 1) / 2, visits, generator)
+        return z / (1 + level**2) ** 0.5, torch.full((len(z),), timestep(model, level), device=z.device)
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Of unseen photographs: the PSNR in latents of the clean estimate by level, and that of pictures as
+        RELD restores them.
+        """
+        assert isinstance(model, LatentUNet)
+        parts = Parts(self.vae, copy.deepcopy(model), scheduler(model))
+        prior = LatentPrior("training", parts, Placement(self.args.device))
+        x = (self.test.to(self.args.device) + 1) / 2
+        weak = x + 5 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+        estimate = prior.picture(prior.denoise_at(prior.encode(weak), 25 / 255), (x.shape[-2], x.shape[-1]))
+        figures = by_level(prior, x)
+        for name, degradation in RESTORED.items():
+            figures |= mean_and_least(name, reld(prior, x[::3], degradation), x[::3])
+        return figures | mean_and_least("5_told_25", estimate, x)
+
+
+def by_level(prior: LatentPrior, x: Tensor) -> dict[str, float]:
+    """The PSNR of the clean estimate of x (B,3,H,W) in [0,1] at each of LEVELS, per pixel value."""
+    z = prior.encode(x)
+    per_pixel = prior.channels / (3 * prior.factor**2)
+    figures = {}
+    for level in LEVELS:
+        noisy = z + level * torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+        error = (prior.denoise_at(noisy, level) - z).square().mean((1, 2, 3)) * per_pixel
+        figures[f"psnr@{level}"] = round((-10 * torch.log10(error)).mean().item(), 3)
+    return figures
+
+
+def reld(prior: LatentPrior, x: Tensor, degradation: LinearDegradation) -> Tensor:
+    """x (B,3,H,W) in [0,1], degraded and restored."""
+    generator = torch.Generator().manual_seed(0)
+    y = degradation.degrade(x, generator)
+    *_, last = RELDFast().restore(prior, y, degradation, generator=generator)
+    assert last.image is not None
+    return last.image.clamp(0, 1)
+
+
+def mean_and_least(name: str, estimate: Tensor, x: Tensor) -> dict[str, float]:
+    """The PSNR of estimates of x: its mean, and the worst picture's."""
+    psnr = -10 * torch.log10((estimate - x).square().mean((1, 2, 3)))
+    return {name: round(psnr.mean().item(), 3), f"{name}_least": round(psnr.min().item(), 3)}
+
+
+def new_model(vae: PatchAutoencoder, args: argparse.Namespace) -> LatentUNet:
+    """The network to be trained: new, or with the weights of args.start, and beside it the FFDNet of
+    args.fine.
+    """
+    fine = torch.load(args.fine, weights_only=True) if args.fine else {}
+    sizes = {"widths": tuple(args.widths), "blocks": args.blocks, "patch_size": vae.config.patch_size}
+    if fine:
+        sizes |= {"fine_width": fine["model.0.weight"].shape[0], "fine_depth": len(fine) // 2}
+    model = LatentUNet(latent_std=tuple((vae.std * vae.config.scaling_factor).tolist()), **sizes)
+    if args.start:
+        start_from(model, f"{args.start}/unet")
+    if model.fine is not None:
+        model.set_codec(vae)
+        model.fine.load_state_dict(fine)
+        # it was trained long enough: left alone it takes a third of the time, and the U-Net learns what it
+        # gets wrong
+        model.fine.requires_grad_(False)
+    return model
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """The command's arguments."""
     parser = loop.arguments(prog, __doc__, steps=100_000)
     parser.add_argument(
         "--widths", type=int, nargs="+", default=(96, 192, 256), help="channels per resolution"
@@ -115,119 +242,21 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
         default=0,
         help="pictures of every batch that are RELD's images instead of noisy",
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.training.denoiser") -> None:
+    args = parser(prog).parse_args(argv)
     torch.manual_seed(args.seed)
     vae = PatchAutoencoder.from_pretrained(args.out, subfolder="vae").to(args.device)
-    scale = vae.config.scaling_factor
     training, held_out = data.split(data.load_photographs(args.shards, args.limit), args.holdout)
-    std = tuple((vae.std * scale).tolist())
-    fine = torch.load(args.fine, weights_only=True) if args.fine else {}
-    sizes = {"widths": tuple(args.widths), "blocks": args.blocks, "patch_size": vae.config.patch_size}
-    if fine:
-        sizes |= {"fine_width": fine["model.0.weight"].shape[0], "fine_depth": len(fine) // 2}
-    model = LatentUNet(latent_std=std, **sizes)
-    if args.start:
-        start_from(model, f"{args.start}/unet")
-    if model.fine is not None:
-        model.set_codec(vae)
-        model.fine.load_state_dict(fine)
-        # it was trained long enough: left alone it takes a third of the time, and the U-Net learns what it
-        # gets wrong
-        model.fine.requires_grad_(False)
-
-    @torch.no_grad()
-    def latents(x: Tensor) -> Tensor:
-        """Of x in [-1,1]."""
-        with torch.autocast(x.device.type, enabled=False):
-            return vae.encode(x.to(args.device)).latent * scale
-
+    model = new_model(vae, args)
     # as many as tell, not more: a full set takes minutes of a slow machine
-    test = data.centre_crops(held_out[::3], 128)
-    power = (model.std**2).to(args.device)
-
-    def restoring(model: LatentUNet, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(z_t, t) of RELD's images."""
-
-        def denoise(z: Tensor, level: float) -> Tensor:
-            with torch.autocast(z.device.type, torch.bfloat16):
-                return model(z / (1 + level**2) ** 0.5, timestep(model, level)).sample.float()
-
-        def decode(z: Tensor) -> Tensor:
-            return (vae.decode(z / scale).sample.float() + 1) / 2
-
-        visits = int(torch.randint(VISITS + 1, (), generator=generator))
-        with torch.autocast(x.device.type, enabled=False):  # degradations are not for half precision
-            z, level = states.reld_input(
-                lambda x: latents(2 * x - 1), decode, denoise, (x + 1) / 2, visits, generator
-            )
-        return z / (1 + level**2) ** 0.5, torch.full((len(z),), timestep(model, level), device=z.device)
-
-    def loss(model: nn.Module, step: int) -> Tensor:
-        assert isinstance(model, LatentUNet)
-        generator = torch.Generator().manual_seed(args.seed * 7_000_003 + step)
-        x = data.random_crops(training, args.batch, args.crop, args.seed, step)
-        t = draw_timesteps(model, len(x), generator)
-        noise = torch.randn(x.shape, generator=generator)
-        for row in noise[: round(args.uneven * len(x))]:
-            row.copy_(states.uneven_noise(row, generator))
-        sigma = model.sigma(t)[:, None, None, None]
-        z, z_t = latents(x), latents(x + 2 * sigma * noise) / (1 + sigma**2).sqrt().to(args.device)
-        if args.states:
-            z_t[-args.states :], t[-args.states :] = restoring(
-                model, x[-args.states :].to(args.device), generator
-            )
-        t = t.to(z.device)
-        sigma = model.sigma(t)[:, None, None, None]
-        # mean squared error over that of the per-channel Wiener filter: 1 at every level for the untrained
-        # network, and equal weight for every channel of one level, that is, for pixels. RELD's images are
-        # often further off than the level says, and would drown all others if that counted
-        off = (z_t * (1 + sigma**2).sqrt() - z).square().mean((1, 2, 3), keepdim=True).maximum(sigma**2)
-        wiener = (power * off / (power + off)).mean(1, keepdim=True)
-        return bounded(((model(z_t, t).sample - z).square() / wiener).mean((1, 2, 3))).mean()
-
-    @torch.no_grad()
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        """Of unseen photographs: the PSNR in latents of the clean estimate by level, and that of pictures as
-        RELD restores them.
-        """
-        assert isinstance(model, LatentUNet)
-        prior = LatentPrior(
-            "training", Parts(vae, copy.deepcopy(model), scheduler(model)), Placement(args.device)
-        )
-        per_pixel = prior.channels / (3 * prior.factor**2)
-        x = (test.to(args.device) + 1) / 2
-        z = prior.encode(x)
-        result = {}
-        for level in LEVELS:
-            s = z + level * torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
-            error = (prior.denoise_at(s, level) - z).square().mean((1, 2, 3)) * per_pixel
-            result[f"psnr@{level}"] = round((-10 * torch.log10(error)).mean().item(), 3)
-        for name, degradation in RESTORED.items():
-            generator = torch.Generator().manual_seed(0)
-            some = x[::3]
-            y = degradation.degrade(some, generator)
-            *_, last = RELDFast().restore(prior, y, degradation, generator=generator)
-            assert last.image is not None
-            error = -10 * torch.log10((last.image.clamp(0, 1) - some).square().mean((1, 2, 3)))
-            result |= {name: round(error.mean().item(), 3), f"{name}_least": round(error.min().item(), 3)}
-        weak = x + 5 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
-        estimate = prior.picture(prior.denoise_at(prior.encode(weak), 25 / 255), (x.shape[-2], x.shape[-1]))
-        error = -10 * torch.log10((estimate - x).square().mean((1, 2, 3)))
-        return result | {
-            "5_told_25": round(error.mean().item(), 3),
-            "5_told_25_least": round(error.min().item(), 3),
-        }
-
-    print(
-        json.dumps(
-            {
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "start": evaluate(model.to(args.device)),
-            }
-        ),
-        flush=True,
-    )
-    loop.train(model, loss, evaluate, lambda m: save(m, args), args)
+    objective = Objective(vae, training, data.centre_crops(held_out[::3], 128), args)
+    size = sum(p.numel() for p in model.parameters())
+    start = objective.evaluate(model.to(args.device))
+    print(json.dumps({"parameters": size, "start": start}), flush=True)
+    loop.train(model, objective.loss, objective.evaluate, lambda m: save(m, args), args)
 
 
 def scheduler(model: LatentUNet) -> DDIMScheduler:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import itertools
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -67,7 +69,113 @@ def new_model(args: argparse.Namespace, prior: LatentPrior | None, x: Tensor) ->
     return LiftingINN(scale=1, patch=2, offset=0.0, spread=spread, gain=8.0, codec=codec_of(prior), **size)
 
 
-def main(argv: list[str] | None = None, prog: str = "python -m restoration.training.inn") -> None:
+@dataclass(frozen=True)
+class Seen:
+    """Photographs x (B,3,H,W) in [0,1] and what a camera for each made of them, y."""
+
+    x: Tensor
+    drawn: list[realistic.Realistic]
+    y: Tensor
+
+    @functools.cached_property
+    def clean(self) -> Tensor:
+        """The noise-free part of y, which is its expectation."""
+        return noise_free(self.x, self.drawn)
+
+
+def seen(x: Tensor, args: argparse.Namespace, generator: torch.Generator) -> Seen:
+    """x (B,3,H,W) in [0,1], each through a camera of its own."""
+    drawn = cameras(x, args, generator)
+    return Seen(x, drawn, degraded(x, drawn, generator))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a network learns, and how it is judged.
+
+    prior: of the latent domain, None elsewhere. training: photographs, as data.split gives them; test: unseen
+    ones.
+    """
+
+    prior: LatentPrior | None
+    training: list[Tensor]
+    test: Seen
+    args: argparse.Namespace
+
+    @torch.no_grad()
+    def represent(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """x and y in the domain of the network: as they are, or both as latents of one size (layout B)."""
+        if self.prior is None:
+            return x, y
+        return self.prior.encode(x), self.prior.encode(enlarge(y, self.args.scale))
+
+    def loss(self, model: nn.Module, step: int) -> Tensor:
+        """Of a step's random crops."""
+        args = self.args
+        generator = torch.Generator().manual_seed(args.seed * 9_000_011 + step)
+        # neither JPEG nor the invertible network is for half precision
+        with torch.autocast(args.device, enabled=False):
+            crops = data.random_crops(self.training, args.batch, args.crop, args.seed, step)
+            crop = seen(((crops + 1) / 2).to(args.device), args, generator)
+            if isinstance(model, LiftingINN):
+                return self.invertible_loss(model, crop, generator)
+        return (model(crop.y) - crop.x).abs().mean()
+
+    def invertible_loss(self, model: LiftingINN, crop: Seen, generator: torch.Generator) -> Tensor:
+        """Forward, swap and transfer loss."""
+        x, y = crop.x, crop.y
+        # half the time all that is known at the start, y enlarged; else something between it and the truth,
+        # as on the way
+        share = (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1).clamp_min(0).to(x)
+        guess = enlarge(y, self.args.scale).lerp(x, share)
+        # a quarter without any detail, as an estimate from strong noise is
+        vague = F.interpolate(F.avg_pool2d(guess, VAGUE), scale_factor=VAGUE, mode="bilinear")
+        guess = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator).to(x) < 0.25, vague, guess)
+        gamma = model.embed(y)
+        transfers = torch.stack([camera.transfer() for camera in crop.drawn]).to(x)
+        transfer = (model.transfer(gamma) - transfers).abs().mean()
+        truth, target = self.represent(x, crop.clean)
+        start, observed = self.represent(guess, y)
+        forward = (model.measure(truth, gamma) - target).abs().mean()
+        restored, _ = model.swap(start, target if model.config.scale > 1 else observed, gamma)
+        return forward + self.args.swap * (restored - truth).abs().mean() + transfer
+
+    def compared(
+        self, model: nn.Module, x: Tensor, y: Tensor, clean: Tensor
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """What is to be near to what, by name: the networks' results, and what they must beat."""
+        enlarged = enlarge(y, self.args.scale)
+        if not isinstance(model, LiftingINN):
+            return {"first": (model(y), x), "bicubic_up": (enlarged, x)}
+        gamma = model.embed(y)
+        truth, target = self.represent(x, clean)
+        start, observed = self.represent(enlarged, y)
+        reduced = F.interpolate(x, clean.shape[-2:], mode="bicubic", antialias=True, align_corners=False)
+        return {
+            "forward": (model.measure(truth, gamma), target),
+            "bicubic_down": (self.represent(x, reduced)[1], target),
+            "forward_observed": (model.measure(truth, gamma), observed),
+            "bicubic_down_observed": (self.represent(x, reduced)[1], observed),
+            "noise": (target, observed),  # what no deterministic model of y can beat
+            "swap": (model.swap(start, observed, gamma)[0], truth),
+            "bicubic_up": (start, truth),
+        }
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Mean PSNR on unseen photographs and degradations."""
+        # a latent keeps C numbers of f×f×3 pixel values
+        per_value = 1 if self.prior is None else self.prior.channels / (3 * self.prior.factor**2)
+        errors: dict[str, list[Tensor]] = {}
+        pictures = (part.split(8) for part in (self.test.x, self.test.y, self.test.clean))
+        for x, y, clean in zip(*pictures, strict=True):
+            for name, (a, b) in self.compared(model, x, y, clean).items():
+                errors.setdefault(name, []).append((a - b).square().mean((1, 2, 3)) * per_value)
+        return {name: round((-10 * torch.log10(torch.cat(e))).mean().item(), 3) for name, e in errors.items()}
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """The command's arguments."""
     parser = loop.arguments(
         prog,
         __doc__,
@@ -93,99 +201,26 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
         "--cells", type=int, default=1, help="residual cells per network (first: 6 are well spent)"
     )
     parser.add_argument("--swap", type=float, default=1.0, help="weight of the swap loss")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None, prog: str = "python -m restoration.training.inn") -> None:
+    args = parser(prog).parse_args(argv)
     torch.manual_seed(args.seed)
     prior = load_prior(args.prior, args.device) if args.domain == "latent" else None
     training, held_out = data.split(data.load_photographs(args.shards, args.limit), args.holdout)
-    test = (data.centre_crops(held_out, 192).to(args.device) + 1) / 2
-    model = new_model(args, prior, test)
+    x = (data.centre_crops(held_out, 192).to(args.device) + 1) / 2
+    model = new_model(args, prior, x)
     if isinstance(model, LiftingINN):
         # the trained network is exact in float32; learning needs no exactness, and bfloat16 is more than
         # twice as fast
         for lift in (*model.predictors, *model.updaters):
             lift.forward = torch.autocast(args.device, torch.bfloat16)(lift.forward)  # type: ignore[assignment]
-
-    @torch.no_grad()
-    def represent(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """x and y in the domain of the network: as they are, or both as latents of one size (layout B)."""
-        return (x, y) if prior is None else (prior.encode(x), prior.encode(enlarge(y, args.scale)))
-
-    def loss(model: nn.Module, step: int) -> Tensor:
-        generator = torch.Generator().manual_seed(args.seed * 9_000_011 + step)
-        # neither JPEG nor the invertible network is for half precision
-        with torch.autocast(args.device, enabled=False):
-            x = ((data.random_crops(training, args.batch, args.crop, args.seed, step) + 1) / 2).to(
-                args.device
-            )
-            drawn = cameras(x, args, generator)
-            y = degraded(x, drawn, generator)
-            if isinstance(model, LiftingINN):
-                return invertible_loss(model, x, y, drawn, generator)
-        return (model(y) - x).abs().mean()
-
-    def invertible_loss(
-        model: LiftingINN, x: Tensor, y: Tensor, drawn: list[realistic.Realistic], generator: torch.Generator
-    ) -> Tensor:
-        # half the time all that is known at the start, y enlarged; else something between it and the truth,
-        # as on the way
-        share = (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1).clamp_min(0).to(x)
-        guess = enlarge(y, args.scale).lerp(x, share)
-        # a quarter without any detail, as an estimate from strong noise is
-        vague = F.interpolate(F.avg_pool2d(guess, VAGUE), scale_factor=VAGUE, mode="bilinear")
-        guess = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator).to(x) < 0.25, vague, guess)
-        gamma = model.embed(y)
-        transfer = (
-            (model.transfer(gamma) - torch.stack([camera.transfer() for camera in drawn]).to(x)).abs().mean()
-        )
-        truth, target = represent(x, noise_free(x, drawn))
-        start, observed = represent(guess, y)
-        forward = (model.measure(truth, gamma) - target).abs().mean()
-        restored, _ = model.swap(start, target if model.config.scale > 1 else observed, gamma)
-        return forward + args.swap * (restored - truth).abs().mean() + transfer
-
-    def compared(model: nn.Module, x: Tensor, y: Tensor, clean: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """What is to be near to what, by name: the networks' results, and what they must beat."""
-        if not isinstance(model, LiftingINN):
-            return {"first": (model(y), x), "bicubic_up": (enlarge(y, args.scale), x)}
-        gamma = model.embed(y)
-        truth, target = represent(x, clean)
-        start, observed = represent(enlarge(y, args.scale), y)
-        reduced = F.interpolate(x, clean.shape[-2:], mode="bicubic", antialias=True, align_corners=False)
-        return {
-            "forward": (model.measure(truth, gamma), target),
-            "bicubic_down": (represent(x, reduced)[1], target),
-            "forward_observed": (model.measure(truth, gamma), observed),
-            "bicubic_down_observed": (represent(x, reduced)[1], observed),
-            "noise": (target, observed),  # what no deterministic model of y can beat
-            "swap": (model.swap(start, observed, gamma)[0], truth),
-            "bicubic_up": (start, truth),
-        }
-
-    generator = torch.Generator().manual_seed(0)
-    drawn = cameras(test, args, generator)
-    test_y, test_clean = degraded(test, drawn, generator), noise_free(test, drawn)
-    # a latent keeps C numbers of f×f×3 pixel values
-    per_value = 1 if prior is None else prior.channels / (3 * prior.factor**2)
-
-    @torch.no_grad()
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        """Mean PSNR on unseen photographs and degradations."""
-        errors: dict[str, list[Tensor]] = {}
-        for x, y, clean in zip(test.split(8), test_y.split(8), test_clean.split(8), strict=True):
-            for name, (a, b) in compared(model, x, y, clean).items():
-                errors.setdefault(name, []).append((a - b).square().mean((1, 2, 3)) * per_value)
-        return {name: round((-10 * torch.log10(torch.cat(e))).mean().item(), 3) for name, e in errors.items()}
-
-    print(
-        json.dumps(
-            {
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "untrained": evaluate(model.to(args.device)),
-            }
-        )
-    )
+    objective = Objective(prior, training, seen(x, args, torch.Generator().manual_seed(0)), args)
+    size = sum(p.numel() for p in model.parameters())
+    print(json.dumps({"parameters": size, "untrained": objective.evaluate(model.to(args.device))}))
     folder = Path(args.out, folder_name(args.domain, args.scale, args.prior))
-    loop.train(model, loss, evaluate, lambda m: save(m, folder), args)
+    loop.train(model, objective.loss, objective.evaluate, lambda m: save(m, folder), args)
 
 
 def save(model: nn.Module, folder: Path) -> None:

@@ -9,8 +9,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from tqdm import tqdm
 
 from restoration.parser import parser as command_parser
 
+T = TypeVar("T")
 JUDGED = 100  # steps whose mean loss says something
 # such a mean, this many times the best, sends the run back to its last checkpoint, at half the rate
 DIVERGED = 1.5
@@ -58,6 +60,98 @@ def arguments(
     return parser
 
 
+class Training:
+    """A model that is being trained, the average of its weights, and what a checkpoint keeps of both."""
+
+    def __init__(self, model: nn.Module, args: argparse.Namespace) -> None:
+        self.device = torch.device(args.device)
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack memory_format alone
+        self.model, self.args = model, args
+        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+        )
+        self.step, self.peak, self.best, self.warm_from = 0, args.rate, math.inf, 0
+        self.began, self.before = time.monotonic(), 0.0
+        if Path(args.checkpoint).exists():
+            self.before = self.take_up()["seconds"]
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of this call."""
+        return time.monotonic() - self.began
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of this call and those before."""
+        return self.before + self.elapsed
+
+    def take_up(self) -> dict[str, Any]:
+        """Go on from the last checkpoint; its content."""
+        state = torch.load(self.args.checkpoint, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average, self.step, self.best = state["average"], state["step"], state["best"]
+        self.peak = min(self.peak, state["peak"])
+        return state
+
+    def checkpoint(self, save: Callable[[nn.Module], None]) -> None:
+        """Write the checkpoint, and the average as a network."""
+        kept = ("step", "seconds", "peak", "best", "average")
+        state = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state |= {name: getattr(self, name) for name in kept}
+        torch.save(state, f"{self.args.checkpoint}.part")
+        os.replace(f"{self.args.checkpoint}.part", self.args.checkpoint)
+        self.with_average(save)
+
+    def with_average(self, action: Callable[[nn.Module], T]) -> T:
+        """What an action makes of the averaged network."""
+        current = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        try:
+            return action(self.model)
+        finally:
+            self.model.load_state_dict(current)
+
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        progress = max(self.step / self.args.steps, self.elapsed / 60 / self.args.max_minutes)
+        return self.peak * min(1.0, (self.step + 1 - self.warm_from) / 200, (1 - progress) / 0.25)
+
+    def advance(self, loss: Callable[[nn.Module, int], Tensor]) -> float:
+        """One step; its loss."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            value = loss(self.model, self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        if nn.utils.clip_grad_norm_(self.model.parameters(), 1.0).isfinite():
+            self.optimiser.step()
+        self.step += 1
+        # a short average at first, so that it forgets the initialisation
+        decay = min(self.args.ema, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.values()), list(self.model.state_dict().values()), 1 - decay
+            )
+        return value.item()
+
+    def diverged(self, losses: Sequence[float]) -> bool:
+        """Whether the losses since the last checkpoint leapt; then the run is at that checkpoint again, with
+        half the rate.
+        """
+        mean = sum(losses) / len(losses) if len(losses) >= JUDGED else self.best
+        if not (mean > DIVERGED * self.best or math.isnan(mean)):
+            self.best = min(self.best, mean)
+            return False
+        tqdm.write(json.dumps({"step": self.step, "diverged": mean}))
+        self.peak /= 2  # and stays so: the checkpoint still says what it was before
+        self.take_up()
+        self.warm_from = self.step
+        return True
+
+
 def train(
     model: nn.Module,
     loss: Callable[[nn.Module, int], Tensor],
@@ -71,83 +165,21 @@ def train(
     minutes, whichever is further along. The exponential average is what is evaluated and saved. A run that
     diverges goes back to its last checkpoint and on at half the rate, and at a quarter if it does so again.
     """
-    device = torch.device(args.device)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack memory_format alone
-    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
-    )
-    step, seconds, peak, best, warm_from = 0, 0.0, args.rate, math.inf, 0
-
-    def resume() -> float:
-        """Take up the last checkpoint; the seconds that had been spent by then."""
-        nonlocal average, step, peak, best
-        state = torch.load(args.checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        average, step, best, peak = state["average"], state["step"], state["best"], min(peak, state["peak"])
-        return state["seconds"]
-
-    if Path(args.checkpoint).exists():
-        seconds = resume()
-
-    def with_average(action: Callable[[nn.Module], object]) -> object:
-        current = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        model.load_state_dict(average)
-        try:
-            return action(model)
-        finally:
-            model.load_state_dict(current)
-
-    def checkpoint() -> None:
-        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average,
-        "step": step,
-                 "seconds": seconds + time.monotonic() - start, "peak": peak, "best": best}  # fmt: skip
-        torch.save(state, f"{args.checkpoint}.part")
-        os.replace(f"{args.checkpoint}.part", args.checkpoint)
-        with_average(save)
-
-    start = saved = time.monotonic()
-    losses = list[float]()
-    bar = tqdm(total=args.steps, initial=step, mininterval=5)
-    while step < args.steps and time.monotonic() - start < 60 * args.max_minutes:
-        elapsed = time.monotonic() - start
-        progress = max(step / args.steps, elapsed / 60 / args.max_minutes)
-        rate = peak * min(1.0, (step + 1 - warm_from) / 200, (1 - progress) / 0.25)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16):
-            value = loss(model, step)
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        if nn.utils.clip_grad_norm_(model.parameters(), 1.0).isfinite():
-            optimiser.step()
-        losses.append(value.item())
-        step += 1
+    run = Training(model, args)
+    saved, losses = time.monotonic(), list[float]()
+    bar = tqdm(total=args.steps, initial=run.step, mininterval=5)
+    while run.step < args.steps and run.elapsed < 60 * args.max_minutes:
+        losses.append(run.advance(loss))
         bar.update()
-        # a short average at first, so that it forgets the initialisation
-        decay = min(args.ema, (step + 1) / (step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.values()), list(model.state_dict().values()), 1 - decay)
-        if step % args.evaluate_every == 0:
-            metrics = with_average(evaluate)
-            line = {
-                "step": step,
-                "seconds": round(seconds + time.monotonic() - start),
-                "loss": round(value.item(), 5),
-            }
-            tqdm.write(json.dumps(line | metrics))  # type: ignore[operator]
+        if run.step % args.evaluate_every == 0:
+            line = {"step": run.step, "seconds": round(run.seconds), "loss": round(losses[-1], 5)}
+            tqdm.write(json.dumps(line | run.with_average(evaluate)))
         if time.monotonic() - saved > args.save_every:
-            mean = sum(losses) / len(losses) if len(losses) >= JUDGED else best
-            if mean > DIVERGED * best or math.isnan(mean):
-                tqdm.write(json.dumps({"step": step, "diverged": mean}))
-                peak /= 2  # and stays so: the checkpoint still says what it was before
-                resume()
-                bar.n, warm_from = step, step
+            if run.diverged(losses):
+                bar.n = run.step
             else:
-                best = min(best, mean)
-                checkpoint()
+                run.checkpoint(save)
             saved, losses = time.monotonic(), []
     bar.close()
-    checkpoint()
-    print(json.dumps({"step": step, "final": True} | with_average(evaluate)))  # type: ignore[operator]
+    run.checkpoint(save)
+    print(json.dumps({"step": run.step, "final": True} | run.with_average(evaluate)))

@@ -1,0 +1,138 @@
+"""A run on the page in a real browser, while it goes on and when it ends; skipped where there is none."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from browsing import PATIENCE, denoise_own, restore_in_steps, shown_result, visible, visit_method
+
+from restoration.files import images
+from restoration.page import actions
+from restoration.page.state import EXAMPLES
+from restoration.run import restore
+
+
+@pytest.fixture
+def tab(browser, address):
+    page = visit_method(browser, address)
+    yield page
+    page.context.close()
+
+
+def test_stop_ends_the_run(tab):
+    restore_in_steps(tab, 200)
+    tab.get_by_text("of 200").wait_for()
+    tab.get_by_role("button", name="Stop").click()
+    tab.get_by_text("Stopped").wait_for()
+    # the queue is free again
+    tab.get_by_role("button", name="Denoise", exact=True).click()
+    tab.get_by_text("Denoise: computed beforehand").wait_for()
+    tab.get_by_role("button", name="Restore").click()
+    tab.get_by_text("256×256 pixels in").wait_for()
+
+
+def test_two_visitors_do_not_see_each_others_pictures(browser, address):
+    pages = []
+    for name in ("chelsea.png", "coffee.png"):
+        page = visit_method(browser, address)
+        denoise_own(page, EXAMPLES / name)
+        pages.append((name, page))
+    for _, page in pages:
+        visible(page, "button:has-text('Restore')").click()
+    for name, page in pages:
+        page.get_by_text("256×256 pixels in").wait_for()
+        clean = images.read_image(EXAMPLES / name)
+        assert (shown_result(page) - clean).abs().mean() < 0.05
+        page.context.close()
+
+
+def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
+    """Not of what the controls say when it ends."""
+    changed = threading.Event()
+
+    def held(*args, **options):
+        for step in restore(*args, **options):
+            yield step
+            changed.wait(PATIENCE / 1000)
+
+    monkeypatch.setattr(actions, "restore", held)
+    restore_in_steps(tab, 12)
+    tab.get_by_text("Step 1 of 12").wait_for()
+    tab.get_by_label("Seed", exact=True).first.fill("7")
+    changed.set()
+    tab.get_by_text("256×256 pixels in").wait_for()
+    link = tab.locator("label:has-text('Settings link')").locator("input, textarea").first
+    tab.wait_for_function("box => box.value.includes('steps=12')", arg=link.element_handle())
+    assert "seed=0" in link.input_value()
+    tab.get_by_role("button", name="Denoise", exact=True).click()
+    tab.get_by_text("Denoise: computed beforehand").wait_for()
+    assert link.input_value() == ""
+
+
+def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, monkeypatch):
+    """While one run holds the only place, three visitors open the page and look at an example."""
+    over = threading.Event()
+
+    def held(*args, **options):
+        for step in restore(*args, **options):
+            yield step
+            over.wait(PATIENCE / 1000)
+
+    monkeypatch.setattr(actions, "restore", held)
+    restore_in_steps(tab, 200)
+    tab.get_by_text("Step 1 of 200").wait_for()
+    others = [visit_method(browser, address) for _ in range(3)]
+    page = others[-1]
+    page.get_by_role("button", name="Denoise", exact=True).click()
+    page.get_by_text("Denoise: computed beforehand").wait_for()
+    assert page.get_by_text("busy").count() == 0 and page.get_by_text("queue").count() == 0
+    for page in others:
+        page.context.close()
+    tab.get_by_text("Step 1 of 200").wait_for()
+    tab.get_by_role("button", name="Stop").click()
+    over.set()
+    tab.get_by_text("Stopped").wait_for()
+
+
+def test_a_run_ends_with_the_page_that_started_it(browser, address, monkeypatch):
+    ended = threading.Event()
+
+    def endless(*args, **options):
+        first = next(restore(*args, **options))
+        try:
+            while True:
+                yield first
+                time.sleep(0.05)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(actions, "restore", endless)
+    page = visit_method(browser, address)
+    restore_in_steps(page, 200)
+    page.get_by_text("Step 1 of 200").wait_for()
+    page.context.close()
+    assert ended.wait(PATIENCE / 1000)
+
+
+def test_a_press_is_answered_where_it_can_be_seen(browser, address):
+    """On a phone the progress comes into view; the button says that a run goes on; an error replaces all
+    that.
+    """
+    page = visit_method(browser, address, 390)
+    restore_in_steps(page, 200)
+    page.get_by_text("of 200").wait_for()
+    button, status = page.locator("#start-reld"), page.locator("#status-reld")
+    assert button.inner_text() == "Restoring…" and button.is_disabled()
+    box = status.bounding_box()
+    assert 0 <= box["y"] < box["y"] + box["height"] <= 900
+    page.get_by_role("button", name="Stop").first.click()
+    page.get_by_text("Stopped").wait_for()
+    page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
+    visible(page, "[aria-label='Remove Image']").click()
+    button.click()
+    status.get_by_text("Choose a picture first").wait_for()
+    page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
+    assert page.locator(".slider-wrap:visible").count() == 0
+    page.context.close()
