@@ -134,9 +134,7 @@ def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
         return guess
     # equal noise in all channels is as much in brightness as independent noise √3 times as strong
     channels = 3**0.5 if grey or is_grey(y) else 1.0
-    return dataclasses.replace(
-        guess, noise=channels * noise, told=channels * noise * measured.noise_as_white
-    )
+    return dataclasses.replace(guess, noise=channels * noise, told=channels * noise * measured.noise_as_white)
 
 
 def _guess_of_before(y: Tensor, kind: str) -> Guess:

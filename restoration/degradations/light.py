@@ -133,7 +133,7 @@ def fitted(field: Tensor, y: Tensor) -> Tensor:
     By a guided filter (He, Sun and Tang 2013) on a copy of about GUIDE_SIDE pixels.
     """
     scale = min(1.0, GUIDE_SIDE / min(y.shape[-2:]))
-    size = [max(1, round(side * scale)) for side in y.shape[-2:]]
+    size = (max(1, round(scale * y.shape[-2])), max(1, round(scale * y.shape[-1])))
     guide = F.adaptive_avg_pool2d(y.float().cpu(), size).mean(1)[0].numpy()
     rough = F.interpolate(field.cpu(), size, mode="bicubic")[0, 0].numpy()
     radius = max(1, round(GUIDE_WIDTH * min(size)))

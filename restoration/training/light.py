@@ -21,7 +21,7 @@ from restoration.training.light_damage import Lit, draw
 
 # what is surely there: stops, stops, mean share of haze; between nothing and this, nothing is taught
 THERE = (1.3, 1.3, 0.15)
-FALSE_ALARMS = {"darkness": 0.006, "backlight": 0.006, "veil": 0.004}  # of clean photographs
+FALSE_ALARMS = {"darkness": 0.006, "backlight": 0.006, "veil": 0.006}  # of clean photographs
 FLOOR = 4e-4  # a mean square error below this is not worth more
 WEIGHTS = {"picture": 1.0, "stops": 0.15, "presence": 0.7, "amount": 0.2}
 EXAMPLE = "photographs-*.tar --out light.safetensors --checkpoint light.pt --max-minutes 60"
@@ -65,7 +65,7 @@ def losses(network: nn.Module, rows: list[Lit]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def place_thresholds(network: LightNet, clean: list[Tensor]) -> None:
-    """The logit of each kind counts from what FALSE_ALARMS of the clean photographs, uint8 (3,h,w), exceed."""
+    """The logit of each kind counts from what FALSE_ALARMS of clean photographs, uint8 (3,h,w), exceed."""
     network.threshold.zero_()
     copies = [F.adaptive_avg_pool2d(x.float() / 255, SIDE) for x in clean]
     logits = torch.cat([network(torch.stack(copies[k : k + 64])).logits for k in range(0, len(copies), 64)])
