@@ -23,7 +23,7 @@ from restoration.page import layout as app
 from restoration.page.state import CLEAN, DEGRADED
 from restoration.priors.latent import load_prior
 from restoration.run import restore
-from restoration.solvers import SOLVERS
+from restoration.solvers import SOLVERS, preset_for
 from restoration.solvers.base import Step
 
 
@@ -389,3 +389,26 @@ def test_without_a_mask_nothing_is_inpainted(picture):
     with pytest.raises(gr.Error, match="Which parts are missing"):
         press(values)
     assert "Which parts are missing" in actions.forecast("reld", values)
+
+
+@pytest.mark.parametrize(
+    ("method", "prior", "chosen", "suited"),
+    [
+        ("reld", "sd-turbo", "fast", "few-step"),
+        ("reld", "sd-1.5", "few-step", "fast"),
+        ("reld", "sd-1.5", "fast", "fast"),
+        ("latent-indigo", "sdxl", "fast", "pixel"),
+        ("latent-indigo", "sdxl", "paper-like", "paper-like"),
+        ("latent-indigo", "embedded", "bold", "bold"),
+        ("ld-rps", "lcm", "denoise", "denoise"),
+    ],
+)
+def test_a_prior_brings_a_preset_that_suits_it(method, prior, chosen, suited):
+    assert preset_for(method, prior, chosen) == suited
+
+
+def test_what_a_large_prior_takes_without_a_gpu_is_said_before_its_download(monkeypatch):
+    assert "min" in actions.about_prior("sdxl") and "first run downloads it" in actions.about_prior("sdxl")
+    assert "There is no GPU" not in actions.about_prior("embedded")
+    monkeypatch.setattr(pace, "this_device", lambda: "cuda")
+    assert "There is no GPU" not in actions.about_prior("sdxl")

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from restoration import diffusion
+from restoration.commands import memory
+from restoration.commands.memory import Rehearsal
 from restoration.degradations.linear import TASKS
 from restoration.priors.diffusers_folder import CLASSES
 from restoration.priors.latent import LatentPrior
@@ -193,6 +195,62 @@ def test_a_step_waits_for_the_device_once(folders, photo):
             list(restore(y, Run(RELDFast(steps=steps), TASKS["inpaint"]()), prior))
         counts.append(waits.count)
     assert counts[1] - counts[0] == 3
+
+
+class Traffic(Rehearsal):
+    """Counts what the host asks of a device, and what it brings there, on tensors without values."""
+
+    asked = brought = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.asked += function is torch.ops.aten._local_scalar_dense.default and args[0].is_meta
+        self.asked += function is torch.ops.aten._to_copy.default and args[0].is_meta and self.on_host(kwargs)
+        self.brought += (
+            function is torch.ops.aten._to_copy.default and not args[0].is_meta and self.there(kwargs)
+        )
+        return super().__torch_dispatch__(function, types, args, kwargs)
+
+    @staticmethod
+    def on_host(kwargs):
+        return str((kwargs or {}).get("device")) == "cpu"
+
+    @staticmethod
+    def there(kwargs):
+        return str((kwargs or {}).get("device")) == "meta"
+
+
+@pytest.mark.parametrize(
+    ("method", "task"),
+    [
+        ("reld", "deblur"),
+        ("reld", "inpaint"),
+        ("reld", "super-resolution"),
+        ("reld-paper", "deblur"),
+        ("ld-rps-paper", None),
+    ],
+)
+def test_the_host_waits_once_a_step_and_brings_nothing(valueless, method, task):
+    """What a GPU would wait for: one number or list a step, and no table, mask or timestep."""
+    known, counts = TASKS[task]() if task else None, []
+    side = 8 if task == "super-resolution" else 32
+    for steps in (2, 4):
+        more = {} if known else {"first": 45 * steps, "guide_below": 1000}
+        solver = dataclasses.replace(memory.SOLVERS[method][0], steps=steps, **more)
+        assert solver.iterations(known) == steps
+        with memory.stand_ins(), Traffic() as traffic:
+            y = torch.zeros(1, 3, side, side, device="meta")
+            list(solver.restore(valueless, y, known, generator=torch.Generator()))
+        counts.append((traffic.asked, traffic.brought))
+    (asked, brought), (more_asked, more_brought) = counts
+    assert more_asked - asked == 2 and more_brought <= brought
+
+
+@pytest.fixture(scope="module")
+def valueless() -> LatentPrior:
+    """A tiny prior on the meta device."""
+    prior = memory.valueless("tiny")
+    vars(prior).update(isometric=False, gain=5.0)  # measured once
+    return prior
 
 
 def test_the_levels_of_a_run_are_the_priors(folders, embedded):

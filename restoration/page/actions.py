@@ -5,6 +5,7 @@ method_tab.py and repeat_tab.py lay out what they return.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import time
@@ -170,6 +171,15 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         yield from show(job, prior, time_limit())
 
 
+def repeat_needs(file: str | None) -> tuple[float, str]:
+    """(about how many seconds `repeat` takes, the prior that it needs)."""
+    with contextlib.suppress(ValueError, OSError):  # the run itself will say what is wrong
+        run, y = Run.from_recipe(recipe.read(file or "")), recipe.read_input(file or "")
+        prior = state.known_prior(run.prior)
+        return pace.estimate_seconds(run.solver, run.degradation, y.shape[-2], y.shape[-1], prior), prior
+    return device.UNKNOWN_SECONDS, "embedded"
+
+
 class Plan(NamedTuple):
     """What a run will do: how its picture is read, the result's size in pixels, and about how many seconds it
     takes.
@@ -241,8 +251,10 @@ def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
 
 def about_prior(name: str) -> str:
     """What is worth knowing of a prior before it is chosen."""
-    absent = ". Not on this machine yet: the first run downloads it."
-    return PRIORS[state.known_prior(name)].describe() + ("" if downloaded(name) else absent)
+    there = (
+        "" if downloaded(state.known_prior(name)) else "Not on this machine yet: the first run downloads it."
+    )
+    return " ".join(filter(None, [PRIORS[name].describe() + ".", there, pace.before_download(name)]))
 
 
 def read_recipe(file: str | None) -> str:
