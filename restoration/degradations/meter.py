@@ -48,8 +48,8 @@ MOST = {
 COARSEST, COARSE_POWER = 1.35, 1.8
 BRIGHTNESSES = (0.1, 0.3, 0.5, 0.7, 0.9)  # at which the level of noise is told
 GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
-# a picture whose strongest channels have so low a mean is too dark where the network is but little sure of it:
-# 4 in 1,000 clean photographs
+# a picture whose strongest channels have so low a mean is too dark where the network is but little sure of
+# it: 4 in 1,000 clean photographs
 DIM, LIKELY, PLAIN = 0.2, 0.1, 0.75
 # log-likelihood ratio a coefficient from which the comb of JPEG's steps tells the quality alone
 SURE_COMB = 0.5
