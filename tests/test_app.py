@@ -412,3 +412,38 @@ def test_what_a_large_prior_takes_without_a_gpu_is_said_before_its_download(monk
     assert "There is no GPU" not in actions.about_prior("embedded")
     monkeypatch.setattr(pace, "this_device", lambda: "cuda")
     assert "There is no GPU" not in actions.about_prior("sdxl")
+
+
+def test_pictures_of_a_running_restoration_take_little_of_its_time(monkeypatch, picture):
+    """However long one takes: here a second, as a step."""
+    clock, made = [0.0], []
+
+    def steps_of(*_):
+        for index in range(1, 101):
+            clock[0] += 1
+            yield Step(index, 101, torch.zeros(1), "", {})
+
+    def previewed(*_):
+        clock[0] += 1
+        made.append(clock[0])
+
+    monkeypatch.setattr(actions, "steps_of", steps_of)
+    monkeypatch.setattr(actions, "previewed", previewed)
+    monkeypatch.setattr(actions, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(actions, "progress", lambda *_: "")
+    list(actions.show(state.job("reld", filled(picture)), load_prior("embedded", "cpu"), 1e9))
+    assert 2 <= len(made) <= 6
+
+
+def test_calls_of_a_program_and_repeats_ask_zero_gpu_for_what_they_need(picture):
+    """By the prior that they name, loading included; what is wrong with a call is left to the call."""
+    call = picture, "denoise", "fast", "{}", 0
+    small, large = (endpoints.needed("reld", *call, prior) for prior in ("embedded", "sdxl"))
+    assert 0 < small < large / 50
+    assert endpoints.needed("ld-rps", picture, "denoise", "{}", 0, "embedded") > 0
+    for wrong in (("no", "fast", "{}", 0, "sdxl"), ("denoise", "fast", "{}", 0, "nonsense")):
+        assert endpoints.needed("reld", picture, *wrong) == device.UNKNOWN_SECONDS
+    file = press(filled(picture))[-1][5]
+    seconds, prior = actions.repeat_needs(file)
+    assert 0 < seconds != device.UNKNOWN_SECONDS and prior == "embedded"
+    assert actions.repeat_needs(None) == (device.UNKNOWN_SECONDS, "embedded")

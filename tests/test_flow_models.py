@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_models import LETTERS, letters_tokenizer, plain_vae, save_pipeline, text_config
+from tiny_models import LETTERS, letters_tokenizer, plain_vae, run_every_preset, save_pipeline, text_config
 from torch import Tensor
 
 from restoration import diffusion
@@ -276,3 +276,9 @@ def folders_of_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         save_pipeline("sdxl", folder)
     return folder
+
+
+def test_every_preset_that_suits_a_prior_runs_on_it(folders, kind):
+    name = {"sd3": "sd-3.5-medium", "z-image": "z-image-turbo"}[kind]
+    done = run_every_preset(load(folders[kind]), name)
+    assert ("reld few-step" in done) == (kind == "z-image") and "ld-rps-paper paper" in done

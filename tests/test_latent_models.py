@@ -8,7 +8,7 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_models import load, pipeline_of
+from tiny_models import load, pipeline_of, run_every_preset
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -283,3 +283,10 @@ def test_a_distilled_prior_keeps_to_its_timesteps_and_has_no_guidance(folders):
     assert asked == [(249, 1), (249, 1), (499, 1), (999, 1)]
     assert torch.equal(few.denoise(z_t, 499, text).z0, prior.denoise(z_t, 499, text).z0)
     assert [few.timestep(s) for s in (0.01, 1.6, 100.0)] == [249, 499, 999] and few.lowest > prior.lowest
+
+
+def test_every_preset_that_suits_a_prior_runs_on_it(folders, kind):
+    name = {"sd1": "sd-1.5", "sd2": "sd-turbo", "sdxl": "sdxl-lightning"}[kind]
+    done = run_every_preset(load(folders[kind]), name)
+    assert ("reld few-step" in done) == (name != "sd-1.5") and "latent-indigo pixel" in done
+    assert {"reld-paper faithful", "ld-rps-paper paper", "ld-rps auto"} <= {*done}

@@ -31,7 +31,8 @@ from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.base import Step
 
-PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration
+PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration, at least
+PREVIEW_SHARE = 0.05  # of the time of a run, that they take at most
 READY = "Getting ready…"
 NO_PICTURE = "Choose a picture first: upload one, paste one, or click an example."
 
@@ -66,7 +67,8 @@ def loaded(prior: str) -> LatentPrior:
 def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any, ...]]:
     """Run a job; yield (comparison, status, scores, curve, views, file)."""
     before = job.before()
-    left, began, shown, curve = as_file(before), time.monotonic(), 0.0, []
+    left, began, curve = as_file(before), time.monotonic(), list[dict[str, float]]()
+    due = began  # when the next picture may be made
     yield (left, left), READY, None, None, None, None
     for step in steps_of(job, prior, until):
         if "residual" in step.scalars:  # a step without guidance measures nothing
@@ -77,11 +79,12 @@ def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any
             rest = time.monotonic() - began - step.result.seconds
             pace.learn_rest(before.shape[-2] * before.shape[-1], rest)
             yield (left, right), *ended
-        elif time.monotonic() - shown > PREVIEW_EVERY:
+        elif (asked := time.monotonic()) >= due:
             preview = previewed(prior, step, (before.shape[-2], before.shape[-1]))
             pair = gr.skip() if preview is None else (left, as_file(preview))
             yield pair, progress(step, began), None, course(curve), gallery(step, job.reference), None
-            shown = time.monotonic()
+            now = time.monotonic()
+            due = now + max(PREVIEW_EVERY, (now - asked) / PREVIEW_SHARE)
 
 
 def previewed(prior: LatentPrior, step: Step, size: tuple[int, int]) -> Tensor | None:

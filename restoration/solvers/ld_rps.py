@@ -33,8 +33,9 @@ Equation numbers are those of docs/methods/ld-rps.md. Where paper and official c
 
 Rounding to float32 alone moves a result by 1.9/255, so published figures can be met in the mean only. Nothing
 is decoded, encoded or differentiated in vain, and an empty prompt needs one run of the denoiser instead of
-two. The unguided trajectories are not kept from picture to picture: for a set without text that would save up
-to 3.7 times, but hold 3 to 80 GB of decoded frames.
+two. Where memory is short a guided step decodes once more instead of keeping the decoder's graph while ψ
+learns, and ψ, its critics and VGG work in tiles. No frames of the companion are kept, whose trajectory does
+not depend on the picture: for a set without text that would save up to 3.7 times, but hold 3 to 80 GB.
 """
 
 from __future__ import annotations
