@@ -56,7 +56,7 @@ def test_every_tab_fits_the_window(browser, address, width):
     "query",
     [
         "method=reld&image=chelsea.png&task=denoise&preset=fast&seed=3&noise_std=15",
-        "method=ld-rps&image=coffee.png&seed=3",
+        "method=ld-rps&image=coffee.png&seed=3&steps=2",
     ],
 )
 def test_a_link_shows_every_visitor_the_same_picture(browser, address, query):

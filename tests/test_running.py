@@ -57,13 +57,13 @@ def held(monkeypatch) -> threading.Event:
 def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
     """Not of what the controls say when it ends."""
     changed = held(monkeypatch)
-    restore_in_steps(tab, 12)
-    tab.get_by_text("Step 1 of 12").wait_for()
+    restore_in_steps(tab, 3)
+    tab.get_by_text("Step 1 of 3").wait_for()
     tab.get_by_label("Seed", exact=True).first.fill("7")
     changed.set()
     tab.get_by_text("256×256 pixels in").wait_for()
     link = tab.locator("label:has-text('Settings link')").locator("input, textarea").first
-    tab.wait_for_function("box => box.value.includes('steps=12')", arg=link.element_handle())
+    tab.wait_for_function("box => box.value.includes('steps=3')", arg=link.element_handle())
     assert "seed=0" in link.input_value()
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.get_by_text("Denoise: computed beforehand").wait_for()
