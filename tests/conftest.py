@@ -36,9 +36,10 @@ MOST_WORKERS = 4  # each takes 1.5 GB
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process for each core runs the whole suite; named files are run by the process that was started."""
+    """A process for each core where the whole suite is run; for a part of it none but the one that began."""
     cores = os.cpu_count() or 1
-    whole = config.args_source is not pytest.Config.ArgsSource.ARGS
+    named = config.args_source is pytest.Config.ArgsSource.ARGS or config.getoption("keyword")
+    whole = not named and config.getoption("markexpr") == "not slow"
     return min(cores, MOST_WORKERS) if whole and cores > 1 else 0
 
 
