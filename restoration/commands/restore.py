@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration") -> 
 
 def restore_one(argv: list[str] | None, prog: str) -> None:
     """Restore one picture; ValueError and OSError as everywhere."""
+    from restoration import pace
     from restoration.commands import cli
     from restoration.files import images, recipe
     from restoration.priors.latent import load_prior
@@ -48,6 +49,8 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     run, source = cli.read_run(args, parser)
     photo = opened(args, run.factor)
     run, assumed = with_measured_noise(run, photo.x, args)
+    if slow := pace.before_download(run.prior):
+        print(slow, file=sys.stderr)
     prior = load_prior(run.prior)
     notes = [
         f"Read: {photo.how}." if photo.how else "",

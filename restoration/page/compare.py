@@ -62,13 +62,15 @@ def compare(
     """
     cells, remarks = list[Cell](), list[str]()
     size = photo.shape[-1], photo.shape[-2]
-    weights = [seconds(size, damage, [run], 1) or 1.0 for run in runs]  # of a run's share in all work
+    weights = [
+        seconds(size, damage, [run], 1, prior.name) or 1.0 for run in runs
+    ]  # of a run's share in all work
     reference = None
     for number, (method, preset) in enumerate(runs):
         pictures, title = list[Tensor](), f"{method}{SEPARATOR}{preset}"
         try:
             for seed in range(seeds):
-                job = _job(method, preset, damage, photo, seed)
+                job = _job(method, preset, damage, photo, seed, prior.name)
                 if not cells:
                     reference = job.reference
                     cells = _given(job, damage)
@@ -142,15 +144,22 @@ def _classical(job: Job, damage: str) -> list[Cell]:
     ]
 
 
-def seconds(size: tuple[int, int], damage: str, runs: Sequence[tuple[str, str]], seeds: int) -> float:
+def seconds(
+    size: tuple[int, int],
+    damage: str,
+    runs: Sequence[tuple[str, str]],
+    seeds: int,
+    prior: str = "embedded",
+) -> float:
     """About how long `compare` will take here on a picture of this (width, height), once the models are
-    loaded.
+    loaded; prior: its name.
     """
     needed = 0.0
     for method, preset in runs:
         with contextlib.suppress(ValueError):  # takes no part
             solver, degradation, factor = _plan(method, preset, damage, None)
-            needed += seeds * estimate_seconds(solver, degradation, size[1] // factor, size[0] // factor)
+            small = size[1] // factor, size[0] // factor
+            needed += seeds * estimate_seconds(solver, degradation, *small, prior)
     return needed
 
 
@@ -178,14 +187,14 @@ def _plan(
     return solver, degradation, factor
 
 
-def _job(method: str, preset: str, damage: str, photo: Tensor, seed: int) -> Job:
+def _job(method: str, preset: str, damage: str, photo: Tensor, seed: int, prior: str) -> Job:
     """One run, on the damage made with seed 0 or on the photograph itself.
 
     ValueError where the method cannot be run on that.
     """
     solver, degradation, factor = _plan(method, preset, damage, photo)
     if damage == REAL:
-        return Job(photo, Run(solver, degradation, seed=seed), None)
+        return Job(photo, Run(solver, degradation, prior, seed), None)
     made = TASKS[damage]() if damage in TASKS else make_damage(damage, {}, factor)
     y, reference = synthesise(photo, made, factor, 0)
-    return Job(y, Run(solver, degradation, seed=seed, periodic=True), reference)
+    return Job(y, Run(solver, degradation, prior, seed, periodic=True), reference)

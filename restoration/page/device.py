@@ -19,9 +19,8 @@ import gradio as gr
 
 from restoration import pace
 from restoration.priors.catalogue import PRIORS
-from restoration.priors.checkpoints import fetch
+from restoration.priors.checkpoints import fetch, fetch_preview
 
-ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 # ZeroGPU's own GPU, which can be measured only by a run; elsewhere any that is free
 DEVICE = "cuda" if ZERO_GPU else None
@@ -72,7 +71,8 @@ def on_gpu(
 
     def stream(*values: Any) -> Iterator[Any]:
         with _one_sentence():
-            fetch(prior(*values))  # before the clock of the GPU runs
+            for download in (fetch, fetch_preview):  # before the clock of the GPU runs
+                download(prior(*values))
             with contextlib.closing(on_device(_without_components(values, components))) as shown:
                 for value, paces in shown:
                     pace.PACES.update(paces)
