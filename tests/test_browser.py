@@ -99,6 +99,7 @@ def test_history_brings_a_result_back(tab, tmp_path):
     tab.locator(".past button").wait_for()
     tab.reload()
     tab.locator("#status-reld:has-text('computed beforehand')").wait_for()
+    settle(tab)  # what opens the page is drawn; a click before that would be drawn over
     visible(tab, ".past button").click()
     tab.get_by_text("64×64 pixels in").wait_for()
     assert torch.equal(shown_result(tab), result)
