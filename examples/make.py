@@ -62,7 +62,7 @@ def comparison() -> list[dict]:
     runs = [(method, next(iter(PRESETS[method]))) for method in SOLVERS if method not in PAPERS]
     photo = images.read_image(HERE / "chelsea.png")
     steps = lambda job, prior: restore(job.y, job.run, prior, reference=job.reference)  # noqa: E731
-    *_, last = compare(photo, "denoise", runs, 1, load_prior("embedded"), steps)
+    *_, last = compare(photo, "denoise", runs, 1, {"embedded": lambda: load_prior("embedded")}, steps)
     rows = []
     for number, cell in enumerate(last.cells):
         name = f"comparison-{number}.png"
