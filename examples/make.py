@@ -30,7 +30,10 @@ def make(row: dict) -> dict:
     assert result is not None
     stem = f"{Path(row['image']).stem}-{row['task']}"
     names = {"before": f"{stem}-input.png", "result": f"{stem}-{method}.png"}
-    images.to_pil(job.before()).save(HERE / names["before"])
+    if row.get("damaged"):
+        names["before"] = row["image"]
+    else:
+        images.to_pil(job.before()).save(HERE / names["before"])
     recipe.save_png(result.image, HERE / names["result"], result.recipe, result.scores, y=job.y)
     rows = score_rows(job.before(), result, prior, job.reference)
     return (
@@ -49,6 +52,7 @@ def sheet(rows: list[dict]) -> Image.Image:
     pictures = [
         (title(row), images.to_pil(images.read_image(HERE / row[key])))
         for row in rows
+        if not row.get("damaged")  # there is no clean picture to tell how well that went
         for key, title in titles.items()
     ]
     # Pillow's own font has no multiplication sign

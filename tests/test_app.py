@@ -20,8 +20,9 @@ from restoration.evaluation import metrics
 from restoration.files import images, recipe
 from restoration.page import actions, compare_tab, device, display, endpoints, history, inspection, state
 from restoration.page import layout as app
-from restoration.page.state import CLEAN, DEGRADED
+from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.priors.latent import load_prior
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import SOLVERS
 from restoration.solvers.base import Step
@@ -393,3 +394,27 @@ def test_without_a_mask_nothing_is_inpainted(picture):
     with pytest.raises(gr.Error, match="Which parts are missing"):
         press(values)
     assert "Which parts are missing" in actions.forecast("reld", values)
+
+
+def test_the_caption_stands_beside_the_result():
+    """And whether the prior reads it."""
+    solver = dataclasses.replace(SOLVERS["ld-rps"](), prompt="a <b>cat</b>")
+    job = state.Job(torch.zeros(1, 3, 8, 8), Run(solver, None), None)
+    assert display.captioned(job) == "caption: “a <b>cat</b>”, which this prior does not read"
+    read = dataclasses.replace(job, run=dataclasses.replace(job.run, prior="sd-1.5"))
+    assert display.captioned(read) == "caption: “a <b>cat</b>”"
+    silent = Run(SOLVERS["ld-rps"](prompt=""), None)
+    assert display.captioned(dataclasses.replace(job, run=silent)) == ""
+
+
+def test_some_examples_are_really_damaged():
+    """Nothing is done to them first, and no score pretends that there is a clean picture."""
+    rows = [row for method in SOLVERS for row in state.stored_examples(method) if row.get("damaged")]
+    assert len(rows) >= 3 and {row["solver"] for row in rows} == {"reld", "latent-indigo", "ld-rps"}
+    licences = (EXAMPLES / "LICENCES.md").read_text()
+    for row in rows:
+        values = state.example_values(row)
+        job = state.job(row["solver"], values)
+        assert job.reference is None and row["image"] in licences
+        assert torch.equal(job.y, images.read_image(EXAMPLES / row["image"]))
+        assert "PSNR" not in row["scores"]["result"]

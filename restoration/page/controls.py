@@ -163,12 +163,6 @@ def picture_column(method: str) -> Inputs:
     parts["preset"] = gr.Dropdown(
         list(PRESETS[method]), label="Preset", info="Fills in the method's settings"
     )
-    caption_pair = None
-    if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
-        readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
-        with gr.Accordion(f"Caption: guides the priors that read text ({readers})", open=False):
-            parts[method, "prompt"] = control(prompt, "")
-            caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     with gr.Accordion("Method settings", open=False):
         parts["seed"] = gr.Number(
             0, label="Seed", precision=0, info="The same seed gives the same result", minimum=0
@@ -176,6 +170,12 @@ def picture_column(method: str) -> Inputs:
         for field in state.knobs(SOLVERS[method]):
             if field.name != "prompt":
                 parts[method, field.name] = control(field, opening[method, field.name])
+    caption_pair = None
+    if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
+        readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
+        with gr.Accordion(f"Caption: guides the priors that read text ({readers})", open=False):
+            parts[method, "prompt"] = control(prompt, "")
+            caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     return Inputs(parts, groups, seen, budget, start, stop, caption_pair, examples, reference)
 
 

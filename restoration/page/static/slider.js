@@ -5,9 +5,11 @@ const STEP = 5, LEAP = 20; // percent of the picture's width
 const LABEL = 'Divider between before, on its left, and after, on its right';
 const sliderOf = target => target.closest?.('[data-testid="slider"]');
 
-/** [of the picture on the screen: left and width; percent of it that shows what was before]. */
+/** [left and width of the picture on the screen, within its frame; percent of it that shows what was before]. */
 function placeOf(slider) {
-  const picture = slider.parentElement.querySelector('img').getBoundingClientRect();
+  const image = slider.parentElement.querySelector('img'), frame = image.getBoundingClientRect();
+  const width = Math.min(frame.width, frame.height * image.naturalWidth / image.naturalHeight || frame.width);
+  const picture = { left: frame.left + (frame.width - width) / 2, width };
   const at = slider.getBoundingClientRect(), middle = at.left + at.width / 2;
   return [picture, Math.round(Math.min(100, Math.max(0, (middle - picture.left) / picture.width * 100))) || 0];
 }
@@ -50,4 +52,8 @@ document.addEventListener('keydown', event => {
   event.preventDefault();
   move(slider, placeOf(slider)[1] + way);
 });
+document.addEventListener('load', event => { // of the picture, whose place tells the divider's
+  const slider = event.target.closest?.('.slider-wrap')?.querySelector('[data-testid="slider"]');
+  if (slider) requestAnimationFrame(() => say(slider));
+}, true);
 document.addEventListener('pointerup', () => document.querySelectorAll('[data-testid="slider"]').forEach(say));
