@@ -31,13 +31,12 @@ def churned_step(
 
     noise: standard normal, of z_t's shape or broadcasting to it; None where churn is 0.
     """
-    a, b = alpha_bar, alpha_bar_next
-    eps = (z_t - a.sqrt().to(z_t) * z0) / (1 - a).sqrt().to(z_t)
+    a, b = alpha_bar.item(), alpha_bar_next.item()
+    eps = (z_t - a**0.5 * z0) / (1 - a) ** 0.5
     if noise is None:
-        return add_noise(z0, eps, b)
+        return add_noise(z0, eps, alpha_bar_next)
     fresh = churn**2 * (1 - b) / (1 - a) * (1 - a / b)  # σ² of DDIM
-    kept, new = (1 - b - fresh).sqrt().to(z_t), fresh.sqrt().to(z_t)
-    return b.sqrt().to(z_t) * z0 + kept * eps + new * noise
+    return b**0.5 * z0 + (1 - b - fresh) ** 0.5 * eps + fresh**0.5 * noise
 
 
 def clamp_quantile(z0: Tensor, ratio: float, low: float = 1.0, high: float = 100.0) -> Tensor:

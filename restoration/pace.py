@@ -19,6 +19,7 @@ ACCELERATED = 0.01  # share of that on an accelerator; a guess, never measured
 LOADING = 4.0  # seconds of loading a prior of this repository on two CPU cores, once in a process
 # seconds beside the iterations on two CPU cores, of every run and per megapixel: reading, scores, files
 FIXED, REST = 0.3, 4.0
+STEPS = 8  # of RELD's fast form, by which a prior's time is told
 WORDS = ("prompt", "steps", "recurrences")  # settings on which the time of an iteration does not depend
 
 
@@ -59,6 +60,18 @@ def estimate_wait(run: float, prior: str, pixels: float, *, loaded: bool) -> flo
     usual = PRIORS[prior].loading or LOADING if prior in PRIORS else LOADING
     loading = 0.0 if loaded else PACES.get(("loading", prior), usual)
     return loading + run + FIXED + PACES.get(("rest",), REST) * pixels / 1e6
+
+
+def before_download(prior: str) -> str:
+    """How long a run with a large prior takes where there is no accelerator, in a sentence; else ""."""
+    if prior not in PRIORS or not PRIORS[prior].download or this_device() != "cpu":
+        return ""
+    side = PRIORS[prior].side
+    seconds = STEPS * side**2 / 1e6 * _usual(prior, "cpu") * PACES.get(("speed", prior, "cpu"), 1.0)
+    return (
+        f"There is no GPU here: {STEPS} steps on {side}×{side} pixels with {prior} take {about(seconds)}, "
+        "longer than the embedded prior by as much as it is larger."
+    )
 
 
 def about(seconds: float) -> str:

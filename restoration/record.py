@@ -30,7 +30,8 @@ PACKAGES = ("torch", "diffusers", "deepinv")  # those that decide the pixels
 
 @dataclass(frozen=True)
 class Run:
-    """One run; ValueError where a blind solver is told a degradation, another is not, or the seed is none.
+    """One run; ValueError where a blind solver is told a degradation, another is not, the seed is none, or
+    the solver lacks a network for the prior.
 
     degradation: what is known of how the picture was made; None for a blind solver.
     prior: its name; what `to_recipe` writes is the name of the prior that was really there.
@@ -49,6 +50,8 @@ class Run:
             does = "estimates the degradation itself" if self.solver.blind else "must be told the degradation"
             raise ValueError(f"{self.solver.title} {does}.")
         recipe.check_seed(self.seed)
+        if sentence := self.solver.lacks(self.prior):
+            raise ValueError(sentence)  # before anything is downloaded
 
     @property
     def factor(self) -> int:

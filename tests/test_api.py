@@ -28,7 +28,7 @@ def test_the_endpoints_and_no_others(client):
     schema = client.view_api(return_format="dict")["named_endpoints"]
     assert schema.keys() == ENDPOINTS
     names = [p["parameter_name"] for p in schema["/restore_reld"]["parameters"]]
-    assert names == ["photo", "task", "preset", "settings", "seed"]
+    assert names == ["photo", "task", "preset", "settings", "seed", "prior"]
 
 
 def test_every_endpoint_explains_itself(address):

@@ -24,7 +24,7 @@ from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.priors.latent import load_prior
 from restoration.record import Run
 from restoration.run import restore
-from restoration.solvers import SOLVERS
+from restoration.solvers import SOLVERS, preset_for
 from restoration.solvers.base import Step
 
 
@@ -418,3 +418,47 @@ def test_some_examples_are_really_damaged():
         assert job.reference is None and row["image"] in licences
         assert torch.equal(job.y, images.read_image(EXAMPLES / row["image"]))
         assert "PSNR" not in row["scores"]["result"]
+
+
+@pytest.mark.parametrize(
+    ("method", "prior", "chosen", "suited"),
+    [
+        ("reld", "sd-turbo", "fast", "few-step"),
+        ("reld", "sd-1.5", "few-step", "fast"),
+        ("reld", "sd-1.5", "fast", "fast"),
+        ("latent-indigo", "sdxl", "fast", "pixel"),
+        ("latent-indigo", "sdxl", "paper-like", "paper-like"),
+        ("latent-indigo", "embedded", "bold", "bold"),
+        ("ld-rps", "lcm", "denoise", "denoise"),
+    ],
+)
+def test_a_prior_brings_a_preset_that_suits_it(method, prior, chosen, suited):
+    assert preset_for(method, prior, chosen) == suited
+
+
+def test_what_a_large_prior_takes_without_a_gpu_is_said_before_its_download(monkeypatch):
+    assert "min" in actions.about_prior("sdxl") and "first run downloads it" in actions.about_prior("sdxl")
+    assert "There is no GPU" not in actions.about_prior("embedded")
+    monkeypatch.setattr(pace, "this_device", lambda: "cuda")
+    assert "There is no GPU" not in actions.about_prior("sdxl")
+
+
+def test_pictures_of_a_running_restoration_take_little_of_its_time(monkeypatch, picture):
+    """However long one takes: here a second, as a step."""
+    clock, made = [0.0], []
+
+    def steps_of(*_):
+        for index in range(1, 101):
+            clock[0] += 1
+            yield Step(index, 101, torch.zeros(1), "", {})
+
+    def previewed(*_):
+        clock[0] += 1
+        made.append(clock[0])
+
+    monkeypatch.setattr(actions, "steps_of", steps_of)
+    monkeypatch.setattr(actions, "previewed", previewed)
+    monkeypatch.setattr(actions, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(actions, "progress", lambda *_: "")
+    list(actions.show(state.job("reld", filled(picture)), load_prior("embedded", "cpu"), 1e9))
+    assert 2 <= len(made) <= 6

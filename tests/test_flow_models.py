@@ -5,15 +5,18 @@ what their pipelines compute.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import LETTERS, letters_tokenizer, plain_vae, text_config
+from safetensors.torch import save_file
+from tiny_models import LETTERS, letters_tokenizer, plain_vae, run_every_preset, save_pipeline, text_config
 from torch import Tensor
 
 from restoration import diffusion
 from restoration.degradations.linear import TASKS
+from restoration.priors import checkpoints
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.denoisers import LCM_GUIDANCE
 from restoration.priors.diffusers_folder import check
@@ -229,3 +232,53 @@ def test_a_consistency_model_is_the_pipelines(tmp_path):
         if t_next is not None:
             z = diffusion.add_noise(z0, torch.randn(z.shape, generator=generator), prior.alpha_bar[t_next])
     assert torch.allclose(z0, theirs, atol=5e-4)
+
+
+def test_a_distilled_denoiser_over_a_base_is_the_pipelines(folders_of_sdxl, tmp_path, monkeypatch):
+    """As SDXL-Lightning is published: the base with its UNet exchanged, Euler at trailing timesteps."""
+    from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
+
+    base = tmp_path / "base"
+    shutil.copytree(folders_of_sdxl, base)
+    unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(base / "unet"))
+    save_file(unet.state_dict(), tmp_path / "unet.safetensors")
+    (base / "unet" / "diffusion_pytorch_model.safetensors").unlink()  # it is not downloaded
+    entry = PRIORS["sdxl-lightning"]
+    there = dataclasses.replace(entry, source=str(base), denoiser=(str(tmp_path), "unet.safetensors"))
+    monkeypatch.setitem(PRIORS, "sdxl-lightning", there)
+    checkpoint = checkpoints.fetch("sdxl-lightning")
+    assert tmp_path / "unet.safetensors" in checkpoint.files
+    prior, pipeline = build("sdxl-lightning", checkpoint, Placement("cpu")), pipeline_of(folders_of_sdxl)
+    pipeline.unet = unet
+    pipeline.scheduler = EulerDiscreteScheduler.from_config(
+        pipeline.scheduler.config, timestep_spacing="trailing"
+    )
+    z = torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(0))
+    options = {"height": 24, "width": 16, "num_inference_steps": 4, "guidance_scale": 0.0}
+    theirs = pipeline("red door", latents=z.clone(), output_type="latent", **options).images
+    times = [int(t) for t in pipeline.scheduler.timesteps]
+    assert times == [*reversed(prior.timesteps)]
+    z = z * pipeline.scheduler.init_noise_sigma * prior.alpha_bar[times[0]].sqrt().item()
+    for t, t_next in zip(times, [*times[1:], None], strict=True):
+        z0, eps = prior.denoise(z, t, prior.embed("red door"), 5.0)
+        z = z0 if t_next is None else diffusion.ddim_step(z0, eps, prior.alpha_bar[t_next])
+    assert torch.allclose(z, theirs, atol=5e-4)
+    file = tmp_path / "unet.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="is damaged"):
+        checkpoints.fetch("sdxl-lightning")
+
+
+@pytest.fixture(scope="module")
+def folders_of_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "sdxl"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_pipeline("sdxl", folder)
+    return folder
+
+
+def test_every_preset_that_suits_a_prior_runs_on_it(folders, kind):
+    name = {"sd3": "sd-3.5-medium", "z-image": "z-image-turbo"}[kind]
+    done = run_every_preset(load(folders[kind]), name)
+    assert ("reld few-step" in done) == (kind == "z-image") and "ld-rps-paper paper" in done

@@ -117,7 +117,7 @@ def test_save_and_load(tmp_path):
 
 def test_an_untrained_combination_says_what_to_do(tiny_prior):
     with pytest.raises(
-        ValueError, match=r"--domain latent --prior tiny --scale 4.*or choose the pixel domain"
+        ValueError, match=r"choose the pixel domain .*--domain latent --scale 4.*--prior tiny"
     ):
         load_inn("latent", 4, tiny_prior)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import tarfile
@@ -10,10 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from tiny_models import load
 
 from restoration.degradations import realistic
 from restoration.evaluation.metrics import psnr
 from restoration.files.images import enlarge
+from restoration.record import Run
+from restoration.run import restore
+from restoration.solvers import inn_weights, latent_indigo
 from restoration.solvers.inn import LiftingINN
 from restoration.solvers.inn_weights import INNS, codec_of, load_inn, load_restorer
 from restoration.solvers.restorer import Restorer
@@ -69,6 +74,31 @@ def test_training_continues_where_it_stopped(tmp_path, shard, domain, embedded, 
     config = kind.from_pretrained(tmp_path / "a" / name).config
     assert config.scale == (1 if domain == "latent" else 2)
     assert domain != "latent" or tuple(config.codec) == codec_of(embedded)
+
+
+def test_a_network_for_a_foreign_vae_is_trained_found_and_used(tmp_path, shard, folders, photo, monkeypatch):
+    """A tiny Stable Diffusion's: its encoder is asked once for each of the batches that are kept."""
+    prior, asked = load(folders["sd1"]), []
+    encode = prior.encode
+    monkeypatch.setattr(prior, "encode", lambda x: (asked.append(len(x)), encode(x))[1])
+    monkeypatch.setattr(training, "load_prior", lambda name, device: prior)
+    monkeypatch.setattr(training.Objective, "evaluate", lambda *_: {})
+    counts = []
+    for steps in ("2", "5"):
+        asked.clear()
+        files = ["--out", str(tmp_path / "inn"), "--checkpoint", str(tmp_path / f"{steps}.pt")]
+        training.main(options(shard, "latent", *files, "--prior", "sd1", "--steps", steps, "--cache", "2"))
+        counts.append(len(asked))
+    assert counts[0] == counts[1] >= 8
+    monkeypatch.setattr(inn_weights, "INNS", tmp_path / "inn")
+    monkeypatch.setattr(latent_indigo.LatentINDIGO, "networks", lambda *_: [])
+    monkeypatch.setattr(
+        inn_weights, "load_restorer", lambda scale, device: functools.partial(enlarge, scale=scale)
+    )
+    solver = latent_indigo.LatentINDIGO(scale=2)
+    assert not solver.lacks("sd1") and solver.lacks("sd2")
+    *_, last = restore(photo[..., :16, :19], Run(solver, prior="sd1"), prior)
+    assert last.result.image.shape[-2:] == (32, 38)
 
 
 @pytest.fixture

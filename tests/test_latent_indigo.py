@@ -5,6 +5,7 @@ achieve.
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -34,6 +35,7 @@ def mean_of_blocks(monkeypatch) -> LiftingINN:
     """The untrained network: exactly the reduction to means of 4×4 blocks."""
     inn = LiftingINN().eval().requires_grad_(False)
     monkeypatch.setattr("restoration.solvers.inn_weights.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn_weights.missing", lambda *_: "")
     return inn
 
 
@@ -49,6 +51,7 @@ def latent_network(monkeypatch) -> LiftingINN:
         torch.nn.init.normal_(lift.leave.weight, std=0.05)
         torch.nn.init.normal_(lift.cells[0].second.weight, std=0.05)
     monkeypatch.setattr("restoration.solvers.inn_weights.load_inn", lambda *_: inn)
+    monkeypatch.setattr("restoration.solvers.inn_weights.missing", lambda *_: "")
     return inn
 
 
@@ -410,3 +413,17 @@ def test_the_first_estimate_keeps_the_colours_of_areas(scale):
     y = torch.tensor([0.1, 0.8, 0.2])[None, :, None, None].expand(1, 3, 128 // scale, 128 // scale)
     change = (restorer(y) - enlarge(y, scale))[..., 48:80, 48:80]
     assert change.abs().max() > 0.01 and change.mean((2, 3)).abs().max() < 1e-4
+
+
+def test_what_a_prior_lacks_is_said_before_its_download(monkeypatch):
+    """With the command that trains it, complete."""
+    from restoration.training import inn as training
+
+    with pytest.raises(
+        ValueError, match=r"no latent network for ×4 with the prior 'sdxl': choose .* pixel"
+    ) as error:
+        Run(LatentINDIGO(), prior="sdxl")
+    assert Run(LatentINDIGO(domain="pixel"), prior="sdxl") and not LatentINDIGO(guidance="none").lacks("sdxl")
+    command = re.search("`python -m restoration.training.inn (.*)`", str(error.value))[1]
+    given = training.parser("train").parse_args(command.split())
+    assert (given.domain, given.scale, given.prior) == ("latent", 4, "sdxl")

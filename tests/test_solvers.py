@@ -48,6 +48,7 @@ def networks(monkeypatch) -> None:
         return inn.eval().requires_grad_(False)
 
     made = {(d, s): load(d, s) for d in ("latent", "pixel") for s in (1, 2, 4)}
+    monkeypatch.setattr("restoration.solvers.inn_weights.missing", lambda *_: "")
     monkeypatch.setattr(
         "restoration.solvers.inn_weights.load_inn", lambda domain, scale, prior: made[domain, scale]
     )

@@ -15,7 +15,13 @@ from restoration.solvers.reld_fast import RELDFast
 
 @pytest.mark.parametrize(
     ("name", "like"),
-    [("sd-1.5", "sd-1.5"), ("sd-2.1-base", "sd-2.1-base"), ("sd-turbo", "sd-2.1-base"), ("sdxl", "sdxl")],
+    [
+        ("sd-1.5", "sd-1.5"),
+        ("sd-2.1-base", "sd-2.1-base"),
+        ("sd-turbo", "sd-2.1-base"),
+        ("sdxl", "sdxl"),
+        ("sdxl-lightning", "sdxl"),
+    ],
 )
 def test_the_tables_sizes_are_the_architectures(name, like):
     with torch.device("meta"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
 
+from restoration.degradations.linear import TASKS
+from restoration.priors.catalogue import PRIORS
 from restoration.priors.diffusers_folder import check
 from restoration.priors.latent import LatentPrior, build
 from restoration.priors.placement import Placement
+from restoration.solvers import PRESETS, SOLVERS, preset_for
 
 KINDS = ("sd1", "sd2", "sdxl")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -112,3 +116,24 @@ def pipeline_of(folder: Path):
     pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def run_every_preset(prior: LatentPrior, name: str) -> list[str]:
+    """Two steps of every preset that suits `name` of PRIORS, on a tiny prior of its class; those that ran."""
+    few = dataclasses.replace(prior.parts, timesteps=PRIORS[name].timesteps)
+    prior, done = LatentPrior(name, few, prior.placement), []
+    y = torch.rand(1, 3, 16, 19, generator=torch.Generator().manual_seed(0))
+    short = {"steps": 2, "recurrences": 1, "width": 6, "features": "edges", "scale": 1, "prompt": "red door"}
+    for method, presets in PRESETS.items():
+        fields = SOLVERS[method].__dataclass_fields__
+        less = {key: value for key, value in short.items() if key in fields}
+        if "ld-rps" in method:
+            less.pop("scale")  # of the guidance
+        for preset, settings in presets.items():
+            if preset_for(method, name, preset) == preset:
+                solver = SOLVERS[method](**settings | less)
+                known = None if solver.blind else TASKS["deblur"](size=9)
+                *_, last = solver.restore(prior, y, known, generator=torch.Generator().manual_seed(0))
+                assert torch.isfinite(last.image).all() and last.image.shape == y.shape
+                done.append(f"{method} {preset}")
+    return done

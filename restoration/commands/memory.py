@@ -51,6 +51,9 @@ class Rehearsal(Live):
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
             return False if args[0].dtype == torch.bool else 0.5
+        to_host = str((kwargs or {}).get("device")) == "cpu"
+        if function is torch.ops.aten._to_copy.default and args[0].is_meta and to_host:
+            return torch.full(args[0].shape, 0.5, dtype=args[0].dtype)
         return super().__torch_dispatch__(function, types, args, kwargs)
 
 

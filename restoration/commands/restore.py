@@ -33,6 +33,7 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     """Restore one picture; ValueError and OSError as everywhere."""
     from tqdm import tqdm
 
+    from restoration import pace
     from restoration.commands import cli, settings_help
     from restoration.files import images, knob_files, recipe
     from restoration.files.whole import whole_file
@@ -65,6 +66,8 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     photo = opened(args, run.factor)
     run, assumed = with_measured_noise(run, photo.x, args)
     height, width = photo.x.shape[-2:]
+    if slow := pace.before_download(run.prior):
+        print(slow, file=sys.stderr)
     prior = load_prior(run.prior)
     mask = getattr(run.degradation, "mask", "")
     notes = [

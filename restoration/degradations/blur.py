@@ -65,7 +65,8 @@ class Blur(LinearDegradation, ABC):
             self._spectra[size] = filter_fft(
                 self.normalised[None, None], (1, *size), dims=(-2, -1), real_fft=True
             )
-        return self._spectra[size].to(x.device)
+        self._spectra[size] = self._spectra[size].to(x.device)  # and there it stays
+        return self._spectra[size]
 
     def forward(self, x: Tensor) -> Tensor:
         return _irfft(self.spectrum(x) * torch.fft.rfft2(x), x)

@@ -44,7 +44,8 @@ class Inpaint(LinearDegradation):
                 )
             self._masks.clear()  # of one size: a folder holds pictures of many
             self._masks[size] = known[None, None]
-        return self._masks[size].to(x)
+        self._masks[size] = self._masks[size].to(x)  # and there it stays
+        return self._masks[size]
 
     def forward(self, x: Tensor) -> Tensor:
         return self._keep(x) * x

@@ -47,7 +47,7 @@ class SuperResolution(LinearDegradation):
 
     def _sides(self, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Resampling matrices of the low-resolution height and width."""
-        return resampling_matrix(height, *self._way).to(like), resampling_matrix(width, *self._way).to(like)
+        return matrix_on(like.device, height, *self._way), matrix_on(like.device, width, *self._way)
 
     @property
     def _way(self) -> tuple[int, float, float]:
@@ -102,6 +102,12 @@ def resampling_matrix(low: int, scale: int, std: float, position: float) -> Tens
     centre = torch.arange(low) * scale + position
     weights = torch.exp(-((torch.arange(high) - centre[:, None]) ** 2) / (2 * std**2))
     return weights / weights.sum(1, keepdim=True)
+
+
+@functools.lru_cache(maxsize=2)
+def matrix_on(device: torch.device, low: int, scale: int, std: float, position: float) -> Tensor:
+    """`resampling_matrix` on a device."""
+    return resampling_matrix(low, scale, std, position).to(device)
 
 
 @functools.lru_cache(maxsize=2)

@@ -5,6 +5,7 @@ method_tab.py and repeat_tab.py lay out what they return.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import time
@@ -30,7 +31,8 @@ from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.base import Step
 
-PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration
+PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration, at least
+PREVIEW_SHARE = 0.05  # of the time of a run, that they take at most
 READY = "Getting ready…"
 NO_PICTURE = "Choose a picture first: upload one, paste one, or click an example."
 
@@ -65,7 +67,8 @@ def loaded(prior: str) -> LatentPrior:
 def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any, ...]]:
     """Run a job; yield (comparison, status, scores, curve, views, file)."""
     before = job.before()
-    left, began, shown, curve = as_file(before), time.monotonic(), 0.0, []
+    left, began, curve = as_file(before), time.monotonic(), list[dict[str, float]]()
+    due = began  # when the next picture may be made
     yield (left, left), READY, None, None, None, None
     for step in steps_of(job, prior, until):
         if "residual" in step.scalars:  # a step without guidance measures nothing
@@ -76,11 +79,12 @@ def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any
             rest = time.monotonic() - began - step.result.seconds
             pace.learn_rest(before.shape[-2] * before.shape[-1], rest)
             yield (left, right), *ended
-        elif time.monotonic() - shown > PREVIEW_EVERY:
+        elif (asked := time.monotonic()) >= due:
             preview = previewed(prior, step, (before.shape[-2], before.shape[-1]))
             pair = gr.skip() if preview is None else (left, as_file(preview))
             yield pair, progress(step, began), None, course(curve), gallery(step, job.reference), None
-            shown = time.monotonic()
+            now = time.monotonic()
+            due = now + max(PREVIEW_EVERY, (now - asked) / PREVIEW_SHARE)
 
 
 def previewed(prior: LatentPrior, step: Step, size: tuple[int, int]) -> Tensor | None:
@@ -170,6 +174,15 @@ def repeat(file: str | None) -> Iterator[tuple[Any, ...]]:
         yield from show(job, prior, time_limit())
 
 
+def repeat_needs(file: str | None) -> tuple[float, str]:
+    """(about how many seconds `repeat` takes, the prior that it needs)."""
+    with contextlib.suppress(ValueError, OSError):  # the run itself will say what is wrong
+        run, y = Run.from_recipe(recipe.read(file or "")), recipe.read_input(file or "")
+        prior = state.known_prior(run.prior)
+        return pace.estimate_seconds(run.solver, run.degradation, y.shape[-2], y.shape[-1], prior), prior
+    return device.UNKNOWN_SECONDS, "embedded"
+
+
 class Plan(NamedTuple):
     """What a run will do: how its picture is read, the result's size in pixels, and about how many seconds it
     takes.
@@ -241,8 +254,10 @@ def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:
 
 def about_prior(name: str) -> str:
     """What is worth knowing of a prior before it is chosen."""
-    absent = ". Not on this machine yet: the first run downloads it."
-    return PRIORS[state.known_prior(name)].describe() + ("" if downloaded(name) else absent)
+    there = (
+        "" if downloaded(state.known_prior(name)) else "Not on this machine yet: the first run downloads it."
+    )
+    return " ".join(filter(None, [PRIORS[name].describe() + ".", there, pace.before_download(name)]))
 
 
 def read_recipe(file: str | None) -> str:

@@ -167,7 +167,7 @@ def seconds(
     size: tuple[int, int], damage: str, runs: Sequence[tuple[str, str]], seeds: int, priors: Sequence[str]
 ) -> float:
     """About how long `compare` will take here on a picture of this (width, height), once the models are
-    loaded.
+    loaded; priors: their names.
     """
     needed = 0.0
     for method, preset in runs:

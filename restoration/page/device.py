@@ -19,9 +19,8 @@ import gradio as gr
 
 from restoration import pace
 from restoration.priors.catalogue import PRIORS
-from restoration.priors.checkpoints import fetch
+from restoration.priors.checkpoints import fetch, fetch_preview
 
-ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 # ZeroGPU's own GPU, which can be measured only by a run; elsewhere any that is free
 DEVICE = "cuda" if ZERO_GPU else None
@@ -72,8 +71,9 @@ def on_gpu(
 
     def stream(*values: Any) -> Iterator[Any]:
         with _one_sentence():
-            for prior in priors(*values):
-                fetch(prior)  # before the clock of the GPU runs
+            for prior in priors(*values):  # before the clock of the GPU runs
+                fetch(prior)
+                fetch_preview(prior)
             with contextlib.closing(on_device(_without_components(values, components))) as shown:
                 for value, paces in shown:
                     pace.PACES.update(paces)

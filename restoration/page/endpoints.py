@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -16,14 +18,14 @@ from restoration.evaluation import metrics
 from restoration.files import images
 from restoration.files.errors import quoted
 from restoration.page import state
-from restoration.page.actions import how_read, steps_of, time_limit
+from restoration.page.actions import how_read, loaded, seconds_needed, steps_of, time_limit
 from restoration.page.controls import picture
-from restoration.page.device import DEVICE, ON_DEVICE, on_gpu
+from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
 from restoration.page.display import as_file, one_sentence, stored_file
 from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
 from restoration.priors.caption import CAPTIONERS
-from restoration.priors.latent import load_prior
+from restoration.priors.catalogue import PRIORS
 from restoration.run import synthesise
 from restoration.solvers import PAPERS, PRESETS, RENAMED, SOLVERS, resolve
 
@@ -36,21 +38,28 @@ def given(photo: str | None) -> str:
     return photo
 
 
-def restored(
-    method: str, photo: str | None, task: str, preset: str, settings: str, seed: float
-) -> tuple[str, str]:
+def asked(
+    method: str, photo: str | None, task: str, preset: str, settings: str, seed: float, prior: str
+) -> tuple[str, state.Values]:
+    """(today's name of the method, the values of its tab) of a call. ValueError where it describes no run."""
+    method, preset = resolve(method, preset)
+    if preset not in PRESETS[method] or task not in SOLVERS[method].damages():
+        tasks = ", ".join(SOLVERS[method].damages())
+        raise ValueError(f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {tasks}.")
+    values = state.opening_values(method) | state.preset_values(method, preset)
+    values |= {"photo": given(photo), "mode": DEGRADED, "task": task, "seed": seed}
+    values |= {"prior": state.known_prior(prior)} | state.settings_values(method, task, settings)
+    return method, values
+
+
+def restored(method: str, *call: Any) -> tuple[str, str]:
     """(PNG, JSON with scores, seconds, recipe and how the photo was read) of one run on an already degraded
-    picture."""
+    picture. call: as of `asked`.
+    """
     with one_sentence():
-        method, preset = resolve(method, preset)
-        if preset not in PRESETS[method] or task not in SOLVERS[method].damages():
-            tasks = ", ".join(SOLVERS[method].damages())
-            raise ValueError(f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {tasks}.")
-        values = state.opening_values(method) | state.preset_values(method, preset)
-        values |= {"photo": given(photo), "mode": DEGRADED, "task": task, "seed": seed}
-        values |= state.settings_values(method, task, settings)
-        job, prior = state.job(method, values), load_prior("embedded", DEVICE)
-        *_, last = steps_of(job, prior, time_limit())
+        method, values = asked(method, *call)
+        job = state.job(method, values)
+        *_, last = steps_of(job, loaded(values["prior"]), time_limit())
         assert last.result is not None
         result = last.result
         facts = {"scores": dict(result.scores), "seconds": result.seconds, "recipe": result.recipe}
@@ -61,16 +70,28 @@ def endpoint(method: str) -> Callable[..., tuple[str, str]]:
     """The named endpoint of one solver; a blind one takes no task."""
     solver = SOLVERS[method]
 
-    def restore_blind(photo: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
-        return restored(method, photo, solver.damages()[0], preset, settings, seed)
+    def restore_blind(
+        photo: str, preset: str, settings: str, seed: float, prior: str = "embedded"
+    ) -> tuple[str, str]:
+        return restored(method, photo, solver.damages()[0], preset, settings, seed, prior)
 
-    def restore_told(photo: str, task: str, preset: str, settings: str, seed: float) -> tuple[str, str]:
-        return restored(method, photo, task, preset, settings, seed)
+    def restore_told(
+        photo: str, task: str, preset: str, settings: str, seed: float, prior: str = "embedded"
+    ) -> tuple[str, str]:
+        return restored(method, photo, task, preset, settings, seed, prior)
 
     function: Callable[..., tuple[str, str]] = restore_blind if solver.blind else restore_told
     function.__name__ = endpoint_name(method)
     function.__doc__ = f"{solver.purpose} ({solver.title})."
     return function
+
+
+def needed(method: str, *call: Any) -> float:
+    """The estimated seconds of a call of `endpoint`."""
+    first = [*call[:1], SOLVERS[method].damages()[0], *call[1:]] if SOLVERS[method].blind else call
+    with contextlib.suppress(ValueError, OSError):  # the run itself will say what is wrong
+        return seconds_needed(*asked(method, *first))
+    return UNKNOWN_SECONDS
 
 
 def endpoint_name(method: str) -> str:
@@ -136,11 +157,13 @@ def add(
     meanings: Mapping[str, str],
     outputs: Any,
     returns: str,
+    *asks: Callable[..., Any],
     **options: Any,
 ) -> None:
     """Add a named endpoint; gradio_client and MCP read from its docstring what the parameters mean.
 
     By components, not by gr.api: that hands over what was sent before anything is checked, files too.
+    asks: as of `on_gpu`, the seconds and the priors.
     """  # fmt: skip
     usual = {
         "photo": "the picture: an uploaded file; nothing is fetched from an address",
@@ -149,7 +172,9 @@ def add(
     lines = [f"    {name}: {(usual | dict(meanings))[name]}" for name in inputs]
     fn.__doc__ = "\n".join([fn.__doc__ or "", "", "Args:", *lines, "", "Returns:", f"    {returns}"])
     name = "metrics" if fn is measure else fn.__name__
-    gr.Button().click(on_gpu(fn) if options else fn, list(inputs.values()), outputs, api_name=name, **options)
+    gr.Button().click(
+        on_gpu(fn, *asks) if options else fn, list(inputs.values()), outputs, api_name=name, **options
+    )
 
 
 def offered() -> list[str]:
@@ -184,9 +209,12 @@ def register() -> None:
             inputs |= {} if solver.blind else {"task": choice(solver.damages(), solver.damages()[0], "task")}
             inputs["preset"] = choice(presets(method), next(iter(PRESETS[method])), "preset")
             inputs |= {"settings": settings, "seed": seed}
+            inputs["prior"] = choice(PRIORS, "embedded", "prior")
             meanings = {"task": "how the picture was damaged", "preset": "the method's settings by name"}
+            meanings["prior"] = "the model that knows photographs; a large one is downloaded at its first use"
             meanings["settings"] = told({"the method": solver} | ({} if solver.blind else TASKS))
-            add(endpoint(method), inputs, meanings, [out, facts], made, **ON_DEVICE)
+            asks = functools.partial(needed, method), lambda *call: [call[-1]]
+            add(endpoint(method), inputs, meanings, [out, facts], made, *asks, **ON_DEVICE)
         damage = choice([name for name in titles() if name != "kernel-deblur"], "denoise", "damage")
         inputs = {"photo": photo, "damage": damage, "settings": settings, "seed": seed}
         listed = "; ".join(f"{name}: {title}" for name, title in titles().items() if name != title)

@@ -23,7 +23,7 @@ from restoration.page.controls import (
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
 from restoration.page.events import AT_ONCE, PRIVATE, browser
 from restoration.page.state import DEGRADED
-from restoration.solvers import SOLVERS, resolve
+from restoration.solvers import SOLVERS, preset_for, resolve
 
 
 class MethodTab(NamedTuple):
@@ -130,6 +130,13 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     def apply_preset(name: str) -> dict[gr.components.Component, Any]:
         return {part: state.preset_values(method, name)[key] for key, part in own_knobs.items()}
 
+    def apply_prior(prior: str, chosen: str) -> dict[gr.components.Component, Any]:
+        suited = preset_for(method, state.known_prior(prior), chosen)
+        if suited == chosen:
+            return {preset: gr.skip()}
+        gr.Info(f"The preset {suited} suits {prior}: it is chosen now.")
+        return {preset: suited} | apply_preset(suited)
+
     def bring_back(text: str) -> dict[gr.components.Component, Any]:
         values, shown = history.recall(method, text)
         return show_run(values, shown)
@@ -166,6 +173,7 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
         event.then(lambda: "", None, entry, **AT_ONCE)
     examples.click(show_example, examples, everything, **AT_ONCE)
     mode, task, preset = (parts[name] for name in ("mode", "task", "preset"))
+    parts["prior"].input(apply_prior, [parts["prior"], preset], [preset, *own_knobs.values()], **AT_ONCE)  # type: ignore[attr-defined]
     preset.input(apply_preset, preset, list(own_knobs.values()), **AT_ONCE)  # type: ignore[attr-defined]
     mode.change(lambda chosen: gr.update(visible=chosen == DEGRADED), mode, reference, **AT_ONCE)  # type: ignore[attr-defined]
     shown_groups = lambda chosen: [gr.update(visible=name == chosen) for name in groups]  # noqa: E731

@@ -33,7 +33,9 @@ def repeat_tab() -> None:
 
     file.change(actions.read_recipe, file, text, show_progress="hidden", **PRIVATE)
     event = start.click(
-        on_gpu(repeated),
+        on_gpu(
+            repeated, lambda path: actions.repeat_needs(path)[0], lambda path: actions.repeat_needs(path)[1]
+        ),
         file,
         [*outputs, last_words],
         show_progress="minimal",

@@ -125,6 +125,8 @@ def asked_for(method: str, values: Values) -> tuple[Solver, LinearDegradation | 
     ValueError names a knob out of bounds.
     """
     solver: Solver = build_from(SOLVERS[method], method, values)
+    if sentence := solver.lacks(values["prior"]):
+        raise ValueError(sentence)
     degradation = None if solver.blind else build_from(TASKS[values["task"]], values["task"], values)
     if isinstance(degradation, Inpaint) and values["mode"] == DEGRADED and not degradation.mask:
         raise ValueError(NO_MASK)

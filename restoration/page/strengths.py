@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 from torch import Tensor
 
+from restoration import pace
 from restoration.degradations.blur import GaussianBlur
 from restoration.files import images
 from restoration.page import actions, state
@@ -34,6 +35,16 @@ def centre(y: Tensor) -> Tensor:
     """The SIDE×SIDE centre of y (1,3,h,w), or as much as there is."""
     top, left = (max(0, (side - SIDE) // 2) for side in y.shape[-2:])
     return y[..., top : top + SIDE, left : left + SIDE]
+
+
+def needed(method: str) -> Callable[..., float]:
+    """About how many seconds `tried` takes for what a tab hands it."""
+    solver = SOLVERS[method](**next(iter(PRESETS[method].values())))
+
+    def seconds(photo: str | None, mode: str, noise_std: float, prior: str) -> float:
+        return len(STRENGTHS) * pace.estimate_seconds(solver, GaussianBlur(), SIDE, SIDE, prior)
+
+    return seconds
 
 
 def tried(method: str, photo: str | None, mode: str, noise_std: float, prior: str) -> Iterator[Shown]:
@@ -88,6 +99,7 @@ def row(method: str, parts: dict[Any, Any], task: str, stop: gr.Button) -> None:
             yield gr.update(value=shown, visible=True)
 
     inputs = [parts["photo"], parts["mode"], parts[task, "noise_std"], parts["prior"]]
-    event = button.click(on_gpu(begun), inputs, gallery, **ON_DEVICE, **PRIVATE)
+    asks = needed(method), lambda *values: state.known_prior(values[3])
+    event = button.click(on_gpu(begun, *asks), inputs, gallery, **ON_DEVICE, **PRIVATE)
     stop.click(None, cancels=[event], **PRIVATE)
     gallery.select(picked, None, [parts[task, "std"], parts[task, "size"]], **AT_ONCE)

@@ -19,6 +19,7 @@ class Entry:
 
     timesteps: that a distilled prior was trained at. preview: Hub id or folder of a small decoder of the same
     latents, a diffusers AutoencoderTiny (MIT, 10 MB), for the pictures shown during a run.
+    denoiser: Hub id or folder, and file of safetensors, of a denoiser in the place of the source's own.
     """
 
     source: str
@@ -29,6 +30,7 @@ class Entry:
     vae: float
     timesteps: tuple[int, ...] = ()
     preview: str = ""
+    denoiser: tuple[str, str] = ("", "")
 
     @property
     def few_step(self) -> bool:
@@ -120,6 +122,17 @@ PRIORS = {
         83.7,
         timesteps=QUARTERS,
         preview=TAESD,
+    ),
+    "sdxl-lightning": Entry(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "CreativeML OpenRAIL++-M",
+        1024,
+        2567.5,
+        817.7,
+        83.7,
+        timesteps=QUARTERS,
+        preview="madebyollin/taesdxl",
+        denoiser=("ByteDance/SDXL-Lightning", "sdxl_lightning_4step_unet.safetensors"),
     ),
     "lcm": Entry(
         "SimianLuo/LCM_Dreamshaper_v7", "MIT", 512, 859.6, 123.1, 83.7, timesteps=FIFTIETHS, preview=TAESD

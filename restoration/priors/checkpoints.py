@@ -5,13 +5,14 @@ Nothing but configurations and safetensors is fetched or read.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
 
 from restoration.files.errors import quoted
 from restoration.priors.catalogue import PRIORS
-from restoration.priors.diffusers_folder import Checkpoint, check, count_values
+from restoration.priors.diffusers_folder import Checkpoint, check, count_values, wanted
 from restoration.priors.download import download, file_in_cache
 
 # the environment variable that opens the whole Hub; leave it unset on public servers
@@ -27,8 +28,9 @@ def fetch(name: str) -> Checkpoint:
     or no disk; both in one sentence.
     """
     source = PRIORS[name].source if name in PRIORS else name
+    other = PRIORS[name].denoiser if name in PRIORS else ("", "")
     if (Path(source) / "model_index.json").is_file():
-        return check(Path(source), name)
+        return check(Path(source), name, _denoiser(*other))
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         raise ValueError(
             f"No prior {quoted(name)}: known are {', '.join(PRIORS)} and local diffusers folders with a "
@@ -39,7 +41,22 @@ def fetch(name: str) -> Checkpoint:
             f"No prior {quoted(name)} in the list ({', '.join(PRIORS)}); "
             f"set {OPEN}=1 to load any model of the Hub."
         )
+    if other[0]:
+        file = _denoiser(*other)
+        choose = functools.partial(wanted, denoiser=False)
+        return _cached(source, file) or check(download(source, choose), source, file)
     return _cached(source) or check(download(source), source)
+
+
+def _denoiser(source: str, file: str) -> Path | None:
+    """The file of a denoiser that takes the place of a prior's own, downloaded at first use; None for ""."""
+    if not source:
+        return None
+    if (path := Path(source) / file).is_file():
+        return path
+    path = file_in_cache(source, file) or download(source, lambda names: [file]) / file
+    count_values(path)
+    return path
 
 
 def fetch_preview(name: str) -> Path | None:
@@ -66,13 +83,16 @@ def fetch_preview(name: str) -> Path | None:
 
 def downloaded(name: str) -> bool:
     """Whether a prior of PRIORS is on this machine, so that choosing it costs no download."""
-    return not PRIORS[name].download or _cached(PRIORS[name].source) is not None
+    entry = PRIORS[name]
+    other = file_in_cache(*entry.denoiser) if entry.denoiser[0] else None
+    whole = bool(other) == bool(entry.denoiser[0])
+    return not entry.download or (whole and _cached(entry.source, other) is not None)
 
 
-def _cached(hub_id: str) -> Checkpoint | None:
+def _cached(hub_id: str, denoiser: Path | None = None) -> Checkpoint | None:
     """A Hub id that was downloaded earlier and wholly; asks nobody."""
     file = file_in_cache(hub_id, "model_index.json")
     try:
-        return check(file.parent, hub_id) if file else None
+        return check(file.parent, hub_id, denoiser) if file else None
     except (ValueError, OSError):
         return None  # an interrupted download, which goes on where it stopped

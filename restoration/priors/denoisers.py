@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ class Denoiser:
 
     def __init__(self, parts: Parts):
         self.parts = parts
+        self._constants: dict[Any, Tensor] = {}
 
     @torch.no_grad()
     def read(self, texts: list[str], device: torch.device) -> Tensor | None:
@@ -42,11 +44,26 @@ class Denoiser:
         if (width := self.parts.unet.config.get("time_cond_proj_dim")) is not None:
             from diffusers import LatentConsistencyModelPipeline as Pipeline
 
-            scale = torch.full((len(z_t),), LCM_GUIDANCE)
-            more["timestep_cond"] = Pipeline.get_guidance_scale_embedding(
-                None, scale, embedding_dim=width
-            ).to(z_t)
-        return self.parts.unet(z_t, t, **more).sample.float()
+            embedding = self._constant(
+                "guidance",
+                z_t,
+                lambda: Pipeline.get_guidance_scale_embedding(
+                    None, torch.full((1,), LCM_GUIDANCE), embedding_dim=width
+                ),
+            )
+            more["timestep_cond"] = embedding.expand(len(z_t), -1)
+        return self.parts.unet(z_t, self._time(t, z_t), **more).sample.float()
+
+    def _time(self, t: float, z_t: Tensor) -> Any:
+        """t of each row, made on the device: a number would be copied there at every call."""
+        return torch.full((len(z_t),), t, device=z_t.device)
+
+    def _constant(self, name: Any, like: Tensor, make: Callable[[], Tensor]) -> Tensor:
+        """What is made on the host and brought to the device and precision of `like` once."""
+        key = name, like.device, like.dtype
+        if key not in self._constants:
+            self._constants[key] = make().to(like)
+        return self._constants[key]
 
     def _encodings(self, texts: list[str], device: torch.device) -> list[Any]:
         return [
@@ -62,6 +79,13 @@ class Denoiser:
             )
             for tokenizer, encoder in zip(self.parts.tokenizers, self.parts.text_encoders, strict=True)
         ]
+
+
+class EmbeddedDenoiser(Denoiser):
+    """The embedded prior's, which decides by the level on the host what it computes."""
+
+    def _time(self, t: float, z_t: Tensor) -> Any:
+        return t
 
 
 class SDXLDenoiser(Denoiser):
@@ -85,7 +109,8 @@ class SDXLDenoiser(Denoiser):
         assert text is not None
         text = text.to(z_t)
         # size, crop corner and target size of the training picture: all of it, at our size
-        times = torch.tensor([[*pixels, 0, 0, *pixels]] * len(z_t)).to(z_t)
+        times = self._constant(pixels, z_t, lambda: torch.tensor([[*pixels, 0, 0, *pixels]]))
+        times = times.expand(len(z_t), -1)
         width = self.parts.text_encoders[1].config.projection_dim
         more = {"text_embeds": text[:, -1, :width], "time_ids": times}
         return self._unet(z_t, t, encoder_hidden_states=text[:, :-1], added_cond_kwargs=more)
@@ -181,6 +206,7 @@ def _even(z: Tensor) -> tuple[Tensor, tuple[int, int]]:
 def denoiser(parts: Parts) -> Denoiser:
     """The parts' own family."""
     families: dict[str, type[Denoiser]] = {
+        "LatentUNet": EmbeddedDenoiser,
         "SD3Transformer2DModel": SD3Denoiser,
         "ZImageTransformer2DModel": ZImageDenoiser,
     }

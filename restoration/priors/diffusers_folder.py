@@ -42,7 +42,8 @@ class Checkpoint(NamedTuple):
 
     parts: (library, class) of each; parameters: how many each network has; half: networks that come as fp16
     files only; side: pixels it was trained on, 512 where its configuration does not say; empty_is_zero: as of
-    LatentPrior; files: its weights.
+    LatentPrior; files: its weights; denoiser: the file that they are read from instead of the folder's, None
+    where there is none.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Checkpoint(NamedTuple):
     side: int
     empty_is_zero: bool
     files: list[Path]
+    denoiser: Path | None = None
 
     @property
     def weights(self) -> str:
@@ -64,10 +66,11 @@ class Checkpoint(NamedTuple):
         return self.folder.name if self.folder.parent.name == "snapshots" else ""
 
 
-def check(folder: Path, name: str) -> Checkpoint:
+def check(folder: Path, name: str, denoiser: Path | None = None) -> Checkpoint:
     """What a diffusers folder holds, from its configurations and the headers of its weights.
 
-    ValueError says what of `name` is missing or wrong.
+    denoiser: safetensors to be read instead of the folder's own. ValueError says what of `name` is missing or
+    wrong.
     """
     index = _read_json(folder / "model_index.json", name)
     network = "transformer" if isinstance(index.get("transformer"), list) else "unet"
@@ -90,7 +93,8 @@ def check(folder: Path, name: str) -> Checkpoint:
     configurations = {
         part: _read_json(folder / part / "config.json", name) for part in parts if part in NETWORKS
     }
-    files = {part: _weights(folder, part, name) for part in NETWORKS if part in parts}
+    own = {part: [denoiser] if part == network and denoiser else None for part in parts}
+    files = {part: own[part] or _weights(folder, part, name) for part in NETWORKS if part in parts}
     unet, vae = configurations[network], configurations["vae"]
     latents, blocks = vae.get("latent_channels"), vae.get("block_out_channels", [0] * 4)
     if type(latents) is not int or not isinstance(blocks, list):
@@ -108,6 +112,7 @@ def check(folder: Path, name: str) -> Checkpoint:
         side=side,
         empty_is_zero=bool(index.get("force_zeros_for_empty_prompt")),
         files=[file for weights in files.values() for file in weights],
+        denoiser=denoiser,
     )
 
 
@@ -193,14 +198,16 @@ def count_values(file: Path) -> int:
         ) from None
 
 
-def wanted(names: list[str]) -> list[str]:
+def wanted(names: list[str], denoiser: bool = True) -> list[str]:
     """Of a repository's files, what a prior is loaded from: configurations, vocabularies, and half-precision
-    weights where there are any.
+    weights where there are any; those of its denoiser only where they are asked for.
     """
     chosen = ["model_index.json"]
     for part in CLASSES:
         inside = [name for name in names if name.startswith(part + "/")]
         weights = [(name, match) for name in inside if (match := WEIGHTS.fullmatch(name.partition("/")[2]))]
+        if part in ("unet", "transformer") and not denoiser:
+            weights = []
         half = any(match["half"] for _, match in weights)
         chosen += [name for name, match in weights if bool(match["half"] or ".index.fp16" in name) == half]
         chosen += [

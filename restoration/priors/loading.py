@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> An
             "output_loading_info": True,
         }
     try:
+        if part in ("unet", "transformer") and checkpoint.denoiser:
+            return _in_its_place(component, checkpoint.folder / part, checkpoint.denoiser).to(dtype)
         loaded = component.from_pretrained(checkpoint.folder, subfolder=part, **options)
     # libraries raise whatever damaged files lead them to, in many lines and with paths
     except Exception as error:
@@ -65,6 +68,16 @@ def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> An
             f"The prior's {part} lacks {missing} of its weights: {part}/ is damaged or not of one piece; "
             "load it again."
         )
+    return model
+
+
+def _in_its_place(component: Any, folder: Path, weights: Path) -> Any:
+    """The network that a folder's configuration describes, with the weights of another file."""
+    from safetensors.torch import load_file
+
+    with torch.device("meta"):
+        model = component.from_config(component.load_config(folder))
+    model.load_state_dict(load_file(weights), assign=True)
     return model
 
 

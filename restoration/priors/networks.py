@@ -229,12 +229,17 @@ class LatentUNet(ModelMixin, ConfigMixin):
         return c.sigma_min * torch.exp(position * math.log(c.sigma_max / c.sigma_min))
 
     def forward(self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True) -> Sample:
-        t = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
+        same = isinstance(timestep, int | float)  # for all rows, and known without asking the device
+        # made there: a number of the host would be copied
+        t = (
+            torch.as_tensor(timestep, device=sample.device)
+            if isinstance(timestep, Tensor)
+            else torch.full((), timestep, device=sample.device)
+        ).expand(sample.shape[0])
         sigma = self.sigma(t).to(sample.dtype)[:, None, None, None]
         s = sample * (1 + sigma**2).sqrt()
         total = self.std**2 + sigma**2
         wiener, gain = self.std**2 / total * s, self.std * sigma / total.sqrt()
-        same = isinstance(timestep, int | float)  # for all rows, and known without asking the device
         alone = self.fine is None or (same and self.sigma(torch.tensor(timestep)) >= self.FINE[1])
         share = ((math.log(self.FINE[1]) - sigma.log()) / math.log(self.FINE[1] / self.FINE[0])).clamp(0, 1)
         near = wiener

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from restoration.priors import catalogue
 from restoration.solvers import latent_indigo, ld_rps, ld_rps_fast, reld, reld_fast
 from restoration.solvers.base import Solver
 
@@ -27,6 +28,7 @@ register("latent-indigo", latent_indigo.LatentINDIGO, latent_indigo.PRESETS)
 register("ld-rps", ld_rps_fast.LDRPSFast, ld_rps_fast.PRESETS)
 register("reld-paper", reld.RELD, reld.PRESETS)
 register("ld-rps-paper", ld_rps.LDRPS, ld_rps.PRESETS)
+FEW_STEP = "few-step"  # the preset of distilled priors, where a method has one
 PAPERS = {
     "reld-paper",
     "ld-rps-paper",
@@ -47,6 +49,20 @@ FIXED_FAST: dict[str, set[Any]] = {
     "fit_perceptual": {0.0}, "fit_adversarial": {0.0}, "perceptual": {0.0}, "adversarial": {0.0},
     "brightness": {0.0}, "colour": {0.0},
 }  # fmt: skip
+
+
+def preset_for(solver: str, prior: str, chosen: str = "") -> str:
+    """The preset to run on the prior of this name: `chosen` where that suits it, else the first that does.
+
+    Few steps suit a distilled prior and no other; what a preset lacks for the prior does not.
+    """
+    few = prior in catalogue.PRIORS and catalogue.PRIORS[prior].few_step and FEW_STEP in PRESETS[solver]
+    fit = [
+        name
+        for name, settings in PRESETS[solver].items()
+        if (name == FEW_STEP) == few and not SOLVERS[solver](**settings).lacks(prior)
+    ]
+    return chosen if chosen in fit or not fit else fit[0]
 
 
 def resolve(solver: str, preset: str) -> tuple[str, str]:

@@ -110,6 +110,12 @@ class Solver(Checked, ABC):
         """The folders of the networks that a run loads beside those of the prior of this name."""
         return []
 
+    def lacks(self, prior: str) -> str:
+        """What these settings need and nobody has for the prior of this name, as a sentence; "" where nothing
+        is missing. Known without the prior's weights.
+        """
+        return ""
+
     @abstractmethod
     def iterations(self, degradation: Known) -> int:
         """About how many steps a run takes, for estimates of its time."""

@@ -198,7 +198,7 @@ class Alignment:
     def _judge(self, critic: nn.Module) -> Callable[[Tensor], Tensor]:
         return lambda x: local(critic, x, self.tile, HALO, 8)
 
-    def fit(self, pictures: Tensor, guided: bool) -> Mapping[str, float]:
+    def fit(self, pictures: Tensor, guided: bool) -> Mapping[str, Tensor]:
         """One step of D1, then one of ψ, on clean pictures (B,3,H,W): ψ(x) keeps the content of x and takes
         the look of y (8).
 
@@ -224,7 +224,7 @@ class Alignment:
             self._psi_adam.zero_grad()
             loss.backward()
             self._psi_adam.step()
-        return {"ψ loss": loss.item()}
+        return {"ψ loss": loss.detach()}
 
     def slope(self, x: Tensor, pictures: Tensor, quality: bool) -> Tensor:
         """The gradient of `loss` by x."""

@@ -35,6 +35,24 @@ def codec_of(prior: LatentPrior) -> tuple[float, ...]:
     return tuple(round(value, 5) for value in prior.encode(picture)[0, :, 0, 0].tolist())
 
 
+def missing(domain: str, scale: int, prior: str) -> str:
+    """How to train the network of a domain, output scale and prior where there is none; "" where there is."""
+    folder = folder_name(domain, scale, prior)
+    if (INNS / folder / "config.json").is_file():
+        return ""
+    options = f"--domain {domain} --scale {scale} --out restoration/weights/inn --checkpoint {folder}.pt"
+    if domain != "latent":
+        return (
+            f"There is no {domain} network for ×{scale}: train one with "
+            f"`python -m restoration.training.inn SHARD... {options}`."
+        )
+    return (
+        f"There is no latent network for ×{scale} with the prior {prior!r}: choose the pixel domain (preset "
+        f"pixel), which works with every prior, or train one, in hours on a GPU, with "
+        f"`python -m restoration.training.inn SHARD... {options} --prior {prior}`."
+    )
+
+
 def load_inn(domain: str, scale: int, prior: LatentPrior) -> LiftingINN:
     """The trained network of a domain ("latent" or "pixel") and output scale, frozen. Cached: copy it before
     changing it.
@@ -63,14 +81,8 @@ def load_restorer(scale: int, device: str = "cpu") -> Restorer:
 @functools.lru_cache(maxsize=8)
 def _load(kind: type[Any], domain: str, scale: int, prior: str, device: str) -> Any:
     folder = INNS / folder_name(domain, scale, prior)
-    if not (folder / "config.json").is_file():
-        named = f" with the prior {prior!r}" if domain == "latent" else ""
-        options = f"--domain {domain} --prior {prior or 'embedded'} --scale {scale}"
-        command = f"python -m restoration.training.inn SHARD... {options}"
-        other = ", or choose the pixel domain, which works with every prior" if domain == "latent" else ""
-        raise ValueError(
-            f"There is no {domain} network for ×{scale}{named}: train one with `{command}`{other}."
-        )
+    if sentence := missing(domain, scale, prior):
+        raise ValueError(sentence)
     model = (
         kind.from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
         .eval()

@@ -125,6 +125,11 @@ class LatentINDIGO(Solver):
             INNS / folder_name("first", self.scale, ""),
         ]
 
+    def lacks(self, prior: str) -> str:
+        from restoration.solvers.inn_weights import missing  # loads diffusers
+
+        return "" if self.guidance == self.refine == "none" else missing(self.domain, self.scale, prior)
+
     def size(self, y: Tensor) -> tuple[int, int]:
         """(H,W) of the result for y (B,3,h,w)."""
         return y.shape[-2] * self.scale, y.shape[-1] * self.scale

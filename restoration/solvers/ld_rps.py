@@ -33,14 +33,15 @@ Equation numbers are those of docs/methods/ld-rps.md. Where paper and official c
 
 Rounding to float32 alone moves a result by 1.9/255, so published figures can be met in the mean only. Nothing
 is decoded, encoded or differentiated in vain, and an empty prompt needs one run of the denoiser instead of
-two. The unguided trajectories are not kept from picture to picture: for a set without text that would save up
-to 3.7 times, but hold 3 to 80 GB of decoded frames.
+two. Where memory is short a guided step decodes once more instead of keeping the decoder's graph while ψ
+learns, and ψ, its critics and VGG work in tiles. No frames of the companion are kept, whose trajectory does
+not depend on the picture: for a set without text that would save up to 3.7 times, but hold 3 to 80 GB.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -167,7 +168,7 @@ class LDRPS(Solver):
                     x = _decode(prior, estimate, size)
                 pictures = torch.cat([x, _decode(prior, other_estimate, size)])
                 # one Adam step of D1, one of ψ, on x₁, x₂ against y (8)
-                scalars = dict(alignment.fit(pictures, guided))
+                losses = alignment.fit(pictures, guided)
                 # if t < guide_below: z'₁ ← z'₁ - s ∇_ẑ₁ loss(ψ(x₁), y) (5), (9); s grows with the size as
                 # losses are means
                 if back:
@@ -177,7 +178,7 @@ class LDRPS(Solver):
                 if t == times[-1]:
                     finished[f"pass {number}"] = prior.picture(z, size)
                 image = _decode(prior, z, size) if index == total else None
-                views, scalars["residual"] = _views(alignment, pictures[:1])
+                views, scalars = _views(alignment, pictures[:1], losses)
                 note = f"{source}pass {number}, timestep {t}"
                 yield Step(index, total, estimate, note, scalars, image, views | finished)
 
@@ -190,8 +191,8 @@ class LDRPS(Solver):
         z0 = clamp_quantile(z0, self.clamp)
         following = ddim_step(z0, eps, prior.alpha_bar[t_next])
         if self.estimate == "official":
-            a = prior.alpha_bar[t]
-            z0 = clamp_quantile((following - (1 - a).sqrt().to(z) * eps) / a.sqrt().to(z), self.clamp)
+            a = prior.alpha_bar[t].item()
+            z0 = clamp_quantile((following - (1 - a) ** 0.5 * eps) / a**0.5, self.clamp)
         return z0, following
 
     @torch.no_grad()
@@ -227,11 +228,14 @@ def _decode(prior: LatentPrior, z: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def _views(alignment: Alignment, x: Tensor) -> tuple[dict[str, Tensor], float]:
-    """(pictures for the eye, root mean square of ψ(x) - y)."""
+def _views(
+    alignment: Alignment, x: Tensor, losses: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """(pictures for the eye, the losses and the rms of ψ(x) - y, for all of which the host waits once)."""
     damaged = alignment.damage(x)
-    residual = (damaged - alignment.y).square().mean().sqrt().item()
-    return {"estimate": x.clamp(0, 1), "ψ(estimate)": damaged.clamp(0, 1)}, residual
+    named = {**losses, "residual": (damaged - alignment.y).square().mean().sqrt()}
+    scalars = dict(zip(named, torch.stack(list(named.values())).tolist(), strict=True))
+    return {"estimate": x.clamp(0, 1), "ψ(estimate)": damaged.clamp(0, 1)}, scalars
 
 
 # the official code's; low-light is what the defaults are

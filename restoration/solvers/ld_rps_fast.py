@@ -106,7 +106,7 @@ class LDRPSFast(Solver):
         total, done, finished = sum(map(len, passes)), itertools.count(1), {}
         for number, times in enumerate(passes):
             # at the level of y's own noise, which stands for the diffusion's
-            z = prior.alpha_bar[times[0]].sqrt().to(z) * z
+            z = prior.alpha_bar[times[0]].sqrt().item() * z
             doubt = doubt_of(prior, guess, times[0])
             for t, t_next in zip(times, (*times[1:], 0), strict=True):
                 # ẑ0, ε ← denoise(z, t)
@@ -158,7 +158,7 @@ class LDRPSFast(Solver):
         with torch.no_grad():
             damp = doubt / prior.sigmas[t].item() ** 2
             g = best_step(lambda z: _seen(prior.decode(z, size), guess), z0, gradient, damp)
-        return x.detach(), self.scale * prior.alpha_bar[t_next].sqrt().float() * g
+        return x.detach(), self.scale * prior.alpha_bar[t_next].sqrt().item() * g
 
 
 def best_step(function: Any, x: Tensor, gradient: Tensor, damp: float) -> Tensor:

@@ -69,8 +69,9 @@ class RELDFast(Solver):
         for k, s in enumerate(levels, 1):
             rho = self.penalty * sigma**2 / s**2  # (15)
             fresh = 0.0 if white else self.renoise * s * prior.gain
-            # one draw for all rows: a picture's noise does not depend on how many are restored with it
-            n = randn((1, *z.shape[1:]), generator, z.device)
+            # one draw for all rows: a picture's noise does not depend on how many are restored with it; grey
+            # pictures draw it in any case, as recipes of before did
+            n = randn((1, *z.shape[1:]), generator, z.device) if fresh or grey else 0.0
             if grey:
                 z = z + _colour_noise(prior, t, s, generator)
             v = prior.denoise_at(z + fresh * n, s)  # (13), (14): v = f_s(E(t) + n)

@@ -16,8 +16,9 @@ import copy
 import functools
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -89,18 +90,34 @@ def seen(x: Tensor, args: argparse.Namespace, generator: torch.Generator) -> See
     return Seen(x, drawn, degraded(x, drawn, generator))
 
 
+class Lesson(NamedTuple):
+    """What an invertible network learns from.
+
+    y (B,3,h,w), its cameras' transfer, and in the network's domain the truth, what is to be measured of it
+    without noise, an estimate on the way, and what was measured.
+    """
+
+    y: Tensor
+    transfers: Tensor
+    truth: Tensor
+    target: Tensor
+    start: Tensor
+    observed: Tensor
+
+
 @dataclass(frozen=True)
 class Objective:
     """What a network learns, and how it is judged.
 
     prior: of the latent domain, None elsewhere. training: photographs, as data.split gives them; test: unseen
-    ones.
+    ones. kept: lessons by number.
     """
 
     prior: LatentPrior | None
     training: list[Tensor]
     test: Seen
     args: argparse.Namespace
+    kept: dict[int, Lesson] = field(default_factory=dict)
 
     @torch.no_grad()
     def represent(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,18 +128,35 @@ class Objective:
 
     def loss(self, model: nn.Module, step: int) -> Tensor:
         """Of a step's random crops."""
-        args = self.args
-        generator = torch.Generator().manual_seed(args.seed * 9_000_011 + step)
         # neither JPEG nor the invertible network is for half precision
-        with torch.autocast(args.device, enabled=False):
-            crops = data.random_crops(self.training, args.batch, args.crop, args.seed, step)
-            crop = seen(((crops + 1) / 2).to(args.device), args, generator)
+        with torch.autocast(torch.device(self.args.device).type, enabled=False):
             if isinstance(model, LiftingINN):
-                return self.invertible_loss(model, crop, generator)
+                return self.invertible_loss(model, self.lesson(step))
+            crop, _ = self.crop(step)
         return (model(crop.y) - crop.x).abs().mean()
 
-    def invertible_loss(self, model: LiftingINN, crop: Seen, generator: torch.Generator) -> Tensor:
-        """Forward, swap and transfer loss."""
+    def crop(self, step: int) -> tuple[Seen, torch.Generator]:
+        """A step's random crops, and the generator for all that is drawn after them."""
+        args = self.args
+        generator = torch.Generator().manual_seed(args.seed * 9_000_011 + step)
+        crops = data.random_crops(self.training, args.batch, args.crop, args.seed, step)
+        return seen(((crops + 1) / 2).to(args.device), args, generator), generator
+
+    @torch.no_grad()
+    def lesson(self, step: int) -> Lesson:
+        """What a step shows an invertible network; of `--cache` batches each is encoded once and kept on the
+        host.
+        """
+        if not self.args.cache:
+            return self.encoded(step)
+        number = step % self.args.cache
+        if number not in self.kept:
+            self.kept[number] = Lesson(*(part.cpu() for part in self.encoded(number)))
+        return Lesson(*(part.to(self.args.device) for part in self.kept[number]))
+
+    def encoded(self, step: int) -> Lesson:
+        """A step's crops in the domain of the network."""
+        crop, generator = self.crop(step)
         x, y = crop.x, crop.y
         # half the time all that is known at the start, y enlarged; else something between it and the truth,
         # as on the way
@@ -131,14 +165,17 @@ class Objective:
         # a quarter without any detail, as an estimate from strong noise is
         vague = F.interpolate(F.avg_pool2d(guess, VAGUE), scale_factor=VAGUE, mode="bilinear")
         guess = torch.where(torch.rand(len(x), 1, 1, 1, generator=generator).to(x) < 0.25, vague, guess)
-        gamma = model.embed(y)
         transfers = torch.stack([camera.transfer() for camera in crop.drawn]).to(x)
-        transfer = (model.transfer(gamma) - transfers).abs().mean()
-        truth, target = self.represent(x, crop.clean)
-        start, observed = self.represent(guess, y)
-        forward = (model.measure(truth, gamma) - target).abs().mean()
-        restored, _ = model.swap(start, target if model.config.scale > 1 else observed, gamma)
-        return forward + self.args.swap * (restored - truth).abs().mean() + transfer
+        return Lesson(y, transfers, *self.represent(x, crop.clean), *self.represent(guess, y))
+
+    def invertible_loss(self, model: LiftingINN, seen: Lesson) -> Tensor:
+        """Forward, swap and transfer loss."""
+        gamma = model.embed(seen.y)
+        transfer = (model.transfer(gamma) - seen.transfers).abs().mean()
+        forward = (model.measure(seen.truth, gamma) - seen.target).abs().mean()
+        observed = seen.target if model.config.scale > 1 else seen.observed
+        restored, _ = model.swap(seen.start, observed, gamma)
+        return forward + self.args.swap * (restored - seen.truth).abs().mean() + transfer
 
     def compared(
         self, model: nn.Module, x: Tensor, y: Tensor, clean: Tensor
@@ -201,6 +238,14 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "--cells", type=int, default=1, help="residual cells per network (first: 6 are well spent)"
     )
     parser.add_argument("--swap", type=float, default=1.0, help="weight of the swap loss")
+    parser.add_argument(
+        "--cache",
+        type=int,
+        default=0,
+        metavar="BATCHES",
+        help="encode so many batches once and learn from them in turn (a large prior's encoder is most of a "
+        "step); 0 encodes new ones at every step",
+    )
     return parser
 
 
@@ -215,7 +260,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
         # the trained network is exact in float32; learning needs no exactness, and bfloat16 is more than
         # twice as fast
         for lift in (*model.predictors, *model.updaters):
-            lift.forward = torch.autocast(args.device, torch.bfloat16)(lift.forward)  # type: ignore[assignment]
+            lift.forward = torch.autocast(torch.device(args.device).type, torch.bfloat16)(lift.forward)  # type: ignore[assignment]
     objective = Objective(prior, training, seen(x, args, torch.Generator().manual_seed(0)), args)
     size = sum(p.numel() for p in model.parameters())
     print(json.dumps({"parameters": size, "untrained": objective.evaluate(model.to(args.device))}))
