@@ -462,3 +462,17 @@ def test_pictures_of_a_running_restoration_take_little_of_its_time(monkeypatch, 
     monkeypatch.setattr(actions, "progress", lambda *_: "")
     list(actions.show(state.job("reld", filled(picture)), load_prior("embedded", "cpu"), 1e9))
     assert 2 <= len(made) <= 6
+
+
+def test_calls_of_a_program_and_repeats_ask_zero_gpu_for_what_they_need(picture):
+    """By the prior that they name, loading included; what is wrong with a call is left to the call."""
+    call = picture, "denoise", "fast", "{}", 0
+    small, large = (endpoints.needed("reld", *call, prior) for prior in ("embedded", "sdxl"))
+    assert 0 < small < large / 50
+    assert endpoints.needed("ld-rps", picture, "denoise", "{}", 0, "embedded") > 0
+    for wrong in (("no", "fast", "{}", 0, "sdxl"), ("denoise", "fast", "{}", 0, "nonsense")):
+        assert endpoints.needed("reld", picture, *wrong) == device.UNKNOWN_SECONDS
+    file = press(filled(picture))[-1][5]
+    seconds, prior = actions.repeat_needs(file)
+    assert 0 < seconds != device.UNKNOWN_SECONDS and prior == "embedded"
+    assert actions.repeat_needs(None) == (device.UNKNOWN_SECONDS, "embedded")

@@ -18,14 +18,16 @@ from restoration.degradations.blind import CORRUPTIONS
 from restoration.degradations.blur import GaussianBlur
 from restoration.degradations.features import texture
 from restoration.degradations.jpeg_traces import file_quality
-from restoration.degradations.light import light
+from restoration.degradations.light import KINDS, SIDE, fitted, load_light
 from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.meter import Estimate, measure_damage
 from restoration.degradations.realistic import jpeg
+from restoration.degradations.tone import relit
 from restoration.files import images
 from restoration.solvers import PRESETS, SOLVERS
+from restoration.training import light as light_training
+from restoration.training import light_damage, meter_damage
 from restoration.training import meter as training
-from restoration.training import meter_damage
 
 
 @pytest.fixture
@@ -54,6 +56,13 @@ def test_camera_noise_is_measured_as_it_is_in_the_picture(scene, iso):
     y, clean = camera.CameraNoise(iso).expose(scene, seeded())
     found = measure_damage(y).noise
     assert found.present and found.value == pytest.approx((y - clean).std().item(), rel=0.3)
+
+
+def test_correlated_noise_is_told_from_white(scene):
+    white = images.quantise(Denoise(15).degrade(scene, seeded()))
+    taken, _ = camera.CameraNoise("high").expose(scene, seeded())
+    assert measure_damage(white).noise_as_white < 1.1
+    assert 1.3 < measure_damage(taken).noise_as_white < 1.8
 
 
 def test_the_noise_is_told_by_brightness_too():
@@ -95,11 +104,18 @@ def test_a_file_says_its_own_quality(scene, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "kind"),
-    [("camera-low-light", "darkness"), ("low-light", "darkness"), ("fog", "veil"), ("grey", "colour")],
+    ("damage", "kind", "seed"),
+    [
+        ("camera-low-light", "darkness", 0),
+        ("low-light", "darkness", 0),
+        ("camera-backlit", "backlight", 4),
+        ("fog", "veil", 2),
+        ("haze", "veil", 0),
+        ("grey", "colour", 0),
+    ],
 )
-def test_what_is_wrong_is_named(scene, damage, kind):
-    y = CORRUPTIONS[damage].degrade(scene, seeded())
+def test_what_is_wrong_is_named(scene, damage, kind, seed):
+    y = CORRUPTIONS[damage].degrade(scene, seeded(seed))
     found = measure_damage(y)
     assert getattr(found, kind).present and not getattr(measure_damage(scene), kind).present
     assert found.describe() and suggest(found)
@@ -138,8 +154,7 @@ def test_large_pictures_are_sampled_and_give_as_many_statistics():
     small = np.random.default_rng(0).uniform(0, 255, (64, 64, 3))
     for height, width in ((1200, 1200), (200, 4000), (3000, 100)):
         large = np.tile(small, (height // 64 + 1, width // 64 + 1, 1))[:height, :width]
-        assert texture(large).shape == texture(small).shape and light(large).shape == light(small).shape
-        assert np.isfinite(texture(large)).all() and np.isfinite(light(large)).all()
+        assert texture(large).shape == texture(small).shape and np.isfinite(texture(large)).all()
 
 
 def test_bad_input_is_refused_in_one_sentence():
@@ -161,7 +176,7 @@ def test_every_suggestion_is_a_run_of_this_project():
             name: Estimate(getattr(blank, name).value, float(there))
             for name, there in zip(names, present, strict=True)
         }
-        suggestions = suggest(meter.Damage(**found, noise_curve=blank.noise_curve))
+        suggestions = suggest(meter.Damage(**found, noise_curve=blank.noise_curve, noise_as_white=1.0))
         assert bool(suggestions) == any(present)
         for made in suggestions:
             settings = dict(made.settings)
@@ -201,7 +216,9 @@ def test_the_command_prints_its_own_accuracy(photo, tmp_path, capsys):
     assert inspect.main(["--evaluate", str(tmp_path / "empty")]) == 2
 
 
-def test_the_meter_is_trained_by_its_command(tmp_path):
+@pytest.fixture
+def shard(tmp_path):
+    """A tar archive of 12 coloured noises with a short side of 257 pixels."""
     with tarfile.open(tmp_path / "photos.tar", "w") as archive:
         for k in range(12):
             file = io.BytesIO()
@@ -211,19 +228,50 @@ def test_the_meter_is_trained_by_its_command(tmp_path):
             info.size = file.tell()
             file.seek(0)
             archive.addfile(info, file)
+    return str(tmp_path / "photos.tar")
+
+
+def test_the_meter_is_trained_by_its_command(shard, tmp_path):
     out = tmp_path / "model.safetensors"
-    sizes = ["--texture", "24", "--light", "24", "--epochs", "2", "--holdout", "2", "--clean", "4"]
-    training.main([str(tmp_path / "photos.tar"), "--out", str(out), *sizes])
-    readers = meter.load_readers(out)
-    for name, kinds in meter.KINDS.items():
-        logits, values = readers[name](
-            torch.from_numpy(meter.STATISTICS[name](np.full((32, 32, 3), 99.0)))[None]
-        )
-        assert (
-            logits.shape == values.shape == (1, len(kinds))
-            and torch.isfinite(logits).all()
-            and torch.isfinite(values).all()
-        )
+    training.main(
+        [shard, "--out", str(out), *["--crops", "24", "--epochs", "2", "--holdout", "2", "--clean", "4"]]
+    )
+    statistics = torch.from_numpy(texture(np.full((32, 32, 3), 99.0)))[None]
+    logits, values = meter.load_reader(out)(statistics)
+    assert logits.shape == values.shape == (1, len(meter.KINDS))
+    assert torch.isfinite(logits).all() and torch.isfinite(values).all()
+
+
+def test_what_judges_light_is_trained_by_its_command(shard, tmp_path):
+    out, more = tmp_path / "light.safetensors", "--steps 3 --batch 4 --holdout 2 --clean 4"
+    light_training.main([shard, "--out", str(out), "--checkpoint", str(tmp_path / "light.pt"), *more.split()])
+    found = load_light(out)(torch.rand(2, 3, SIDE, SIDE, generator=seeded()))
+    assert found.stops.shape == found.veil.shape == (2, 1, 16, 16) and found.stops.min() > 0
+    assert found.logits.shape == found.amounts.shape == (2, len(KINDS))
+    assert found.share.shape == (2, 1, 1, 1) and torch.isfinite(found.logits).all()
+
+
+def test_darkened_copies_know_what_they_lack():
+    photographs = [(255 * torch.rand(3, 90, 80 + k, generator=seeded(k))).byte() for k in range(3)]
+    seen = set()
+    for seed in range(40):
+        drawn = light_damage.draw(photographs, seeded(seed))
+        assert drawn.x.shape == drawn.y.shape == (1, 3, SIDE, SIDE)
+        assert (drawn.stops.max() > 0) == drawn.dark and (drawn.amounts[2] > 0) == drawn.foggy
+        if drawn.dark and drawn.curved and not drawn.foggy:
+            again = relit(drawn.y.clamp(1e-4, 1 - 1e-4), drawn.stops)
+            assert (again - drawn.x).abs().median() < (drawn.y - drawn.x).abs().median()
+        seen.add((drawn.dark, drawn.foggy, drawn.curved))
+    assert len(seen) >= 5
+
+
+def test_a_map_follows_the_edges_of_the_picture():
+    step = (torch.arange(120) >= 60).float().expand(1, 3, 90, 120)
+    smooth = torch.linspace(3, 0, 16).expand(1, 1, 16, 16)
+    field = fitted(smooth, 0.1 + 0.8 * step)[0, 0]
+    assert field.shape == (90, 120) and field.min() >= 0 and field.max() <= 3
+    jump = (field[:, 57] - field[:, 62]).mean()
+    assert jump > 2 * (field[:, 30] - field[:, 35]).mean().abs()
 
 
 def test_training_knows_what_it_did(scene):

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations.blind import CORRUPTIONS, to_grey
 from restoration.degradations.estimate import FAINT, _veil, first_guess
 from restoration.degradations.meter import measure_damage
+from restoration.degradations.tone import relit
 from restoration.evaluation import metrics
 from restoration.files.images import quantise
 from restoration.record import Run
@@ -47,7 +49,7 @@ def test_auto_finds_the_damage(photo):
     def look(kind):
         return first_guess(CORRUPTIONS[kind].degrade(photo, torch.Generator().manual_seed(0)), "auto")
 
-    assert look("low-light").gain < 0.7 and look("haze").gain == 1 and look("haze").veil.mean() > 0.1
+    assert look("low-light").dark and not look("haze").dark and look("haze").veil.mean() > 0.1
     assert look("grey").grey and not look("noise").grey
     assert look("noise").noise > 3 * first_guess(photo, "auto").noise
 
@@ -55,9 +57,9 @@ def test_auto_finds_the_damage(photo):
 def test_auto_sees_past_a_lamp_and_leaves_a_good_picture_alone(photo, embedded):
     night = CORRUPTIONS["low-light"].degrade(photo, torch.Generator().manual_seed(0))
     night[..., 40:44, 40:46] = 1.0
-    assert first_guess(night, "auto").gain < 0.5
+    assert first_guess(night, "auto").dark
     guess = first_guess(photo, "auto")
-    assert guess.gain == 1 and not guess.grey and guess.veil.max() == 0
+    assert not guess.dark and not guess.grey and guess.veil.max() == 0
     last = run(embedded, photo, LDRPSFast(**PRESETS["auto"]))[-1]
     assert metrics.psnr(last.result.image, photo) > 40 and last.note.startswith("found: ")
     assert "too dark" in first_guess(night, "auto").describe() and "too dark" not in guess.describe()
@@ -102,8 +104,8 @@ def test_a_grey_noisy_picture_is_coloured_first_and_denoised_then(tiny_prior, ph
     solver, guess = LDRPSFast(**PRESETS["auto"]), first_guess(y, "auto")
     colours, noise = solver.passes(tiny_prior, guess)
     assert guess.grey and tiny_prior.sigmas[colours[0]] == pytest.approx(10, rel=0.05)
-    assert tiny_prior.sigmas[noise[0]] == pytest.approx(guess.noise, rel=0.05)
-    assert ld_rps_fast.doubt_of(tiny_prior, guess, colours[0]) == pytest.approx(guess.noise**2, rel=0.01)
+    assert tiny_prior.sigmas[noise[0]] == pytest.approx(guess.told, rel=0.05)
+    assert ld_rps_fast.doubt_of(tiny_prior, guess, colours[0]) == pytest.approx(guess.told**2, rel=0.01)
     # the start holds all that the picture says
     assert ld_rps_fast.doubt_of(tiny_prior, guess, noise[0]) == float("inf")
 
@@ -187,7 +189,7 @@ def test_noise_counts_by_what_it_is_once_the_dark_is_undone(photo):
     measured = measure_damage(y).noise
     assert measured.present and measured.value < FAINT
     guess = first_guess(y, "auto")
-    assert guess.gain < 0.2 and guess.noise == pytest.approx(measured.value / guess.gain, rel=0.4)
+    assert guess.stops.median() > 1.5 and guess.noise > 2 * measured.value
     assert guess.noise > 2 * FAINT and first_guess(y, "none").noise == 0
 
 
@@ -211,6 +213,37 @@ def test_the_veil_of_a_large_picture_is_that_of_a_reduced_one():
     assert (
         torch.nn.functional.adaptive_avg_pool2d(veil, (342, 256)) - _veil(reduced, 0.9)
     ).abs().max() < 0.01
+
+
+def test_a_backlit_picture_gets_light_where_it_lacks_it(photo):
+    """The exposure is local: the bright part keeps its light, and no channel of it is filled."""
+    scene = F.interpolate(photo, (192, 192), mode="bicubic").clamp(0, 1)
+    stops = 3.0 * torch.sigmoid((torch.arange(192) - 96.0) / 8).expand(1, 1, 192, 192)
+    y = quantise(relit(scene, -stops))
+    guess = first_guess(y, "exposure")
+    bright, dark = guess.stops[..., :60].mean(), guess.stops[..., -60:].mean()
+    assert dark > 1.5 and bright < 0.5 * dark
+    x = guess.invert(y)
+    assert metrics.psnr(x, scene) > metrics.psnr(y, scene) + 2
+    assert ((x > 0.995).any(1) & (y < 0.9).all(1)).float().mean() < 0.01
+
+
+def test_strength_lies_between_input_and_result(embedded, photo):
+    y = CORRUPTIONS["noise"].degrade(photo, torch.Generator().manual_seed(0))
+    none, half, whole = (
+        run(embedded, y, LDRPSFast(guess="none", strength=s))[-1].result.image for s in (0.0, 0.5, 1.0)
+    )
+    assert torch.equal(none, y) and (whole - y).abs().max() > 5 / 255
+    assert (half - (y + whole) / 2).abs().max() < 1.5 / 255
+    other = quantise(photo / 8)
+    same, lit = (run(embedded, other, LDRPSFast(strength=s))[-1].result.image for s in (0.0, 1.0))
+    assert torch.equal(same, other) and lit.mean() > other.mean()
+
+
+def test_a_run_depends_on_the_meter_unless_it_is_of_before():
+    assert "meter" in Run(LDRPSFast()).networks("") and "meter" not in Run(LDRPSFast(act="always")).networks(
+        ""
+    )
 
 
 def test_one_tone_is_no_colour(photo):
@@ -280,7 +313,7 @@ def test_recipes_and_names_of_before():
 
 
 def test_what_is_told_is_undone_always_where_that_is_asked_for(photo):
-    assert first_guess(photo, "exposure").gain == 1 and first_guess(photo, "exposure", always=True).gain < 1
+    assert not first_guess(photo, "exposure").dark and first_guess(photo, "exposure", always=True).gain < 1
     assert (
         first_guess(photo, "veil").veil.max() == 0 and first_guess(photo, "veil", always=True).veil.max() > 0
     )

@@ -21,7 +21,8 @@ TRAINING = {
     "autoencoder": ("restoration.training.autoencoder", "the embedded prior's codec"),
     "denoiser": ("restoration.training.denoiser", "the embedded prior's denoiser"),
     "inn": ("restoration.training.inn", "LatentINDIGO's invertible networks"),
-    "meter": ("restoration.training.meter", "the damage meter"),
+    "light": ("restoration.training.light", "what the damage meter says of light and haze"),
+    "meter": ("restoration.training.meter", "the rest of the damage meter"),
     "niqe": ("restoration.training.niqe", "NIQE's statistics"),
 }
 

@@ -60,6 +60,11 @@ def haze(x: Tensor, generator: torch.Generator) -> Tensor:
     """y = x t + A (1-t), t = exp(-β d): near-white air A and a depth d in [0,1] that rises towards the top
     and varies smoothly.
     """
+    return veiled(x, generator)[0]
+
+
+def veiled(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(`haze` of x, the share 1 - t of each pixel that is haze, (1,1,H,W))."""
     height, width = x.shape[-2:]
     bumps = F.interpolate(
         randn(torch.Size((1, 1, 4, 4)), generator, x.device),
@@ -71,7 +76,7 @@ def haze(x: Tensor, generator: torch.Generator) -> Tensor:
     depth = (0.25 + 0.6 * slope + 0.15 * bumps).clamp(0, 1)
     transmission = torch.exp(-_between(0.6, 1.6, generator) * depth)
     air = _between(0.8, 0.98, generator) + 0.02 * randn(torch.Size((1, 3, 1, 1)), generator, x.device)
-    return x * transmission + air * (1 - transmission)
+    return x * transmission + air * (1 - transmission), 1 - transmission
 
 
 def noise(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations.realistic import jpeg
+from restoration.degradations.tone import curve, linear_light, srgb, straight
 from restoration.diffusion import randn
 from restoration.files.images import quantise
 from restoration.knobs import Checked, knob
@@ -58,17 +59,13 @@ class Development:
     def develop(self, raw: Tensor) -> Tensor:
         """Linear raw colours (B,3,H,W) -> sRGB in [0,1]."""
         linear = _mix(self.matrix, raw.clamp(0, 1) * self.balance.to(raw)[:, None, None]).clamp(0, 1)
-        encoded = torch.where(
-            linear < 0.0031308, 12.92 * linear, 1.055 * linear.clamp_min(1e-8) ** (1 / 2.4) - 0.055
-        )
-        return encoded**2 * (3 - 2 * encoded)
+        return curve(srgb(linear))
 
     def undo(self, x: Tensor) -> Tensor:
         """sRGB in [0,1] (B,3,H,W) -> linear raw colours in [0,1]; `develop` gives x back but for colours that
         no raw value has.
         """
-        encoded = 0.5 - torch.sin(torch.asin((1 - 2 * x).clamp(-1, 1)) / 3)
-        linear = torch.where(encoded < 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+        linear = linear_light(straight(x))
         return (_mix(torch.linalg.inv(self.matrix), linear) / self.balance.to(x)[:, None, None]).clamp(0, 1)
 
 

@@ -1,8 +1,10 @@
 """A first guess of what damaged a picture, read off the picture itself: the fast form of LD-RPS starts from
 it (ours).
 
-y = D(x) with D(x) = gain · (1 - v) x^power + v:  v is the veil of haze, gain and power the exposure, and grey
-says that x lost its colour, which nothing can invert. F-PAM then learns what the guess leaves over.
+y = D(x): x in less light, by stops(p) at each place p, behind a camera's tone curve (tone.relit), or in
+haze, x (1 - v) + A v (light.clear); grey says that x lost its colour, which nothing can invert. The maps are
+those of the network of light.py, which sees illumination as Retinex does, and fitted to the edges of y. In
+recipes of before, D(x) = gain · (1 - v) x^power + v, the same gain and power everywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoration.degradations.blind import to_grey
+from restoration.degradations.light import Light, find_light, fitted
 from restoration.degradations.meter import Damage, measure_damage
+from restoration.degradations.tone import linear_light, relit, straight
 
 GUESSES = ("none", "exposure", "veil", "grey", "grey+noise", "auto")
 # ours, chosen on the 64 photographs that the prior's training held out
@@ -25,7 +29,12 @@ EXPOSURE_POWER = 0.9
 VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12
 CLEAREST = 0.9  # a veil is kept below this share of the air light, where nothing of the picture is left
 LAMP = 3.0  # white is at most this often the mean, so that one lamp does not hide that the rest is dark
-DARK_WHITE = {"auto": 0.45, "exposure": 0.6}  # too dark is a picture whose white is below this
+DARK_WHITE = 0.45  # too dark was a picture whose white was below this
+# the meter's confidence in missing light from which it is given
+DARK = {"auto": 0.5, "exposure": 0.1}
+# what is as bright as this in linear light after it got its light back, in the mean of small areas, is bright
+# enough
+FULL, AREAS = 0.9, 64
 # hazy is a picture whose mean veil, less a quarter of its mean saturation, is above this, and whose shadows
 # are above a share of its white
 HAZY_VEIL, COLOURFUL = {"auto": 0.25, "veil": 0.15}, 0.25
@@ -53,29 +62,44 @@ VEIL_SIDE = 512
 
 @dataclass(frozen=True)
 class Guess:
-    """gain, power: numbers; veil: (1,1,h,w) in [0,1]; air: the veil's full brightness; grey: no colour;
-    noise: standard deviation after `invert`.
+    """stops: (1,1,h,w) or (1,1,1,1), the light that is missing in powers of two, and share, that of the
+    S-curve in the tones; gain, power: the exposure of recipes of before; veil: (1,1,h,w) in [0,1] or
+    (1,1,1,1); air: its full brightness; grey: no colour; noise: standard deviation after `invert`; told: that
+    of the white noise that takes its place for a denoiser.
     """
 
-    gain: float
-    power: float
+    stops: Tensor
+    share: float
     veil: Tensor
     air: float
     grey: bool
     noise: float = 0.0
+    told: float = 0.0
+    gain: float = 1.0
+    power: float = 1.0
 
     def invert(self, y: Tensor) -> Tensor:
         """The picture y (1,3,h,w) in [0,1] would be without what was guessed, same shape, in [0,1]."""
-        clear = (y - self.air * self.veil) / (1 - self.veil)
-        return (clear / self.gain).clamp(0, 1) ** self.power
+        lit = relit(y, self.stops, self.share) if self.dark else y
+        hazeless = (lit - self.air * self.veil) / (1 - self.veil)
+        return (hazeless / self.gain).clamp(0, 1) ** self.power
 
     def forward(self, x: Tensor) -> Tensor:
         """The guessed damage without the loss of colour: invert(forward(x)) = x for x (1,3,h,w) in [0,1]."""
-        return self.gain * x.clamp(0, 1) ** (1 / self.power) * (1 - self.veil) + self.air * self.veil
+        y = self.gain * x.clamp(0, 1) ** (1 / self.power) * (1 - self.veil) + self.air * self.veil
+        return relit(y.clamp(0, 1), -self.stops, self.share) if self.dark else y
+
+    @property
+    def dark(self) -> bool:
+        """Whether light is missing, by `stops`."""
+        return bool(self.stops.max() > 0)
 
     def describe(self) -> str:
         """In words what is wrong with the picture and how much."""
+        least, most = self.stops.flatten().quantile(torch.tensor([0.1, 0.9])).tolist()
+        missing = f"{most:.1f} stops" if most - least < 1 else f"{most:.1f} stops where it is darkest"
         parts = {
+            f"too dark ({missing})": self.dark,
             f"too dark ({self.gain:.0%} of white)": self.gain < 1,
             f"hazy ({self.veil.mean().item():.0%})": self.veil.max() > 0,
             "no colour": self.grey,
@@ -92,15 +116,17 @@ def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
     """
     if always:
         return _guess_of_before(y, kind)
-    measured, (white, exposed) = measure_damage(y), _whites(y)
+    measured, light, (white, _) = measure_damage(y), find_light(y), _whites(y)
     flat = _is_flat(y) or _is_edgeless(y, white)
     empty = flat or _is_drawn(y)  # drawings have the colours and the shadows that were meant
-    too_dark = exposed < DARK_WHITE.get(kind, 0.0) or (kind == "auto" and measured.darkness.present)
-    dark = too_dark and not flat
+    lacking = max(measured.darkness.confidence, measured.backlight.confidence)
+    dark = kind in DARK and lacking >= DARK[kind] and not flat
     grey = ((kind == "auto" and is_grey(y)) or (kind in {"grey", "grey+noise"} and is_toned(y))) and not empty
     hazy = measured.veil.present if kind == "auto" else kind == "veil" and _is_hazy(y, white)
-    veil = _veil(y, white) if hazy and not (empty or dark or grey) else torch.zeros_like(y[:, :1])
-    guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
+    nothing = y.new_zeros(1, 1, 1, 1)
+    stops = _missing_light(y, light) if dark else nothing
+    veil = _veil(y, white) if hazy and not (empty or dark or grey) else nothing
+    guess = Guess(stops, light.share.item(), veil, white, grey)
     if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
         return guess
     noise = _noise_after(guess, y, measured)
@@ -108,7 +134,7 @@ def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
         return guess
     # equal noise in all channels is as much in brightness as independent noise √3 times as strong
     channels = 3**0.5 if grey or is_grey(y) else 1.0
-    return dataclasses.replace(guess, noise=channels * noise)
+    return dataclasses.replace(guess, noise=channels * noise, told=channels * noise * measured.noise_as_white)
 
 
 def _guess_of_before(y: Tensor, kind: str) -> Guess:
@@ -116,17 +142,19 @@ def _guess_of_before(y: Tensor, kind: str) -> Guess:
     strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
     white, exposed = _whites(y)
     grey = kind in {"grey", "grey+noise"} or (kind == "auto" and is_grey(y))
-    dark = kind == "exposure" or (kind == "auto" and exposed < DARK_WHITE["auto"])
+    dark = kind == "exposure" or (kind == "auto" and exposed < DARK_WHITE)
     veil = _veil(y, white) if kind in {"veil", "auto"} else torch.zeros_like(y[:, :1])
     clear = veil.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() < HAZY_VEIL["auto"]
     if kind == "auto" and (dark or grey or clear):
         veil = torch.zeros_like(veil)
-    guess = Guess(exposed if dark else 1.0, EXPOSURE_POWER if dark else 1.0, veil, white, grey)
+    guess = Guess(y.new_zeros(1, 1, 1, 1), 1.0, veil, white, grey)
+    if dark:
+        guess = dataclasses.replace(guess, gain=exposed, power=EXPOSURE_POWER)
     if kind == "grey":
         return guess
     channels = 3**0.5 if grey else 1.0
     noise = channels * NOISE_FACTOR * max(noise_level(guess.invert(y)) ** 2 - TEXTURE**2, 0.0) ** 0.5
-    return dataclasses.replace(guess, noise=noise)
+    return dataclasses.replace(guess, noise=noise, told=noise)
 
 
 def noise_level(y: Tensor) -> float:
@@ -136,6 +164,16 @@ def noise_level(y: Tensor) -> float:
     height, width = (side // 2 * 2 for side in y.shape[-2:])
     a, b, c, d = (y[..., i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
     return ((a - b - c + d) / 2).abs().median().item() / 0.6745
+
+
+def _missing_light(y: Tensor, light: Light) -> Tensor:
+    """(1,1,h,w): the stops that y (1,3,h,w) in [0,1] lacks, with its edges, and nowhere so many that small
+    areas would be full.
+    """
+    areas = F.adaptive_max_pool2d(F.adaptive_avg_pool2d(y, 2 * AREAS), AREAS).amax(1, keepdim=True)
+    room = torch.log2(FULL / linear_light(straight(areas, light.share.to(y))).clamp_min(1e-4)).clamp_min(0)
+    stops = fitted(light.stops, y)
+    return stops.minimum(F.interpolate(room, y.shape[-2:], mode="bilinear"))
 
 
 def _whites(y: Tensor) -> tuple[float, float]:

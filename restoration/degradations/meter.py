@@ -1,8 +1,8 @@
 """The damage meter: what is wrong with a photograph, how much, and how sure that is (ours).
 
-Two small networks, trained by restoration/training/meter.py on photographs damaged at random, read the
-statistics of features.py. Their thresholds were put where one clean photograph in some hundreds is called
-damaged in each respect.
+A small network, trained by restoration/training/meter.py on photographs damaged at random, reads the
+statistics of features.py; light and haze are the network's of light.py. Their thresholds were put where one
+clean photograph in some hundreds is called damaged in each respect.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from restoration.degradations.features import COMB, noise_by_brightness, texture
-from restoration.degradations.light import illumination, light
+from restoration.degradations import light
+from restoration.degradations.features import COMB, coarseness, noise_by_brightness, texture
 from restoration.files import images
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "meter" / "model.safetensors"
-# by the statistics they are read from
-KINDS = {"texture": ("noise", "blur", "jpeg", "enlargement"), "light": ("darkness", "backlight", "veil")}
-STATISTICS = {"texture": texture, "light": light}
+KINDS = ("noise", "blur", "jpeg", "enlargement")  # read from `texture`
 LEAST = {
     "noise": 0.0,
     "blur": 0.0,
@@ -45,16 +43,16 @@ MOST = {
     "backlight": 6.0,
     "veil": 1.0,
 }
+# from `coarseness` to the level for a denoiser of white noise: 1.5 times that of a camera's, at which the
+# PSNR of held-out photographs is highest
+COARSEST, COARSE_POWER = 1.35, 1.8
 BRIGHTNESSES = (0.1, 0.3, 0.5, 0.7, 0.9)  # at which the level of noise is told
 GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
-# plain cases of little light, whatever else is seen: 1 in 100 clean photographs has so little, 1 in 200 such
-# differences
-DARK_LIGHT, SHADE, SUN, SHADED = 0.315, 0.28, 0.88, 0.33
-USUAL_SUN, USUAL_SHADE = 0.74, 0.45  # how bright the brightest tenth and the darkest quarter usually are
-GAMMA = 2.2  # stops of light per doubling of a value in the picture
+# a picture whose strongest channels have so low a mean is too dark where the network is but little sure of
+# it: 4 in 1,000 clean photographs
+DIM, LIKELY, PLAIN = 0.2, 0.1, 0.75
 # log-likelihood ratio a coefficient from which the comb of JPEG's steps tells the quality alone
 SURE_COMB = 0.5
-PLAIN = 0.75  # confidence in such a case
 STRAY = 6.0  # standard deviations: a statistic further out than this counts as so far
 WIDTHS = (192, 96)
 
@@ -77,14 +75,16 @@ class Damage:
     """What is wrong with a picture.
 
     noise: standard deviation of the noise as it is in the picture, over all pixels and channels, in [0,1];
-    noise_curve: the same at BRIGHTNESSES. blur: standard deviation of the blur in pixels. jpeg: quality, 1 to
-    100. enlargement: so many times as large a side as it has detail for. darkness: stops of light (powers of
-    two) that are missing everywhere; backlight: in the dark part. veil: the mean share of haze. colour: the
-    share of colour that is missing, 1 for a grey picture.
+    noise_curve: the same at BRIGHTNESSES; noise_as_white: so many times as strong is the white noise that a
+    denoiser has to be told of to take it out, 1 or more. blur: standard deviation of the blur in pixels.
+    jpeg: quality, 1 to 100. enlargement: so many times as large a side as it has detail for. darkness: stops
+    of light (powers of two) that are missing everywhere; backlight: in the dark part. veil: the mean share
+    of haze. colour: the share of colour that is missing, 1 for a grey picture.
     """
 
     noise: Estimate
     noise_curve: tuple[float, ...]
+    noise_as_white: float
     blur: Estimate
     jpeg: Estimate
     enlargement: Estimate
@@ -191,21 +191,13 @@ def from_units(kind: str, output: float) -> float:
 
 
 @functools.cache
-def load_readers(path: Path = WEIGHTS) -> Mapping[str, Reader]:
-    """The trained networks, by the names of KINDS."""
-    state, readers = load_file(path), {}
-    for name, kinds in KINDS.items():
-        with torch.random.fork_rng(devices=[]):  # initial weights, which nobody sees, take no draws of a run
-            readers[name] = Reader(len(state[f"{name}.centre"]), len(kinds))
-        readers[name].load_state_dict(
-            {
-                key.removeprefix(f"{name}."): value
-                for key, value in state.items()
-                if key.startswith(f"{name}.")
-            }
-        )
-        readers[name].eval()
-    return readers
+def load_reader(path: Path = WEIGHTS) -> Reader:
+    """The trained network."""
+    state = load_file(path)
+    with torch.random.fork_rng(devices=[]):  # initial weights, which nobody sees, take no draws of a run
+        reader = Reader(len(state["centre"]), len(KINDS))
+    reader.load_state_dict(state)
+    return reader.eval()
 
 
 def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
@@ -219,22 +211,18 @@ def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
             f"{tuple(x.shape)}."
         )
     pixels = _pixels(x)
-    estimates: dict[str, Estimate] = {}
-    statistics = {name: STATISTICS[name](pixels) for name in KINDS}
-    for name, reader in load_readers().items():
-        with torch.no_grad():
-            logits, outputs = reader(torch.from_numpy(statistics[name])[None])
-        for kind, value, confidence in zip(
-            KINDS[name], outputs[0].tolist(), logits[0].sigmoid().tolist(), strict=True
-        ):
-            estimates[kind] = Estimate(from_units(kind, value), confidence)
-    comb, likelihood = statistics["texture"][COMB].tolist()
+    statistics = texture(pixels)
+    with torch.no_grad():
+        logits, outputs = load_reader()(torch.from_numpy(statistics)[None])
+    estimates = _estimates(KINDS, outputs[0], logits[0])
+    comb, likelihood = statistics[COMB].tolist()
     if likelihood > SURE_COMB:
         estimates["jpeg"] = Estimate(100 * comb, estimates["jpeg"].confidence)
-    for kind, stops in _plain_darkness(pixels).items():
-        estimates[kind] = Estimate(
-            min(max(estimates[kind].value, stops), MOST[kind]), max(estimates[kind].confidence, PLAIN)
-        )
+    found = light.find_light(x)
+    estimates |= _estimates(light.KINDS, found.amounts[0], found.logits[0])
+    lacking = max(estimates["darkness"].confidence, estimates["backlight"].confidence)
+    if pixels.max(-1).mean() < 255 * DIM and lacking >= LIKELY:
+        estimates["darkness"] = Estimate(estimates["darkness"].value, max(lacking, PLAIN))
     if quality is not None:
         estimates["jpeg"] = Estimate(quality, estimates["jpeg"].confidence)
     spread = float((pixels.max(-1) - pixels.min(-1)).mean()) / 255
@@ -242,25 +230,22 @@ def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
     return Damage(
         **estimates,
         noise_curve=_curve(pixels, estimates["noise"].value),
+        noise_as_white=min(max(coarseness(pixels), 1.0), COARSEST) ** COARSE_POWER,
         colour=Estimate(float(grey), float(grey)),
     )
+
+
+def _estimates(kinds: tuple[str, ...], outputs: Tensor, logits: Tensor) -> dict[str, Estimate]:
+    """By kind; outputs and logits (k,)."""
+    return {
+        kind: Estimate(from_units(kind, value), confidence)
+        for kind, value, confidence in zip(kinds, outputs.tolist(), logits.sigmoid().tolist(), strict=True)
+    }
 
 
 def _pixels(x: Tensor) -> np.ndarray:
     """(H,W,3) float32 in [0,255]."""
     return (x[0].detach().float().clamp(0, 1) * 255).permute(1, 2, 0).cpu().numpy()
-
-
-def _plain_darkness(pixels: np.ndarray) -> dict[str, float]:
-    """The stops of light that are missing, where that is plain: everywhere ("darkness"), or opposite to
-    something bright ("backlight").
-    """
-    shade, sun, share = illumination(pixels)
-    if sun < DARK_LIGHT and pixels.std() > 1:  # a flat picture may be meant so
-        return {"darkness": GAMMA * float(np.log2(USUAL_SUN / max(sun, 0.01)))}
-    if sun > SUN and shade < SHADE and share > SHADED:
-        return {"backlight": GAMMA * float(np.log2(USUAL_SHADE / max(shade, 0.01)))}
-    return {}
 
 
 def _curve(pixels: np.ndarray, level: float) -> tuple[float, ...]:

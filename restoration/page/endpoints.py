@@ -162,9 +162,11 @@ def add(
 ) -> None:
     """Add a named endpoint; gradio_client and MCP read from its docstring what the parameters mean.
 
-    By components, not by gr.api: that hands over what was sent before anything is checked, files too.
+    By components whose choices come from the registries, and not by gr.api, whose one component hands
+    over whatever was sent: a path that is not marked as a file reaches the function unchecked. Nor does it
+    make a file of the returned picture, which a client could then not download.
     asks: as of `on_gpu`, the seconds and the priors.
-    """  # fmt: skip
+    """
     usual = {
         "photo": "the picture: an uploaded file; nothing is fetched from an address",
         "seed": "a whole number; the same gives the same result",

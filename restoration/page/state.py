@@ -81,8 +81,8 @@ def checked(method: str, values: Values) -> Values:
     }
     for name, offered in choices.items():
         if not isinstance(values[name], str) or values[name] not in offered:
-            there = f"there are {', '.join(offered)}"
-            raise ValueError(f"There is no {name} {quoted(values[name])} here; {there}.")
+            wrong, right = quoted(values[name]), ", ".join(offered)
+            raise ValueError(f"There is no {name} {wrong} here; there are {right}.")
     whole_seed(values["seed"])
     for name in ("photo", "reference"):
         checked_photo(values[name])

@@ -4,7 +4,7 @@ The paper's algorithm is ld_rps.py. Equation numbers are those of docs/methods/l
 
 Objective: min_x ‖ψ(x) - y‖² / σ² - log p(x), in the order in which it is solved:
 
-    guess the damage ψ; y ← ψ⁻¹(y); σ ← the noise left in it      first_guess
+    guess the damage ψ; y ← ψ⁻¹(y); σ ← the white noise that stands for what is left      first_guess
     if neither noise nor missing colour is left: return y
     z ← E(y), at the level of y's own noise (missing colour: at COLOURLESS first)
     for t falling from that level:
@@ -25,6 +25,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -33,10 +34,12 @@ from torch import Generator, Tensor
 
 from restoration.degradations.blind import to_grey
 from restoration.degradations.estimate import GUESSES, Guess, first_guess, is_grey
+from restoration.degradations.meter import WEIGHTS
 from restoration.diffusion import ddim_step, falling
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Known, Solver, Step, Steps
+from restoration.solvers.ld_rps import GUIDANCE_HELP, PROMPT_HELP
 
 COLOURLESS = 10.0  # the level at which a latent no longer says that its picture is grey
 CODEC_ERROR = 0.3 / 255  # what the embedded codec's round trip loses, as a standard deviation
@@ -55,14 +58,13 @@ class LDRPSFast(Solver):
     blind: ClassVar[bool] = True
     colours: ClassVar[bool] = True
 
-    prompt: str = knob("", "What the picture would show in good condition; guides priors that read text")
-    text_guidance: float = knob(
-        8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0
-    )
+    prompt: str = knob("", PROMPT_HELP)
+    text_guidance: float = knob(8.0, GUIDANCE_HELP, low=1.0, high=20.0)
     guess: str = knob("auto", "Damage to look for (none: noise alone · auto: each kind)", choices=GUESSES)
     act: str = knob(
         "where found", "Undo the told damage where it is found, or always", choices=("where found", "always")
     )
+    strength: float = knob(1.0, "Share of the change that is made; 0 is the input", low=0.0, high=1.0)
     steps: int = knob(6, "Steps of a pass; missing colour and noise take two passes", low=1, high=1000)
     step: str = knob(
         "line search",
@@ -80,6 +82,9 @@ class LDRPSFast(Solver):
     @property
     def batches(self) -> bool:
         return False  # the noise level, and so the timesteps, are each picture's own
+
+    def networks(self, prior: str) -> list[Path]:
+        return [WEIGHTS.parent] if self.act == "where found" else []  # the damage meter's
 
     def iterations(self, degradation: Known) -> int:
         return self.steps
@@ -99,7 +104,8 @@ class LDRPSFast(Solver):
             z = prior.encode(target)
         # if neither noise nor missing colour is left: return y
         if not guess.grey and guess.noise == 0:
-            yield Step(1, 1, z, described, {}, target, _views(target, guess) | {"pass 0": target})
+            views = _views(target, guess) | {"pass 0": target}
+            yield Step(1, 1, z, described, {}, y.lerp(target, self.strength), views)
             return
         text = prior.embed(self.prompt)
         passes = self.passes(prior, guess)
@@ -123,6 +129,7 @@ class LDRPSFast(Solver):
                     image = _last_step(_decode(prior, z, size), target, guess)
                     if is_grey(y) and not guess.grey:
                         image = to_grey(image)  # the prior sees in colour
+                    image = y.lerp(image, self.strength)
                 residual = (_seen(x, guess) - target).square().mean().sqrt().item()
                 note, views = f"{described}, pass {number}, timestep {t}", _views(x, guess) | finished
                 yield Step(index, total, z0, note, {"residual": residual}, image, views)
@@ -132,7 +139,7 @@ class LDRPSFast(Solver):
 
         Missing colour comes first, while brightness is held to y with its noise, then the noise.
         """
-        own = prior.timestep(prior.gain * guess.noise) if guess.noise else 0
+        own = prior.timestep(prior.gain * guess.told) if guess.noise else 0
         colourless = prior.timestep(prior.gain * COLOURLESS) if guess.grey else 0
         first = falling(max(colourless, own), self.steps)
         return (first, falling(own, self.steps)) if guess.grey and own else (first,)
@@ -182,8 +189,8 @@ def doubt_of(prior: LatentPrior, guess: Guess, first: int) -> float:
     """
     if guess.noise == 0:
         return 0.0
-    left = guess.noise**-2 - (prior.sigmas[first].item() / prior.gain) ** -2
-    return 1 / left if left > 0.05 * guess.noise**-2 else math.inf  # timesteps miss a level by up to 1 %
+    left = guess.told**-2 - (prior.sigmas[first].item() / prior.gain) ** -2
+    return 1 / left if left > 0.05 * guess.told**-2 else math.inf  # timesteps miss a level by up to 1 %
 
 
 def _seen(x: Tensor, guess: Guess) -> Tensor:
@@ -209,8 +216,8 @@ def _last_step(x: Tensor, target: Tensor, guess: Guess) -> Tensor:
     """
     x = shaded(x) if guess.grey else x
     residual = (_seen(x, guess) - target).mean(1, keepdim=True) if guess.grey else x - target
-    error = (residual.square().mean() - guess.noise**2).clamp_min(CODEC_ERROR**2)  # of x, as a variance
-    return x - residual / (1 + guess.noise**2 / error)
+    error = (residual.square().mean() - guess.told**2).clamp_min(CODEC_ERROR**2)  # of x, as a variance
+    return x - residual / (1 + guess.told**2 / error)
 
 
 def shaded(x: Tensor) -> Tensor:

@@ -2,9 +2,8 @@
 processor.
 
 Photographs are damaged at random with known strength, the statistics of each damaged picture are taken once,
-and small networks learn to read them: one for the texture of crops, one for the light of whole pictures, for
-which small copies are enough. Part of the training's photographs, left clean, then place the threshold of
-each kind of damage.
+and a small network learns to read them. Part of the training's photographs, left clean, then place the
+threshold of each kind of damage. Light and haze: light.py.
 """
 
 from __future__ import annotations
@@ -19,13 +18,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from restoration.degradations.features import texture
-from restoration.degradations.light import SMALL, light
-from restoration.degradations.meter import KINDS, STATISTICS, Reader
+from restoration.degradations.meter import KINDS, Reader
 from restoration.parser import parser as command_parser
 from restoration.training import data
-from restoration.training.meter_damage import between, damage, darken, labels
+from restoration.training.meter_damage import between, damage, labels
 
-FALSE_ALARMS = {"noise": 0.006, "veil": 0.006, "backlight": 0.002}  # of them, in these kinds
+FALSE_ALARMS = {"noise": 0.006}  # of them, in these kinds
 RARELY = 0.001  # and in the others
 WHOLE = 256  # the short side of the photographs
 
@@ -34,22 +32,6 @@ def crop(photographs: list[Tensor], seed: int, step: int) -> Tensor:
     """One random crop, (1,3,s,s) in [0,1], 64 ≤ s ≤ WHOLE; many have all of a photograph's short side."""
     size = int(64 * 7 ** between(0, 1, torch.Generator().manual_seed(seed * 1_000_003 + step)))
     return (data.random_crops(photographs, 1, min(size, WHOLE), seed, step) + 1) / 2
-
-
-def small_copy(photographs: list[Tensor], seed: int, step: int) -> Tensor:
-    """A large part of one photograph with SMALL pixels on its short side, (1,3,h,w) in [0,1]."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    photograph = photographs[int(torch.randint(len(photographs), (), generator=generator))]
-    part = between(0.6, 1.0, generator)
-    height, width = (round(part * side) for side in photograph.shape[1:])
-    top, left = (
-        int(between(0, whole - side + 1, generator))
-        for whole, side in zip(photograph.shape[1:], (height, width), strict=True)
-    )
-    x = photograph[None, :, top : top + height, left : left + width].float() / 255
-    scale = SMALL / min(height, width)
-    x = F.interpolate(x, [round(height * scale), round(width * scale)], mode="area")
-    return x.flip(-1) if torch.rand((), generator=generator).item() < 0.5 else x
 
 
 def pixels_of(x: Tensor) -> np.ndarray:
@@ -62,26 +44,15 @@ def textured(photographs: list[Tensor], seed: int, step: int) -> tuple[np.ndarra
     x = crop(photographs, seed, step)
     sample = damage(x, torch.Generator().manual_seed(seed * 7_000_003 + step))
     light_left = (sample.quiet.mean() / x.mean().clamp_min(1e-3)).clamp(0.1, 1).item()
-    truth = labels(KINDS["texture"], sample.values, light_left)
+    truth = labels(KINDS, sample.values, light_left)
     if sample.values["blur"] > 0.5:  # a blurred picture has no detail for its size either
-        truth[1, KINDS["texture"].index("enlargement")] = math.nan
+        truth[1, KINDS.index("enlargement")] = math.nan
     return texture(pixels_of(sample.y)), truth
 
 
-def lit(photographs: list[Tensor], seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics and labels of one small copy."""
-    y, values = darken(
-        small_copy(photographs, seed, step), torch.Generator().manual_seed(seed * 7_000_003 + step)
-    )
-    return light(pixels_of(y)), labels(KINDS["light"], values)
-
-
-MAKERS = {"texture": textured, "light": lit}
-
-
-def dataset(name: str, photographs: list[Tensor], steps: range, seed: int) -> tuple[Tensor, Tensor]:
+def dataset(photographs: list[Tensor], steps: range, seed: int) -> tuple[Tensor, Tensor]:
     """Statistics (n,f) and labels (n,2,k) of what damage the seed draws at each step."""
-    rows = [MAKERS[name](photographs, seed, step) for step in tqdm(steps, desc=name)]
+    rows = [textured(photographs, seed, step) for step in tqdm(steps, desc="damage")]
     statistics, truths = zip(*rows, strict=True)
     return torch.from_numpy(np.stack(statistics)), torch.from_numpy(np.stack(truths))
 
@@ -127,13 +98,13 @@ def fit(statistics: Tensor, truth: Tensor, epochs: int, seed: int) -> Reader:
 
 
 @torch.no_grad()
-def place_thresholds(name: str, reader: Reader, statistics: Tensor) -> None:
+def place_thresholds(reader: Reader, statistics: Tensor) -> None:
     """The logit of each kind counts from what FALSE_ALARMS of photographs taken to be clean, whose statistics
     (n,f) these are, exceed.
     """
-    reader.threshold = torch.zeros(len(KINDS[name]))
+    reader.threshold = torch.zeros(len(KINDS))
     logits, _ = reader(statistics)
-    shares = [1 - FALSE_ALARMS.get(kind, RARELY) for kind in KINDS[name]]
+    shares = [1 - FALSE_ALARMS.get(kind, RARELY) for kind in KINDS]
     reader.threshold = torch.stack([logits[:, k].quantile(share) for k, share in enumerate(shares)])
 
 
@@ -143,10 +114,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
         "shards", nargs="+", help="tar archives of photographs; the last --holdout pictures are not looked at"
     )
     parser.add_argument("--out", required=True, help="safetensors file to write")
-    parser.add_argument("--texture", type=int, default=12_000, help="damaged crops to learn from")
-    parser.add_argument(
-        "--light", type=int, default=20_000, help="darkened or fogged small copies to learn from"
-    )
+    parser.add_argument("--crops", type=int, default=12_000, help="damaged crops to learn from")
     parser.add_argument(
         "--clean",
         type=int,
@@ -159,18 +127,13 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
     args = parser.parse_args(argv)
     photographs, _ = data.split(data.load_photographs(args.shards), args.holdout)
     clean, photographs = photographs[-args.clean :], photographs[: -args.clean]
-    state: dict[str, Tensor] = {}
-    for name in KINDS:
-        reader = fit(
-            *dataset(name, photographs, range(getattr(args, name)), args.seed), args.epochs, args.seed
-        )
-        rows = [
-            STATISTICS[name](photograph.permute(1, 2, 0).numpy().astype(np.float32))
-            for photograph in tqdm(clean, desc="clean")
-        ]
-        place_thresholds(name, reader, torch.from_numpy(np.stack(rows)))
-        state |= {f"{name}.{key}": value.contiguous() for key, value in reader.state_dict().items()}
-    save_file(state, args.out)
+    reader = fit(*dataset(photographs, range(args.crops), args.seed), args.epochs, args.seed)
+    rows = [
+        texture(photograph.permute(1, 2, 0).numpy().astype(np.float32))
+        for photograph in tqdm(clean, desc="clean")
+    ]
+    place_thresholds(reader, torch.from_numpy(np.stack(rows)))
+    save_file({name: value.contiguous() for name, value in reader.state_dict().items()}, args.out)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from restoration.files.images import quantise
 
 # what is surely there, and what is not worth a word; in between nothing is taught. Noise: as if the picture
 # had its light, in 1/255
-THERE = {"noise": 2.5, "blur": 0.8, "enlargement": 1.5, "darkness": 1.3, "backlight": 1.3, "veil": 0.15}
-NOTHING = {"noise": 0.5, "blur": 0.0, "enlargement": 1.0, "darkness": 0.0, "backlight": 0.0, "veil": 0.0}
+THERE = {"noise": 2.5, "blur": 0.8, "enlargement": 1.5}
+NOTHING = {"noise": 0.5, "blur": 0.0, "enlargement": 1.0}
 POOR, GOOD = 80, 93  # JPEG's quality
 FAINT = 0.4 / 255  # noise below this is not told from rounding
 
@@ -134,36 +134,6 @@ def _noise(sample: Sample, generator: torch.Generator) -> None:
 
 def between(low: float, high: float, generator: torch.Generator) -> float:
     return low + (high - low) * torch.rand((), generator=generator).item()
-
-
-def darken(x: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-    """x (1,3,H,W) in [0,1], small, with too little light or in fog or neither, and the truth about it."""
-
-    def chance(share: float) -> bool:
-        return torch.rand((), generator=generator).item() < share
-
-    values = {"darkness": 0.0, "backlight": 0.0, "veil": 0.0}
-    if chance(0.3):  # pictures differ in colour and exposure without being damaged
-        x = to_grey(x) + between(0.3, 1.4, generator) * (x - to_grey(x))
-        x = x.clamp(0, 1) ** math.exp(between(-0.25, 0.25, generator))
-    if chance(0.3):
-        x, share = camera.Fog().veil(x, generator)
-        values["veil"] = share.mean().item()
-    kind, gain = (
-        torch.rand((), generator=generator).item(),
-        math.exp(between(math.log(1.5), math.log(16.0), generator)),
-    )
-    development = camera.draw_development(generator)
-    if kind < 0.25:
-        values |= {"darkness": math.log2(gain), "backlight": math.nan}
-        x = development.develop(development.undo(x) / gain)
-    elif kind < 0.5:
-        shade = camera.shade(x, generator)
-        covered = 0.15 < shade.mean().item() < 0.85
-        values |= {"darkness": math.nan, "backlight": math.log2(gain) if covered else math.nan}
-        x = development.develop(development.undo(x) * torch.exp(-math.log(gain) * shade))
-    x = x + between(0, 0.015, generator) * torch.randn(x.shape, generator=generator)
-    return quantise(x), values
 
 
 def labels(kinds: tuple[str, ...], values: dict[str, float], light: float = 1.0) -> np.ndarray:
