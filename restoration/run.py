@@ -96,7 +96,7 @@ def _steps(
                     image = images.quantise(image.mean(1, keepdim=True)).expand_as(image)
                 scores = metrics.score(image, reference)
                 if degradation is not None and inside:
-                    scores.add("consistency", _consistency, degradation, image + glare, row)
+                    scores.add("consistency", consistency, degradation, image + glare, row)
                 noticed = (
                     contradictions(degradation, scores["consistency"])
                     if degradation and "consistency" in scores
@@ -106,7 +106,7 @@ def _steps(
         yield step, results
 
 
-def _consistency(degradation: LinearDegradation, image: Tensor, y: Tensor) -> float:
+def consistency(degradation: LinearDegradation, image: Tensor, y: Tensor) -> float:
     """PSNR in dB of A image against y (1,3,h,w); image: (1,3,h·f,w·f), with the light that is brighter than
     its white.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 # the Hub's client reads these when it is imported; tests bring a Hub of their own, or say that there is none
 for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_ENDPOINT"):
@@ -8,6 +9,9 @@ for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "H
 # tests are small: on a busy machine two threads would wait for each other most of the time. Here, not in
 # torch, for the page's threads and the commands' processes too
 os.environ["OMP_NUM_THREADS"] = "1"
+# each process of the tests has its own uploads, which end with it
+uploads = tempfile.TemporaryDirectory(prefix="uploads-", ignore_cleanup_errors=True)
+os.environ["GRADIO_TEMP_DIR"] = f"{uploads.name}/gradio"
 
 import shutil
 from collections.abc import Iterator
@@ -16,6 +20,8 @@ from pathlib import Path
 import gradio as gr
 import pytest
 import torch
+from browsing import visit_method
+from ports import free_port
 from tiny_models import KINDS, WORDS, letters_tokenizer, plain_vae, save_pipeline
 from torch import Tensor
 
@@ -25,6 +31,16 @@ from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.priors.parts import Parts
 from restoration.priors.placement import Placement
 from restoration.training.denoiser import geometric_betas
+
+MOST_WORKERS = 4  # each takes 1.5 GB
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process for each core where the whole suite is run; for a part of it none but the one that began."""
+    cores = os.cpu_count() or 1
+    named = config.args_source is pytest.Config.ArgsSource.ARGS or config.getoption("keyword")
+    whole = not named and config.getoption("markexpr") == "not slow"
+    return min(cores, MOST_WORKERS) if whole and cores > 1 else 0
 
 
 @pytest.fixture(scope="session")
@@ -146,7 +162,9 @@ def address() -> Iterator[str]:
     from restoration.page import layout as app
 
     page = app.build()
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.LAUNCH)
+    # Gradio tries one port after the other, at which two processes may meet
+    place = {"server_name": "127.0.0.1", "server_port": free_port()}
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, **place, **app.LAUNCH)
     yield url
     page.close()
 
@@ -163,3 +181,11 @@ def browser():
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def tab(browser, address):
+    """A page of a visitor's own, opened at RELD's tab."""
+    page = visit_method(browser, address)
+    yield page
+    page.context.close()

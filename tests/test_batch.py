@@ -236,20 +236,6 @@ def test_a_result_that_was_cut_off_is_made_again(folder, prior, tmp_path, capsys
     assert contents(tmp_path / "out") == before and "2 of them before" in capsys.readouterr().out
 
 
-def test_names_of_results():
-    assert batch_folder.name_results(["x/a.jpg", "a.png"]) == {"x/a.jpg": "x/a.png", "a.png": "a.png"}
-    assert batch_folder.name_results(["a.jpg", "a.png", "b.tif"]) == {
-        "a.jpg": "a.jpg.png",
-        "a.png": "a.png.png",
-        "b.tif": "b.png",
-    }
-    assert set(batch_folder.name_results(["A.jpg", "a.png"]).values()) == {"A.jpg.png", "a.png.png"}
-    with pytest.raises(
-        ValueError, match=r"2 pictures would be written to a\.jpg\.png; rename one of a\.jpg, a\.jpg\.png"
-    ):
-        batch_folder.name_results(["a.jpg", "a.jpg.png", "a.png"])
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

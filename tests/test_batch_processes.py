@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 from folders import contents, picture, save_prior
+from ports import free_port
 
 from restoration.commands import batch
 
@@ -19,9 +19,6 @@ from restoration.commands import batch
 def launch(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
     """Two processes. `--cpu --num_processes 2` would start one: accelerate leaves several on a CPU to MPI,
     torchrun does not."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     launcher = [
         sys.executable,
         "-m",
@@ -30,7 +27,7 @@ def launch(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
         "--num_processes",
         "2",
         "--main_process_port",
-        str(port),
+        str(free_port()),
     ]
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     with open(log, "wb") as file:

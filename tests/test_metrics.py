@@ -255,11 +255,11 @@ def test_a_result_survives_all_that_is_optional(monkeypatch, without_network, ti
     def fails(*_args):
         raise MemoryError
 
-    monkeypatch.setattr(Denoise, "measured", fails)  # which only the consistency asks for
     task = Denoise(noise_std=10)
     y = PAIRS["small"][0]
     for name, metric in metrics.METRICS.items():
         monkeypatch.setitem(metrics.METRICS, name, metric._replace(function=fails))
+    monkeypatch.setattr(run, "consistency", fails)
     (result,) = [
         step.result
         for step in run.restore(y, Run(RELD(steps=1), task), tiny_prior, reference=y)

@@ -5,20 +5,12 @@ from __future__ import annotations
 import threading
 import time
 
-import pytest
 from browsing import PATIENCE, denoise_own, restore_in_steps, shown_result, visible, visit_method
 
-from restoration.files import images
+from restoration.files import images, recipe
 from restoration.page import actions
 from restoration.page.state import EXAMPLES
 from restoration.run import restore
-
-
-@pytest.fixture
-def tab(browser, address):
-    page = visit_method(browser, address)
-    yield page
-    page.context.close()
 
 
 def test_stop_ends_the_run(tab):
@@ -33,38 +25,45 @@ def test_stop_ends_the_run(tab):
     tab.get_by_text("256×256 pixels in").wait_for()
 
 
-def test_two_visitors_do_not_see_each_others_pictures(browser, address):
+def test_two_visitors_do_not_see_each_others_pictures(browser, address, tmp_path):
     pages = []
-    for name in ("chelsea.png", "coffee.png"):
+    for name in ("chelsea", "coffee"):
+        clean = images.lanczos(images.read_image(EXAMPLES / f"{name}.png"), 64, 64)
+        recipe.save_png(clean, tmp_path / f"{name}.png", {})
         page = visit_method(browser, address)
-        denoise_own(page, EXAMPLES / name)
-        pages.append((name, page))
+        denoise_own(page, tmp_path / f"{name}.png")
+        pages.append((clean, page))
     for _, page in pages:
         visible(page, "button:has-text('Restore')").click()
-    for name, page in pages:
-        page.get_by_text("256×256 pixels in").wait_for()
-        clean = images.read_image(EXAMPLES / name)
+    for clean, page in pages:
+        page.get_by_text("64×64 pixels in").wait_for()
         assert (shown_result(page) - clean).abs().mean() < 0.05
         page.context.close()
 
 
-def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
-    """Not of what the controls say when it ends."""
-    changed = threading.Event()
+def held(monkeypatch) -> threading.Event:
+    """Every run waits after each step until the event is set."""
+    going_on = threading.Event()
 
-    def held(*args, **options):
+    def waiting(*args, **options):
         for step in restore(*args, **options):
             yield step
-            changed.wait(PATIENCE / 1000)
+            going_on.wait(PATIENCE / 1000)
 
-    monkeypatch.setattr(actions, "restore", held)
-    restore_in_steps(tab, 12)
-    tab.get_by_text("Step 1 of 12").wait_for()
+    monkeypatch.setattr(actions, "restore", waiting)
+    return going_on
+
+
+def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
+    """Not of what the controls say when it ends."""
+    changed = held(monkeypatch)
+    restore_in_steps(tab, 3)
+    tab.get_by_text("Step 1 of 3").wait_for()
     tab.get_by_label("Seed", exact=True).first.fill("7")
     changed.set()
     tab.get_by_text("256×256 pixels in").wait_for()
     link = tab.locator("label:has-text('Settings link')").locator("input, textarea").first
-    tab.wait_for_function("box => box.value.includes('steps=12')", arg=link.element_handle())
+    tab.wait_for_function("box => box.value.includes('steps=3')", arg=link.element_handle())
     assert "seed=0" in link.input_value()
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.get_by_text("Denoise: computed beforehand").wait_for()
@@ -72,24 +71,15 @@ def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
 
 
 def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, monkeypatch):
-    """While one run holds the only place, three visitors open the page and look at an example."""
-    over = threading.Event()
-
-    def held(*args, **options):
-        for step in restore(*args, **options):
-            yield step
-            over.wait(PATIENCE / 1000)
-
-    monkeypatch.setattr(actions, "restore", held)
+    """While one run holds the only place, another visitor opens the page and looks at an example."""
+    over = held(monkeypatch)
     restore_in_steps(tab, 200)
     tab.get_by_text("Step 1 of 200").wait_for()
-    others = [visit_method(browser, address) for _ in range(3)]
-    page = others[-1]
+    page = visit_method(browser, address)
     page.get_by_role("button", name="Denoise", exact=True).click()
     page.get_by_text("Denoise: computed beforehand").wait_for()
     assert page.get_by_text("busy").count() == 0 and page.get_by_text("queue").count() == 0
-    for page in others:
-        page.context.close()
+    page.context.close()
     tab.get_by_text("Step 1 of 200").wait_for()
     tab.get_by_role("button", name="Stop").click()
     over.set()

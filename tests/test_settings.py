@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import httpx
 import pytest
+import torch
 
 from restoration.commands import batch, restore
 from restoration.degradations.camera import EXPOSURES
@@ -192,7 +193,7 @@ def test_the_commands_refuse_it(tmp_path, capsys, given):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_no_event_of_the_page_tells_more_than_a_sentence(address, monkeypatch):
+def test_no_event_of_the_page_tells_more_than_a_sentence(address, monkeypatch, tmp_path):
     """Raw HTTP: each value in the place of each control of each method's tab, in turn."""
     from strangers import instant, send
 
@@ -200,7 +201,8 @@ def test_no_event_of_the_page_tells_more_than_a_sentence(address, monkeypatch):
     with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
         config = client.get(f"{address}config").json()
         parts = {part["id"]: part["props"] for part in config["components"]}
-        photo = (state.EXAMPLES / "chelsea.png").read_bytes()
+        recipe.save_png(torch.rand(1, 3, 32, 32), tmp_path / "a.png", {})
+        photo = (tmp_path / "a.png").read_bytes()
         path = client.post("upload", files={"files": ("a.png", photo, "image/png")}).json()[0]
         upload = {"path": path, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
         asked = 0

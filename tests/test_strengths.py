@@ -42,7 +42,8 @@ def test_what_cannot_be_tried_is_one_sentence(blurred, photo_given, mode, noise,
         list(strengths.tried("reld", blurred if photo_given else None, mode, noise, prior))
 
 
-def test_a_click_sets_the_strength(browser, address, blurred):
+def test_a_click_sets_the_strength(browser, address, blurred, monkeypatch):
+    monkeypatch.setattr(strengths, "SIDE", 32)
     page = visit_method(browser, address)
     upload(page, blurred)
     page.locator("#seen-reld [data-width]").wait_for(state="attached")

@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -47,6 +48,15 @@ class Scheduler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def sentence(run: Iterable[Any]) -> str:
+    """What ends a run before its end."""
+    try:
+        list(run)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
 
 
 def main() -> None:
@@ -86,13 +96,6 @@ def main() -> None:
     stream.close()
     seen["after stop"] = list(press())[-1][1]
     seen["asked"] = [*asked]
-
-    def sentence(run: Any) -> str:
-        try:
-            list(run)
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        return "no error"
 
     refusing.set()
     seen["refused"] = sentence(press())

@@ -113,8 +113,8 @@ def compare(args: argparse.Namespace) -> tuple[Report, str, int]:
     methods[label] = solved(run, args)
     for number, (name, y, clean) in enumerate(tqdm(todo)):
         if name in texts:
-            told = dataclasses.replace(solver, prompt=texts[name])  # type: ignore[call-arg]  # `prompts` has looked
-            methods[label] = solved(dataclasses.replace(run, solver=told), args)
+            prompted = dataclasses.replace(solver, prompt=texts[name])  # type: ignore[call-arg]  # `prompts` has looked
+            methods[label] = solved(dataclasses.replace(run, solver=prompted), args)
         origin = {"seed": args.seed + number} if args.clean else {"input": recipe.fingerprint(y)}
         report.picture(name, {"clean": recipe.fingerprint(clean)} | origin)
         for method, function in methods.items():

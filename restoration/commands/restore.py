@@ -6,14 +6,17 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from restoration.files.errors import sentence
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from restoration.files.images import Photo
+    from restoration.priors.latent import LatentPrior
     from restoration.record import Run
+    from restoration.solvers.base import Result, Step
 
 
 def main(argv: list[str] | None = None, prog: str = "python -m restoration") -> int:
@@ -31,14 +34,44 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration") -> 
 
 def restore_one(argv: list[str] | None, prog: str) -> None:
     """Restore one picture; ValueError and OSError as everywhere."""
-    from tqdm import tqdm
-
     from restoration import pace
-    from restoration.commands import cli, settings_help
-    from restoration.files import images, knob_files, recipe
-    from restoration.files.whole import whole_file
+    from restoration.commands import cli
+    from restoration.files import images, recipe
     from restoration.priors.latent import load_prior
-    from restoration.run import restore
+
+    parser = arguments(prog)
+    args = parser.parse_args(argv)
+    give_back_photo(args)
+    if not args.photo and not args.recipe:
+        raise ValueError("Give a photo, or --recipe with a PNG of this project.")
+    recipe.check_target(args.output)
+    jpeg = is_jpeg(args.output)
+    run, source = cli.read_run(args, parser)
+    photo = opened(args, run.factor)
+    run, assumed = with_measured_noise(run, photo.x, args)
+    if slow := pace.before_download(run.prior):
+        print(slow, file=sys.stderr)
+    prior = load_prior(run.prior)
+    notes = [
+        f"Read: {photo.how}." if photo.how else "",
+        assumed,
+        mask_read(run, photo.x),
+        *run.differences(source, photo.x, prior),
+    ]
+    for note in filter(None, notes):
+        print(note, file=sys.stderr)
+    reference = images.read_image(args.reference, 1) if args.reference else None
+    last = last_step(run, photo.x, prior, reference)
+    assert last.result is not None  # the solver protocol: the last step carries it
+    for warning in last.result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    save(last.result, args.output, photo, jpeg)
+    print(f"{cli.shown(args.output)}: {told(last.result, last.note)}")
+
+
+def arguments(prog: str) -> argparse.ArgumentParser:
+    """The command's arguments."""
+    from restoration.commands import cli, settings_help
 
     example = "photo.jpg --task deblur --set std=2 noise_std=5 -o restored.png"
     parser = settings_help.parser(prog, "Restore one photograph.", example)
@@ -56,49 +89,48 @@ def restore_one(argv: list[str] | None, prog: str) -> None:
     )
     parser.add_argument("--reference", help="the clean picture, for scores")
     cli.add_options(parser)
-    args = parser.parse_args(argv)
-    give_back_photo(args)
-    if not args.photo and not args.recipe:
-        raise ValueError("Give a photo, or --recipe with a PNG of this project.")
-    recipe.check_target(args.output)
-    jpeg = is_jpeg(args.output)
-    run, source = cli.read_run(args, parser)
-    photo = opened(args, run.factor)
-    run, assumed = with_measured_noise(run, photo.x, args)
-    height, width = photo.x.shape[-2:]
-    if slow := pace.before_download(run.prior):
-        print(slow, file=sys.stderr)
-    prior = load_prior(run.prior)
-    mask = getattr(run.degradation, "mask", "")
-    notes = [
-        f"Read: {photo.how}." if photo.how else "",
-        assumed,
-        f"Mask: {knob_files.how_read_mask(mask, height, width)}." if mask else "",
-        *run.differences(source, photo.x, prior),
-    ]
-    for note in filter(None, notes):
-        print(note, file=sys.stderr)
-    reference = images.read_image(args.reference, 1) if args.reference else None
-    result = None
+    return parser
+
+
+def last_step(run: Run, y: Tensor, prior: LatentPrior, reference: Tensor | None) -> Step:
+    """The run's last step, with a bar on the way."""
+    from tqdm import tqdm
+
+    from restoration.run import restore
+
     with tqdm(desc=run.solver.title, unit="step") as bar:
-        for step in restore(photo.x, run, prior, reference=reference):
+        for step in restore(y, run, prior, reference=reference):
             bar.total = step.total
             bar.update()
-            result, last_note = step.result, step.note
-    assert result is not None  # the solver protocol: the last step carries it
-    for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    return step
+
+
+def mask_read(run: Run, y: Tensor) -> str:
+    """How the mask of an inpainting was read, for y (1,3,h,w); "" where the run has none."""
+    from restoration.files import knob_files
+
+    mask = getattr(run.degradation, "mask", "")
+    return f"Mask: {knob_files.how_read_mask(mask, y.shape[-2], y.shape[-1])}." if mask else ""
+
+
+def save(result: Result, path: str, photo: Photo, jpeg: bool) -> None:
+    """Write the picture; a PNG with recipe, scores, and the photograph that was restored."""
+    from restoration.files import images, recipe
+    from restoration.files.whole import whole_file
+
     if jpeg:
-        with whole_file(args.output) as file:
+        with whole_file(path) as file:
             images.to_pil(result.image).save(file, format="JPEG", quality=95, subsampling=0)
     else:
-        recipe.save_png(result.image, args.output, result.recipe, result.scores, y=photo.x, alpha=photo.alpha)
+        recipe.save_png(result.image, path, result.recipe, result.scores, y=photo.x, alpha=photo.alpha)
+
+
+def told(result: Result, note: str) -> str:
+    """Size, time, the last step's note and scores in a line."""
     scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
     scores += "".join(f"; no {name}: {why}" for name, why in getattr(result.scores, "missing", {}).items())
-    print(
-        f"{cli.shown(args.output)}: {result.image.shape[-1]}×{result.image.shape[-2]} "
-        f"in {result.seconds:.1f} s{f', {last_note}' if last_note else ''}; {scores}"
-    )
+    size = f"{result.image.shape[-1]}×{result.image.shape[-2]}"
+    return f"{size} in {result.seconds:.1f} s{f', {note}' if note else ''}; {scores}"
 
 
 def with_measured_noise(run: Run, y: Tensor, args: argparse.Namespace) -> tuple[Run, str]:
@@ -145,8 +177,8 @@ def is_jpeg(path: str) -> bool:
     return False
 
 
-def opened(args: argparse.Namespace, factor: int) -> Any:
-    """images.Photo of args.photo, or of what args.recipe carries; alpha at the result's size."""
+def opened(args: argparse.Namespace, factor: int) -> Photo:
+    """The photograph args.photo, or the one that args.recipe carries; alpha at the result's size."""
     from restoration.files import images, recipe
 
     if args.photo:

@@ -176,7 +176,7 @@ def _but_weights(method: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label(known: Mapping[str, Mapping[str, Any]], label: str, method: Mapping[str, Any]) -> str:
-    """The label, with the digests of the weights that differ where `found` has a method of that name with
+    """The label, with the digests of the weights that differ where `known` has a method of that name with
     others, or with unknown ones.
     """
     now, then = method.get("weights", {}), known.get(label, method).get("weights", {})

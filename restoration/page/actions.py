@@ -57,9 +57,9 @@ def steps_of(job: state.Job, prior: LatentPrior, until: float) -> Iterator[Step]
 
 def loaded(prior: str) -> LatentPrior:
     """The prior, in memory; how long that took is remembered for the next forecast."""
-    there, began = in_memory(prior, device.DEVICE), time.monotonic()
+    known, began = in_memory(prior, device.DEVICE), time.monotonic()
     model = load_prior(prior, device.DEVICE)
-    if not there:
+    if not known:
         pace.learn_loading(prior, time.monotonic() - began)
     return model
 
@@ -222,9 +222,9 @@ def forecast(method: str, values: Values) -> str:
         read, width, height, seconds = plan(method, values)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
-    there = in_memory(values["prior"], device.DEVICE)
-    wait = pace.estimate_wait(seconds, values["prior"], width * height, loaded=there)
-    first = "" if there else ", the model loaded first"
+    ready = in_memory(values["prior"], device.DEVICE)
+    wait = pace.estimate_wait(seconds, values["prior"], width * height, loaded=ready)
+    first = "" if ready else ", the model loaded first"
     line = f"Result: {width}×{height} pixels, in {pace.about(wait)}{first}"
     line += f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
     if seconds > device.TIME_LIMIT:

@@ -32,16 +32,16 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
 
     def look(where: str, photo: str | None) -> dict[Any, Any]:
         try:
-            found = inspection.inspect(photo or "")
+            inspected = inspection.inspect(photo or "")
         except (ValueError, OSError, MemoryError) as error:
             line = compared.seen if where == COMPARE else methods[where].seen
             return {line: html.escape(display.sentence(error))}
-        width, height = found.size
-        seen = f'<span data-width="{width}" data-height="{height}">{html.escape(found.sentences)}</span>'
-        filled = _compare(compared, found, seen)
+        width, height = inspected.size
+        seen = f'<span data-width="{width}" data-height="{height}">{html.escape(inspected.sentences)}</span>'
+        filled = _compare(compared, inspected, seen)
         for name, tab in methods.items():
-            filled |= {tab.parts[key]: value for key, value in found.values[name].items()}
-            shown = (found.before, found.before), "Press Restore.", None, None, None, None
+            filled |= {tab.parts[key]: value for key, value in inspected.values[name].items()}
+            shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
             filled |= dict(zip(tab.outputs, shown, strict=True))
             filled |= {tab.address: "", tab.seen: seen}
         del filled[photos[where]]  # which shows it already
@@ -55,23 +55,23 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
             start, mode, value = methods[where].start, methods[where].parts["mode"], DEGRADED
         photo.upload(None, None, [mode, start], js=uploaded(value), **PRIVATE)
         press_again(photo.upload(functools.partial(look, where), photo, everything, **AT_ONCE), start)
-    there = compared.quick.click(
+    chosen = compared.quick.click(
         lambda name: gr.update(selected=name if name in SOLVERS else COMPARE),
         compared.likely,
         tabs,
         **AT_ONCE,
     )
     pressed = browser("pressIf(likely, 'start-' + likely)", "likely")
-    there.then(None, compared.likely, None, js=pressed, **PRIVATE)
+    chosen.then(None, compared.likely, None, js=pressed, **PRIVATE)
 
 
-def _compare(tab: CompareTab, found: inspection.Inspection, seen: str) -> dict[Any, Any]:
+def _compare(tab: CompareTab, inspected: inspection.Inspection, seen: str) -> dict[Any, Any]:
     """What Compare shows of a photograph that has been looked at."""
-    likely = found.method
+    likely = inspected.method
     title = f"Only the likely best: {SOLVERS[likely].title}" if likely else ""
-    presets = {name: values["preset"] for name, values in found.values.items()}
+    presets = {name: values["preset"] for name, values in inspected.values.items()}
     return {
-        tab.photo: found.values[next(iter(SOLVERS))]["photo"],
+        tab.photo: inspected.values[next(iter(SOLVERS))]["photo"],
         tab.damage: compare_choices.REAL,
         tab.methods: compare_choices.first(presets),
         tab.seen: seen,

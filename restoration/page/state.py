@@ -81,8 +81,8 @@ def checked(method: str, values: Values) -> Values:
     }
     for name, offered in choices.items():
         if not isinstance(values[name], str) or values[name] not in offered:
-            there = f"there are {', '.join(offered)}"
-            raise ValueError(f"There is no {name} {quoted(values[name])} here; {there}.")
+            wrong, right = quoted(values[name]), ", ".join(offered)
+            raise ValueError(f"There is no {name} {wrong} here; there are {right}.")
     whole_seed(values["seed"])
     for name in ("photo", "reference"):
         checked_photo(values[name])
@@ -197,6 +197,8 @@ def example_values(row: Mapping[str, Any]) -> dict[Any, Any]:
     method, task = row["solver"], row["task"]
     values = opening_values(method) | preset_values(method, row["preset"])
     values |= {"photo": str(EXAMPLES / row["image"]), "task": task, "seed": row["seed"]}
+    values |= {"mode": DEGRADED} if row.get("damaged") else {}
+    values |= {(method, name): value for name, value in row.get("settings", {}).items()}
     return values | {(task, name): value for name, value in row["degradation"].items()}
 
 

@@ -56,6 +56,9 @@ from restoration.solvers.base import Known, Solver, Step, Steps
 from restoration.solvers.decoding import decode
 from restoration.solvers.fpam import HALO, Alignment, Weights, edges, vgg_features
 
+PROMPT_HELP = "What the picture would show in good condition; guides priors that read text"
+GUIDANCE_HELP = "Classifier-free guidance towards the prompt; 1 is off"
+
 
 @dataclass(frozen=True)
 class LDRPS(Solver):
@@ -72,10 +75,8 @@ class LDRPS(Solver):
     blind: ClassVar[bool] = True
     colours: ClassVar[bool] = True
 
-    prompt: str = knob("", "What the picture would show in good condition; guides priors that read text")
-    text_guidance: float = knob(
-        8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0
-    )
+    prompt: str = knob("", PROMPT_HELP)
+    text_guidance: float = knob(8.0, GUIDANCE_HELP, low=1.0, high=20.0)
     first: int = knob(899, "First timestep", low=1, high=999)
     steps: int = knob(450, "Steps of the first pass", low=1, high=1000)
     recurrences: int = knob(2, "How many times the result is noised again and refined (R)", low=0, high=8)

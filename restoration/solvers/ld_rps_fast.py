@@ -39,6 +39,7 @@ from restoration.diffusion import ddim_step, falling
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Known, Solver, Step, Steps
+from restoration.solvers.ld_rps import GUIDANCE_HELP, PROMPT_HELP
 
 COLOURLESS = 10.0  # the level at which a latent no longer says that its picture is grey
 CODEC_ERROR = 0.3 / 255  # what the embedded codec's round trip loses, as a standard deviation
@@ -57,10 +58,8 @@ class LDRPSFast(Solver):
     blind: ClassVar[bool] = True
     colours: ClassVar[bool] = True
 
-    prompt: str = knob("", "What the picture would show in good condition; guides priors that read text")
-    text_guidance: float = knob(
-        8.0, "Classifier-free guidance towards the prompt; 1 is off", low=1.0, high=20.0
-    )
+    prompt: str = knob("", PROMPT_HELP)
+    text_guidance: float = knob(8.0, GUIDANCE_HELP, low=1.0, high=20.0)
     guess: str = knob("auto", "Damage to look for (none: noise alone · auto: each kind)", choices=GUESSES)
     act: str = knob(
         "where found", "Undo the told damage where it is found, or always", choices=("where found", "always")
