@@ -30,7 +30,10 @@ def make(row: dict) -> dict:
     assert result is not None
     stem = f"{Path(row['image']).stem}-{row['task']}"
     names = {"before": f"{stem}-input.png", "result": f"{stem}-{method}.png"}
-    images.to_pil(job.before()).save(HERE / names["before"])
+    if row.get("damaged"):
+        names["before"] = row["image"]
+    else:
+        images.to_pil(job.before()).save(HERE / names["before"])
     recipe.save_png(result.image, HERE / names["result"], result.recipe, result.scores, y=job.y)
     rows = score_rows(job.before(), result, prior, job.reference)
     return (
@@ -49,6 +52,7 @@ def sheet(rows: list[dict]) -> Image.Image:
     pictures = [
         (title(row), images.to_pil(images.read_image(HERE / row[key])))
         for row in rows
+        if not row.get("damaged")  # there is no clean picture to tell how well that went
         for key, title in titles.items()
     ]
     # Pillow's own font has no multiplication sign
@@ -62,7 +66,7 @@ def comparison() -> list[dict]:
     runs = [(method, next(iter(PRESETS[method]))) for method in SOLVERS if method not in PAPERS]
     photo = images.read_image(HERE / "chelsea.png")
     steps = lambda job, prior: restore(job.y, job.run, prior, reference=job.reference)  # noqa: E731
-    *_, last = compare(photo, "denoise", runs, 1, load_prior("embedded"), steps)
+    *_, last = compare(photo, "denoise", runs, 1, {"embedded": lambda: load_prior("embedded")}, steps)
     rows = []
     for number, cell in enumerate(last.cells):
         name = f"comparison-{number}.png"

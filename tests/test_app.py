@@ -20,8 +20,9 @@ from restoration.evaluation import metrics
 from restoration.files import images, recipe
 from restoration.page import actions, compare_tab, device, display, endpoints, history, inspection, state
 from restoration.page import layout as app
-from restoration.page.state import CLEAN, DEGRADED
+from restoration.page.state import CLEAN, DEGRADED, EXAMPLES
 from restoration.priors.latent import load_prior
+from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers import SOLVERS, preset_for
 from restoration.solvers.base import Step
@@ -82,7 +83,9 @@ def test_the_history_brings_back_what_went_in_and_what_came_out(picture, monkeyp
     again, outputs = history.recall("reld", history.entry("reld", values, shown))
     assert again["photo"] is None and "choose it again" in outputs[1]
     monkeypatch.setattr(history, "RUN_BYTES", 0)
-    assert json.loads(history.entry("reld", values, shown))["pictures"] == []
+    kept = json.loads(history.entry("reld", values, shown))  # smaller, but it is there
+    assert all(picture.startswith("data:image/jpeg") for picture in kept["pictures"])
+    assert history.recall("reld", json.dumps(kept))[1][1].startswith(shown[1] + history.SMALLER)
     eps = io.BytesIO()
     Image.new("RGB", (32, 32)).save(eps, format="EPS")  # Pillow would hand it to Ghostscript
     foreign = json.loads(text) | {"pictures": [display.data_uri(eps.getvalue())] * 2}
@@ -101,9 +104,11 @@ def test_one_press_has_one_limit(picture, monkeypatch):
     """Several runs of one press share it, and what cannot be over by then does not begin."""
     with pytest.raises(gr.Error, match="fewer seeds"):
         monkeypatch.setattr(device, "TIME_LIMIT", 0.001)
-        list(compare_tab.compared(picture, "denoise", ["reld · fast"], 8))
+        list(compare_tab.compared(picture, "denoise", ["reld · fast"], 8, ["embedded"]))
     monkeypatch.setattr(compare_tab.compare, "seconds", lambda *_: 0.0)
-    *_, (said, *_) = compare_tab.compared(picture, "denoise", ["reld · fast", "reld · few-step"], 2)
+    *_, (said, *_) = compare_tab.compared(
+        picture, "denoise", ["reld · fast", "reld · few-step"], 2, ["embedded"]
+    )
     assert said.count("Not begun") == 2
 
 
@@ -133,7 +138,7 @@ def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
             "about 1 s"
         )
         assert Image.open(press(values)[-1][0][1]).size == (side * factor, side * factor)
-    *_, (said, *_) = compare_tab.compared(picture, "denoise", ["reld · fast"], 1)
+    *_, (said, *_) = compare_tab.compared(picture, "denoise", ["reld · fast"], 1, ["embedded"])
     assert said.startswith("Done. ") and said.endswith(" dB. The picture: 96×96 pixels, reduced to 54×54.")
 
 
@@ -389,6 +394,30 @@ def test_without_a_mask_nothing_is_inpainted(picture):
     with pytest.raises(gr.Error, match="Which parts are missing"):
         press(values)
     assert "Which parts are missing" in actions.forecast("reld", values)
+
+
+def test_the_caption_stands_beside_the_result():
+    """And whether the prior reads it."""
+    solver = dataclasses.replace(SOLVERS["ld-rps"](), prompt="a <b>cat</b>")
+    job = state.Job(torch.zeros(1, 3, 8, 8), Run(solver, None), None)
+    assert display.captioned(job) == "caption: “a <b>cat</b>”, which this prior does not read"
+    read = dataclasses.replace(job, run=dataclasses.replace(job.run, prior="sd-1.5"))
+    assert display.captioned(read) == "caption: “a <b>cat</b>”"
+    silent = Run(SOLVERS["ld-rps"](prompt=""), None)
+    assert display.captioned(dataclasses.replace(job, run=silent)) == ""
+
+
+def test_some_examples_are_really_damaged():
+    """Nothing is done to them first, and no score pretends that there is a clean picture."""
+    rows = [row for method in SOLVERS for row in state.stored_examples(method) if row.get("damaged")]
+    assert len(rows) >= 3 and {row["solver"] for row in rows} == {"reld", "latent-indigo", "ld-rps"}
+    licences = (EXAMPLES / "LICENCES.md").read_text()
+    for row in rows:
+        values = state.example_values(row)
+        job = state.job(row["solver"], values)
+        assert job.reference is None and row["image"] in licences
+        assert torch.equal(job.y, images.read_image(EXAMPLES / row["image"]))
+        assert "PSNR" not in row["scores"]["result"]
 
 
 @pytest.mark.parametrize(

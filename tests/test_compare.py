@@ -37,7 +37,12 @@ def test_the_best_of_every_metric_is_starred():
 def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
     states = list(
         compare.compare(
-            photo[..., :64, :64], "noise", [("reld", "fast"), ("ld-rps", "denoise")], 2, tiny_prior, steps_of
+            photo[..., :64, :64],
+            "noise",
+            [("reld", "fast"), ("ld-rps", "denoise")],
+            2,
+            {"embedded": lambda: tiny_prior},
+            steps_of,
         )
     )
     titles = [cell.title for cell in states[-1].cells]
@@ -66,7 +71,12 @@ def test_a_photograph_that_is_damaged_already(tiny_prior, photo):
     noisy = (photo + 0.1 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     states = list(
         compare.compare(
-            noisy, compare_choices.REAL, [("reld", "fast"), ("ld-rps", "denoise")], 1, tiny_prior, steps_of
+            noisy,
+            compare_choices.REAL,
+            [("reld", "fast"), ("ld-rps", "denoise")],
+            1,
+            {"embedded": lambda: tiny_prior},
+            steps_of,
         )
     )
     cells = states[-1].cells
@@ -89,7 +99,9 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
     from restoration.files import recipe
 
     cells = list(
-        compare.compare(photo[..., :64, :64], "denoise", [("reld", "fast")], 2, tiny_prior, steps_of)
+        compare.compare(
+            photo[..., :64, :64], "denoise", [("reld", "fast")], 2, {"embedded": lambda: tiny_prior}, steps_of
+        )
     )[-1].cells
     compare_cells.archive(cells, str(tmp_path / "all.zip"))
     with ZipFile(tmp_path / "all.zip") as file:
@@ -110,7 +122,7 @@ def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):
             "super-resolution",
             [("reld", "fast"), ("ld-rps", "denoise")],
             1,
-            tiny_prior,
+            {"embedded": lambda: tiny_prior},
             steps_of,
         )
     )
@@ -122,7 +134,14 @@ def test_a_known_damage_has_its_classical_method(tiny_prior, photo):
     """Of several Wiener balances the best one."""
     for damage, name in (("denoise", "non-local means"), ("deblur", "Wiener 0.")):
         states = list(
-            compare.compare(photo[..., :64, :64], damage, [("reld", "fast")], 1, tiny_prior, steps_of)
+            compare.compare(
+                photo[..., :64, :64],
+                damage,
+                [("reld", "fast")],
+                1,
+                {"embedded": lambda: tiny_prior},
+                steps_of,
+            )
         )
         cells = states[-1].cells
         assert [cell.title.startswith(f"classical: {name}") for cell in cells] == [False, False, True, False]
@@ -131,11 +150,40 @@ def test_a_known_damage_has_its_classical_method(tiny_prior, photo):
 
 def test_a_comparison_takes_each_choice_once():
     one, other = compare_choices.choices()[:2]
-    runs, seeds = compare_choices.checked("denoise", [one, other, one] * 300, 2.0)
-    assert [compare_choices.SEPARATOR.join(run) for run in runs] == [one, other] and seeds == 2
+    runs, seeds, priors = compare_choices.checked("denoise", [one, other, one] * 300, 2.0, ["embedded"] * 9)
+    assert [compare_choices.SEPARATOR.join(run) for run in runs] == [one, other]
+    assert seeds == 2 and priors == ["embedded"]
     for wrong in (("denoise", ["x"], 1), ("x", [one], 1), ("denoise", [one], 9), ("denoise", [one], 1.5),
     ("denoise", {one: 1}, 1),
                   ("denoise", [[one]], 1), ([], [one], 1),
                    ("denoise", [one], True), ("denoise", [one], None)):  # fmt: skip
         with pytest.raises(ValueError):
-            compare_choices.checked(*wrong)
+            compare_choices.checked(*wrong, ["embedded"])
+    for wrong in ([], ["x"], "embedded", [["embedded"]], None, {"embedded": 1}):
+        with pytest.raises(ValueError, match="prior"):
+            compare_choices.checked("denoise", [one], 1, wrong)
+
+
+def test_every_prior_has_its_results_and_an_absent_one_takes_no_part(tiny_prior, photo):
+    def absent():
+        raise OSError("The Hub does not answer.")
+
+    priors = {"embedded": lambda: tiny_prior, "sd-1.5": absent, "sd-turbo": lambda: tiny_prior}
+    runs = [("reld", "fast")]
+    *_, last = compare.compare(photo[..., :64, :64], "denoise", runs, 1, priors, steps_of)
+    titles = [cell.title for cell in last.cells]
+    assert titles[-2:] == ["reld · fast · embedded", "reld · fast · sd-turbo"] and len(titles) == 5
+    assert "reld · fast · sd-1.5 took no part: The Hub does not answer." in last.note
+    assert "sd-turbo's round trip" in last.note
+
+
+def test_the_download_without_the_photograph(tiny_prior, photo, tmp_path):
+    from zipfile import ZipFile
+
+    priors = {"embedded": lambda: tiny_prior}
+    *_, last = compare.compare(photo[..., :64, :64], "denoise", [("reld", "fast")], 1, priors, steps_of)
+    compare_cells.archive(compare_cells.results_alone(last.cells), str(tmp_path / "results.zip"))
+    with ZipFile(tmp_path / "results.zip") as file:
+        names = file.namelist()
+        assert "input" not in file.read("scores.csv").decode()
+    assert len(names) == 4 and not any("clean" in name or "input" in name for name in names)

@@ -134,7 +134,7 @@ def test_a_latent_network_serves_one_codec_whatever_the_prior_is_called(tiny_pri
             ValueError, match="latent-embedded-x4 was trained with another codec than that of the prior"
         ):
             load_inn("latent", 4, other)
-    assert load_inn("pixel", 4, tiny_prior).config.codec == ()
+    assert not load_inn("pixel", 4, tiny_prior).config.codec
 
 
 @pytest.mark.parametrize("harm", [float("nan"), 1e8])

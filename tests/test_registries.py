@@ -96,10 +96,12 @@ def test_the_page_offers_them(toys):
 
 
 def test_compare_takes_them(toys, tiny_prior, photo):
-    runs, seeds = compare_choices.checked("dim", ["toy · plain", "blind-toy · all"], 1)
+    runs, seeds, _ = compare_choices.checked("dim", ["toy · plain", "blind-toy · all"], 1, ["embedded"])
     assert "dim" in compare_choices.damages() and "darker" in compare_choices.damages()
     steps = lambda job, prior: run_steps(job.y, job.run, prior, reference=job.reference)  # noqa: E731
-    *_, last = compare.compare(photo[..., :48, :48], "dim", runs, seeds, tiny_prior, steps)
+    *_, last = compare.compare(
+        photo[..., :48, :48], "dim", runs, seeds, {"embedded": lambda: tiny_prior}, steps
+    )
     assert [cell.title for cell in last.cells][-2:] == ["toy · plain", "blind-toy · all"]
     assert "mean error ↓" in compare_cells.score_table(last.cells)
 

@@ -24,6 +24,15 @@ from restoration.diffusion import randn
 from restoration.files.errors import cut, quoted
 from restoration.files.images import quantise
 
+# of what a solver is told: words for everybody, and the field's own
+WORDS = {
+    "denoise": "Noise or grain (denoise)",
+    "deblur": "Blur (deblur)",
+    "motion-deblur": "Shaken camera (motion-deblur)",
+    "kernel-deblur": "A blur of my own, from a file (kernel-deblur)",
+    "super-resolution": "Too small: enlarge (super-resolution)",
+    "inpaint": "Missing parts (inpaint)",
+}
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -138,7 +147,7 @@ def titles() -> dict[str, str]:
     """Every damage's name -> what the page calls it."""
     cameras = {name: Camera(strength, 1).title for name, strength in CAMERAS.items()}
     return (
-        {name: name for name in TASKS}
+        {name: WORDS.get(name, name) for name in TASKS}
         | cameras
         | {name: corruption.title for name, corruption in CORRUPTIONS.items()}
     )

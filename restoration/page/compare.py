@@ -5,7 +5,7 @@ of scores.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,10 +49,12 @@ def compare(
     damage: str,
     runs: Sequence[tuple[str, str]],
     seeds: int,
-    prior: LatentPrior,
+    priors: Mapping[str, Callable[[], LatentPrior]],
     steps_of: Callable[[Job, LatentPrior], Iterator[Step]],
 ) -> Iterator[State]:
-    """Restore a picture with every (method, preset) and seed 0..seeds-1, side by side.
+    """Restore a picture with every prior, (method, preset) and seed 0..seeds-1, side by side.
+
+    priors: what loads each, by its name; one that cannot be had takes no part.
 
     photo: (1,3,H,W) in [0,1]; damaged already where damage is REAL, else clean and damaged once here, with
     seed 0. Before the results stand the clean picture, if there is one, the input (bicubic where the damage
@@ -62,25 +64,28 @@ def compare(
     """
     cells, remarks = list[Cell](), list[str]()
     size = photo.shape[-1], photo.shape[-2]
-    weights = [
-        seconds(size, damage, [run], 1, prior.name) or 1.0 for run in runs
-    ]  # of a run's share in all work
-    reference = None
-    for number, (method, preset) in enumerate(runs):
-        pictures, title = list[Tensor](), f"{method}{SEPARATOR}{preset}"
+    everything = [(name, run) for name in priors for run in runs]
+    # of a run's share in all work
+    weights = [seconds(size, damage, [run], 1, [name]) or 1.0 for name, run in everything]
+    reference, models = None, dict[str, LatentPrior]()
+    for number, (name, (method, preset)) in enumerate(everything):
+        pictures = list[Tensor]()
+        title = SEPARATOR.join([method, preset] + [name] * (len(priors) > 1))
         try:
+            if name not in models:
+                models[name] = _loaded(priors[name])
             for seed in range(seeds):
-                job = _job(method, preset, damage, photo, seed, prior.name)
+                job = _job(method, preset, damage, photo, name, seed)
                 if not cells:
                     reference = job.reference
                     cells = _given(job, damage)
-                for step in steps_of(job, prior):
+                for step in steps_of(job, models[name]):
                     within = (seed + step.index / step.total) / seeds
                     share = (sum(weights[:number]) + within * weights[number]) / sum(weights)
                     if result := step.result:
-                        name = title + (f"{SEPARATOR}seed {seed}" if seeds > 1 else "")
+                        full = title + (f"{SEPARATOR}seed {seed}" if seeds > 1 else "")
                         scores = dict(result.scores) | {"seconds": result.seconds}
-                        cells.append(Cell(name, result.image, scores, result.recipe))
+                        cells.append(Cell(full, result.image, scores, result.recipe))
                         pictures.append(result.image)
                     yield State(share, f"{title}, seed {seed}", cells, step.result is not None)
         except ValueError as error:
@@ -94,12 +99,26 @@ def compare(
     if damage == REAL and any(not SOLVERS[method].blind for method, _ in runs):
         remarks.append(told(photo)[1])
     if reference is not None:
-        ceiling = metrics.Scores()
-        ceiling.add("round trip", lambda: metrics.psnr(round_trip(prior, reference), reference))
-        remarks += [
-            f"The prior's round trip of the clean picture: {value:.2f} dB." for value in ceiling.values()
-        ]
-    yield State(1.0, " ".join(["Done.", *remarks]), cells, True)
+        remarks += [_ceiling(name, model, reference) for name, model in models.items()]
+    yield State(1.0, " ".join(["Done.", *filter(None, remarks)]), cells, True)
+
+
+def _loaded(load: Callable[[], LatentPrior]) -> LatentPrior:
+    """The prior. ValueError, in one sentence, where it cannot be had."""
+    try:
+        return load()
+    except OSError as error:  # no network, no access, no disk
+        raise ValueError(str(error)) from None
+
+
+def _ceiling(name: str, prior: LatentPrior, reference: Tensor) -> str:
+    """What the codec of a prior alone makes of the clean picture (1,3,H,W), in a sentence; "" where that
+    fails.
+    """
+    ceiling = metrics.Scores()
+    ceiling.add("round trip", lambda: metrics.psnr(round_trip(prior, reference), reference))
+    whose = "The prior's" if name == "embedded" else f"{name}'s"
+    return "".join(f"{whose} round trip of the clean picture: {value:.2f} dB." for value in ceiling.values())
 
 
 def told(y: Tensor) -> tuple[LinearDegradation, str]:
@@ -145,21 +164,19 @@ def _classical(job: Job, damage: str) -> list[Cell]:
 
 
 def seconds(
-    size: tuple[int, int],
-    damage: str,
-    runs: Sequence[tuple[str, str]],
-    seeds: int,
-    prior: str = "embedded",
+    size: tuple[int, int], damage: str, runs: Sequence[tuple[str, str]], seeds: int, priors: Sequence[str]
 ) -> float:
     """About how long `compare` will take here on a picture of this (width, height), once the models are
-    loaded; prior: its name.
+    loaded; priors: their names.
     """
     needed = 0.0
     for method, preset in runs:
         with contextlib.suppress(ValueError):  # takes no part
             solver, degradation, factor = _plan(method, preset, damage, None)
-            small = size[1] // factor, size[0] // factor
-            needed += seeds * estimate_seconds(solver, degradation, *small, prior)
+            height, width = size[1] // factor, size[0] // factor
+            needed += seeds * sum(
+                estimate_seconds(solver, degradation, height, width, prior) for prior in priors
+            )
     return needed
 
 
@@ -187,7 +204,7 @@ def _plan(
     return solver, degradation, factor
 
 
-def _job(method: str, preset: str, damage: str, photo: Tensor, seed: int, prior: str) -> Job:
+def _job(method: str, preset: str, damage: str, photo: Tensor, prior: str, seed: int) -> Job:
     """One run, on the damage made with seed 0 or on the photograph itself.
 
     ValueError where the method cannot be run on that.

@@ -18,6 +18,8 @@ from torch import Tensor
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
 
+GIVEN = {"clean", "input"}  # the titles of what a visitor gave
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -88,6 +90,11 @@ def won(cell: Cell, cells: Sequence[Cell]) -> list[str]:
 
 def _cell(value: float | None, best: float | None) -> str:
     return "–" if value is None else f"{value:.3f}" + (" ★" if value == best else "")
+
+
+def results_alone(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells without the photograph: neither as it was nor as it was damaged."""
+    return [cell for cell in cells if cell.title not in GIVEN]
 
 
 def archive(cells: Sequence[Cell], path: str) -> None:

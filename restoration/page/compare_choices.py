@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from restoration.degradations.blind import titles
 from restoration.files.errors import quoted
+from restoration.priors.catalogue import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS, resolve
 
 SEPARATOR = " · "  # of method and preset in a choice
@@ -34,8 +35,21 @@ def damages() -> dict[str, str]:
     return {REAL: "Nothing: it is a photograph to restore"} | tests
 
 
-def checked(damage: Any, chosen: Any, seeds: Any) -> tuple[list[tuple[str, str]], int]:
-    """((method, preset) of every choice, each once, and the number of seeds).
+class Chosen(NamedTuple):
+    """What is compared: runs as (method, preset), seeds 0..seeds-1, and names of PRIORS."""
+
+    runs: list[tuple[str, str]]
+    seeds: int
+    priors: list[str]
+
+    @property
+    def total(self) -> int:
+        """How many pictures that makes."""
+        return len(self.runs) * self.seeds * len(self.priors)
+
+
+def checked(damage: Any, chosen: Any, seeds: Any, priors: Any) -> Chosen:
+    """Every choice once.
 
     ValueError for what there is not.
     """
@@ -45,12 +59,14 @@ def checked(damage: Any, chosen: Any, seeds: Any) -> tuple[list[tuple[str, str]]
         chosen = [_renamed(choice) for choice in chosen]
     if not isinstance(chosen, list) or any(choice not in choices() for choice in chosen):
         raise ValueError(f"There is a choice that is none here; there are {', '.join(choices())}.")
+    if not isinstance(priors, list) or not priors or any(prior not in list(PRIORS) for prior in priors):
+        raise ValueError(f"There is a prior that is none here; choose among {', '.join(PRIORS)}.")
     if type(seeds) not in (int, float) or seeds not in range(1, MOST_SEEDS + 1):
         raise ValueError(
             f"There are {quoted(seeds)} seeds asked for; it must be a whole number from 1 to {MOST_SEEDS}."
         )
     methods = [(method, preset) for method, _, preset in (choice.partition(SEPARATOR) for choice in chosen)]
-    return list(dict.fromkeys(methods)), int(seeds)
+    return Chosen(list(dict.fromkeys(methods)), int(seeds), list(dict.fromkeys(priors)))
 
 
 def _renamed(choice: Any) -> Any:

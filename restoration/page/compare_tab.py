@@ -6,7 +6,7 @@ import functools
 import html
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -22,8 +22,10 @@ from restoration.page.display import bar, data_uri, one_sentence, sentence
 from restoration.page.events import AT_ONCE, PRIVATE
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import checked_photo, new_file
-from restoration.priors.latent import in_memory
+from restoration.priors.catalogue import PRIORS
+from restoration.priors.latent import LatentPrior, in_memory
 
+NOTHING = "Choose a picture and at least one method."
 TOOLS = {
     "out": ("−", "Zoom out"), "in": ("+", "Zoom in"), "fit": ("Fit", "Whole pictures"), "pixels": ("1:1",
     "One to one"),
@@ -54,58 +56,91 @@ def grid(cells: Sequence[compare_cells.Cell]) -> str:
     return f'{tools}<div class="zoom" {label}>{"".join(figures)}</div>'
 
 
-def compared(photo: str | None, damage: str, choices: list[str], seeds: float) -> Iterator[tuple[Any, ...]]:
-    """Restore the picture with every choice and seed; yield (status, grid, table, file, what to say should
-    this be the end).
+def loaders(priors: Sequence[str]) -> dict[str, Callable[[], LatentPrior]]:
+    """What loads each prior, by its name."""
+    return {name: functools.partial(loaded, name) for name in priors}
+
+
+def compared(
+    photo: str | None, damage: str, choices: list[str], seeds: float, priors: list[str]
+) -> Iterator[tuple[Any, ...]]:
+    """Restore the picture with every choice, seed and prior; yield (status, grid, table, files, what to say
+    should this be the end).
     """
     if not photo or not choices:
-        raise gr.Error("Choose a picture and at least one method.", print_exception=False)
+        raise gr.Error(NOTHING, print_exception=False)
     with one_sentence():
         checked_photo(photo)
-        runs, count = compare_choices.checked(damage, choices, seeds)
+        runs, count, names = compare_choices.checked(damage, choices, seeds, priors)
         read = html.escape(images.how_read(photo))
         yield f"{read}. Getting ready…" if read else "Getting ready…", None, None, None, "Stopped."
         given = images.read_image(photo, 1)
-        needed = compare.seconds((given.shape[-1], given.shape[-2]), damage, runs, count)
+        needed = compare.seconds((given.shape[-1], given.shape[-2]), damage, runs, count, names)
         if needed > device.TIME_LIMIT:
-            limit = f"{device.TIME_LIMIT:.0f} s is the limit: fewer methods, fewer seeds, a smaller picture"
+            fewer = "fewer methods, fewer seeds, fewer priors, a smaller picture"
+            limit = f"{device.TIME_LIMIT:.0f} s is the limit: {fewer}"
             raise ValueError(f"This would take about {needed:.0f} s, and {limit}.")
-        prior, began = loaded("embedded"), time.monotonic()
-        restore_until = functools.partial(steps_of, until=time_limit())
-        for now in compare.compare(given, damage, runs, count, prior, restore_until):
+        restore_until, began = functools.partial(steps_of, until=time_limit()), time.monotonic()
+        for now in compare.compare(given, damage, runs, count, loaders(names), restore_until):
             spent = time.monotonic() - began
             left = spent / now.share * (1 - now.share) if now.share > 0.1 else max(0.0, needed - spent)
             status = bar(int(1000 * now.share), 1000, f"{now.note} · {left:.0f} s left")
-            shown = (
-                (grid(now.cells), pd.DataFrame(compare_cells.score_table(now.cells)))
-                if now.new
-                else (gr.skip(), gr.skip())
-            )
-            yield status, *shown, None, "Stopped: this is how far it got."
+            yield status, *_shown(now), None, "Stopped: this is how far it got."
         if not now.cells:
             raise ValueError(now.note)
-        compare_cells.archive(now.cells, file := new_file("comparison.zip"))
         note = html.escape(now.note) + (f" The picture: {read}." if read else "")
-        yield note, gr.skip(), gr.skip(), file, ""
+        yield note, gr.skip(), gr.skip(), archives(now.cells), ""
 
 
-def forecast(photo: str | None, damage: str, choices: list[str], seeds: float) -> str:
+def _shown(now: compare.State) -> tuple[Any, Any]:
+    """(grid, table) where there is a new picture."""
+    if not now.new:
+        return gr.skip(), gr.skip()
+    return grid(now.cells), pd.DataFrame(compare_cells.score_table(now.cells))
+
+
+def archives(cells: Sequence[compare_cells.Cell]) -> list[str]:
+    """The files of two ZIPs: of all pictures, and of all but the photograph itself."""
+    kinds = {"comparison.zip": cells, "without-your-photograph.zip": compare_cells.results_alone(cells)}
+    files = []
+    for name, kept in kinds.items():
+        compare_cells.archive(kept, file := new_file(name))
+        files.append(file)
+    return files
+
+
+def needed_seconds(
+    photo: str | None, damage: str, choices: list[str], seeds: float, priors: list[str]
+) -> float:
+    """What a comparison takes, UNKNOWN_SECONDS where it cannot be run: the run itself will say why."""
+    try:
+        chosen = compare_choices.checked(damage, choices, seeds, priors)
+        return compare.seconds(images.size_read(photo or ""), damage, *chosen)
+    except (ValueError, OSError):
+        return device.UNKNOWN_SECONDS
+
+
+def forecast(photo: str | None, damage: str, choices: list[str], seeds: float, priors: list[str]) -> str:
     """How long it will take, as HTML, or why it cannot be."""
     if not photo or not choices:
-        return "Choose a picture and at least one method."
+        return NOTHING
     try:
         checked_photo(photo)
-        runs, count = compare_choices.checked(damage, choices, seeds)
+        chosen = compare_choices.checked(damage, choices, seeds, priors)
         width, height = images.size_read(photo)
-        needed = compare.seconds((width, height), damage, runs, count)
+        needed = compare.seconds((width, height), damage, *chosen)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
     over = f", and {device.TIME_LIMIT:.0f} s is the limit" if needed > device.TIME_LIMIT else ""
-    there = in_memory("embedded", device.DEVICE)
-    pixels = len(runs) * count * width * height
-    wait = pace.estimate_wait(needed, "embedded", pixels, loaded=there)
-    first = "" if there else ", the model loaded first"
-    return f"{len(runs) * count} runs: {pace.about(wait)}{first}{over}."
+    absent = [prior for prior in chosen.priors if not in_memory(prior, device.DEVICE)]
+    pixels = chosen.total * width * height
+    wait = pace.estimate_wait(needed, chosen.priors[0], pixels, loaded=chosen.priors[0] not in absent)
+    wait += sum(
+        pace.estimate_wait(0, prior, 0, loaded=False) for prior in absent if prior != chosen.priors[0]
+    )
+    what = f"the model{'s' if len(absent) > 1 else ''} loaded first"
+    first = f", {what}" if absent else ""
+    return f"{chosen.total} run{'s' if chosen.total > 1 else ''}: {pace.about(wait)}{first}{over}."
 
 
 class CompareTab(NamedTuple):
@@ -128,18 +163,50 @@ class CompareTab(NamedTuple):
         return [self.photo, self.damage, self.methods, self.seen, self.likely, self.quick, *self.outputs]
 
 
-def compare_tab(page: gr.Blocks) -> CompareTab:
-    """The picture, the choices and the results, which take the whole width; a stored comparison at first."""
-    gr.Markdown("Your photograph, restored by every method, side by side.")
+class Choices(NamedTuple):
+    """What is compared, in the order of `compared`'s arguments after the photograph."""
+
+    damage: gr.Dropdown
+    methods: gr.CheckboxGroup
+    seeds: gr.Slider
+    priors: gr.CheckboxGroup
+
+
+def choices_fold() -> Choices:
+    """The choices, folded: what an upload fills in is what most visitors want."""
     damages = [(title, name) for name, title in compare_choices.damages().items()]
+    with gr.Accordion("What is compared: damage, methods, presets, seeds, priors", open=False):
+        info = "Without a clean picture only the scores that need none are shown"
+        damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=info)
+        offered, first = compare_choices.choices(), compare_choices.first({})
+        methods = gr.CheckboxGroup(offered, value=first, label="Methods and presets")
+        info = "With several: their mean, and where they differ"
+        seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=info)
+        info = "The models that know what photographs look like; all but embedded are downloaded at first use"
+        priors = gr.CheckboxGroup(list(PRIORS), value=["embedded"], label="Priors", info=info)
+    return Choices(damage, methods, seeds, priors)
+
+
+def results() -> list[gr.components.Component]:
+    """The places of (status, pictures, scores, files), which take the whole width."""
+    status = gr.HTML(elem_id="status-compare", elem_classes="status")
+    pictures = gr.HTML(padding=False, elem_id="compared")
+    scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)
+    title = "Download: pictures with their recipes, scores, contact sheet; with your photograph, or without"
+    file = gr.File(label=title, file_count="multiple", height=110, interactive=False, elem_classes="download")
+    return [status, pictures, scores, file]
+
+
+def compare_tab(page: gr.Blocks) -> CompareTab:
+    """The picture, the choices and the results; a stored comparison at first."""
+    gr.Markdown("Your photograph, restored by every method, side by side.")
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
-            alt = "The picture to compare methods on"
             photo = picture(
                 value=str(EXAMPLES / "chelsea.png"),
                 label="Your picture",
                 height=240,
-                alt_text=alt,
+                alt_text="The picture to compare methods on",
                 elem_id="photo-compare",
             )
         with gr.Column(scale=1, min_width=300):
@@ -150,39 +217,14 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
                 start = gr.Button("Compare", variant="primary", elem_id="start-compare")
                 stop = gr.Button("Stop")
             budget = gr.HTML("&nbsp;")
-            with gr.Accordion("What is compared: damage, methods, presets, seeds", open=False):
-                info = "Without a clean picture only the scores that need none are shown"
-                damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=info)
-                first = compare_choices.first({})
-                methods = gr.CheckboxGroup(
-                    compare_choices.choices(), value=first, label="Methods and presets"
-                )
-                info = "With several: their mean, and where they differ"
-                seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=info)
-    status = gr.HTML(elem_id="status-compare", elem_classes="status")
-    pictures = gr.HTML(padding=False, elem_id="compared")
-    scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)
-    file = gr.File(
-        label="Download: all pictures with their recipes, scores, contact sheet",
-        height=80,
-        interactive=False,
-        elem_classes="download",
-    )
-    outputs = [status, pictures, scores, file]
-    last_words, inputs = gr.State(""), [photo, damage, methods, seeds]
-
-    def needed(photo: str | None, damage: str, choices: list[str], seeds: float) -> float:
-        try:
-            return compare.seconds(
-                images.size_read(photo or ""), damage, *compare_choices.checked(damage, choices, seeds)
-            )
-        except (ValueError, OSError):  # the run itself will say what is wrong
-            return device.UNKNOWN_SECONDS
-
+            choices = choices_fold()
+    outputs = results()
+    status, pictures, _, file = outputs
+    last_words, inputs = gr.State(""), [photo, *choices]
     waiting = begin("compare", "Comparing…")
     start.click(None, None, [start, pictures, status, file], js=waiting, **PRIVATE)
     event = start.click(
-        on_gpu(compared, needed),
+        on_gpu(compared, needed_seconds, lambda *values: values[-1]),
         inputs,
         [*outputs, last_words],
         show_progress="minimal",
@@ -190,17 +232,11 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
         **ON_DEVICE,
         **PRIVATE,
     )
-    gr.on(
-        [photo.change, damage.change, methods.change, seeds.change],
-        forecast,
-        inputs,
-        budget,
-        trigger_mode="always_last",
-        **AT_ONCE,
-    )
+    changes = [part.change for part in (photo, *choices)]  # type: ignore[attr-defined]
+    gr.on(changes, forecast, inputs, budget, trigger_mode="always_last", **AT_ONCE)
     stoppable(stop, [event], status, last_words, start)
     page.load(stored, None, outputs[:3], **AT_ONCE)
-    return CompareTab(photo, damage, methods, seen, likely, quick, start, outputs)
+    return CompareTab(photo, choices.damage, choices.methods, seen, likely, quick, start, outputs)
 
 
 @functools.cache

@@ -163,12 +163,6 @@ def picture_column(method: str) -> Inputs:
     parts["preset"] = gr.Dropdown(
         list(PRESETS[method]), label="Preset", info="Fills in the method's settings"
     )
-    caption_pair = None
-    if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
-        readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
-        with gr.Accordion(f"Caption: guides the priors that read text ({readers})", open=False):
-            parts[method, "prompt"] = control(prompt, "")
-            caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     with gr.Accordion("Method settings", open=False):
         parts["seed"] = gr.Number(
             0, label="Seed", precision=0, info="The same seed gives the same result", minimum=0
@@ -176,13 +170,17 @@ def picture_column(method: str) -> Inputs:
         for field in state.knobs(SOLVERS[method]):
             if field.name != "prompt":
                 parts[method, field.name] = control(field, opening[method, field.name])
+    caption_pair = None
+    if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
+        readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
+        with gr.Accordion(f"Caption: guides the priors that read text ({readers})", open=False):
+            parts[method, "prompt"] = control(prompt, "")
+            caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     return Inputs(parts, groups, seen, budget, start, stop, caption_pair, examples, reference)
 
 
-def result_column(place: str, inside: bool) -> list[gr.components.Component]:
-    """What comes out: (comparison, status, scores, curve, views, file); inside: whether the method shows
-    views.
-    """
+def result_top(place: str) -> tuple[gr.components.Component, gr.components.Component]:
+    """(comparison, status): what is looked at first."""
     status = gr.HTML("Choose a picture and press Restore.", elem_id=f"status-{place}", elem_classes="status")
     # without a height: a block of another height than its pictures cuts them, and tears the two apart
     comparison = gr.ImageSlider(
@@ -192,11 +190,14 @@ def result_column(place: str, inside: bool) -> list[gr.components.Component]:
         type="filepath",
         elem_id=f"comparison-{place}",
     )
-    with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):
-        sides = gr.HTML()
-    title = "Scores: ↑ higher is better, ↓ lower is better"
-    scores = gr.Dataframe(headers=["metric", "input", "result"], label=title, interactive=False)
-    gr.Markdown(EXPLAINED, elem_classes="small")
+    return comparison, status
+
+
+def result_rest(comparison: gr.components.Component, inside: bool) -> list[gr.components.Component]:
+    """What stands below the pictures: (scores, curve, views, file).
+
+    inside: whether the method shows views.
+    """
     file = gr.File(
         label="Download: the PNG carries the recipe of its run, and your photograph, to repeat it",
         height=80,
@@ -204,8 +205,15 @@ def result_column(place: str, inside: bool) -> list[gr.components.Component]:
         elem_classes="download",
     )
     alone = gr.HTML(elem_classes="alone")
+    with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):
+        sides = gr.HTML()
+    title = "Scores: ↑ higher is better, ↓ lower is better"
+    scores = gr.Dataframe(headers=["metric", "input", "result"], label=title, interactive=False)
+    gr.Markdown(EXPLAINED, elem_classes="small")
     drawn = browser("sideBySide(pair)", "pair")
-    comparison.change(None, comparison, [sides, alone], js=drawn, show_progress="hidden", **PRIVATE)
+    comparison.change(  # type: ignore[attr-defined]
+        None, comparison, [sides, alone], js=drawn, show_progress="hidden", **PRIVATE
+    )
     with gr.Accordion("Course of the run", open=False):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)
     with gr.Accordion("Inside the method", open=False, visible=inside):
@@ -218,7 +226,7 @@ def result_column(place: str, inside: bool) -> list[gr.components.Component]:
             object_fit="contain",
             interactive=False,
         )
-    return [comparison, status, scores, curve, views, file]
+    return [scores, curve, views, file]
 
 
 def caption_row(

@@ -12,7 +12,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -33,24 +33,24 @@ ADVICE = (
 )
 
 
-def gpu_seconds(estimate: float, prior: str = "embedded") -> int:
+def gpu_seconds(estimate: float, *priors: str) -> int:
     """What is asked of ZeroGPU for a run, which ends one that takes longer and counts this against the
     visitor's quota.
 
-    The estimate with a margin, and the loading of the prior.
+    The estimate with a margin, and the loading of the priors.
     """
-    loading = PRIORS[prior].loading if prior in PRIORS else 0.0
+    loading = sum(PRIORS[prior].loading for prior in priors if prior in PRIORS)
     return math.ceil(1.5 * min(estimate, TIME_LIMIT) + loading) + 10
 
 
 def on_gpu(
     handler: Callable[..., Any],
     seconds: Callable[..., float] = lambda *_: UNKNOWN_SECONDS,
-    prior: Callable[..., str] = lambda *_: "embedded",
+    priors: Callable[..., Sequence[str]] = lambda *_: ("embedded",),
 ) -> Callable[..., Any]:
     """On ZeroGPU: the handler of an event (a function or a generator) on a GPU; elsewhere the handler itself.
 
-    seconds, prior: of the handler's arguments, how long it will take and what has to be loaded for it.
+    seconds, priors: of the handler's arguments, how long it will take and what has to be loaded for it.
     """
     if not ZERO_GPU:
         return handler
@@ -60,7 +60,7 @@ def on_gpu(
 
     def asked(arguments: list[Any]) -> int:
         values = _with_components(arguments, components)
-        return gpu_seconds(seconds(*values), prior(*values))
+        return gpu_seconds(seconds(*values), *priors(*values))
 
     def task(arguments: list[Any]) -> Iterator[tuple[Any, dict[Any, float]]]:
         values = _with_components(arguments, components)
@@ -71,8 +71,9 @@ def on_gpu(
 
     def stream(*values: Any) -> Iterator[Any]:
         with _one_sentence():
-            for download in (fetch, fetch_preview):  # before the clock of the GPU runs
-                download(prior(*values))
+            for prior in priors(*values):  # before the clock of the GPU runs
+                fetch(prior)
+                fetch_preview(prior)
             with contextlib.closing(on_device(_without_components(values, components))) as shown:
                 for value, paces in shown:
                     pace.PACES.update(paces)

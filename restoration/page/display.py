@@ -24,6 +24,7 @@ from restoration.files.errors import DISK_FULL, LONGEST, cut, out_of_memory
 from restoration.page import state
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import new_file
+from restoration.priors.catalogue import PRIORS
 from restoration.priors.latent import LatentPrior
 from restoration.run import score_rows
 from restoration.solvers.base import Result, Step
@@ -139,7 +140,7 @@ def finished(
     result = step.result
     assert result is not None
     rows = score_rows(before, result, prior, job.reference)
-    notes = [plain(step.note), doubt(rows), *result.warnings, left_out(rows)]
+    notes = [plain(step.note), captioned(job), doubt(rows), *result.warnings, left_out(rows)]
     notes.append("transparent again in the download" if job.alpha else "")
     table = score_table(rows)
     try:
@@ -151,6 +152,15 @@ def finished(
     status = f"{width}×{height} pixels in {result.seconds:.1f} s, seed {job.run.seed}"
     status += "".join(f" · {html.escape(note)}" for note in notes if note)
     return status, table, course(curve), gallery(step, job.reference), file
+
+
+def captioned(job: state.Job) -> str:
+    """The caption of a run, and whether its prior reads it; "" where there is none."""
+    caption = getattr(job.run.solver, "prompt", "")
+    if not caption:
+        return ""
+    prior = PRIORS.get(job.run.prior)
+    return f"caption: “{caption}”" + (", which this prior does not read" if prior and not prior.text else "")
 
 
 def stored_file(result: Result, job: state.Job) -> str:

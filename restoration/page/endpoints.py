@@ -165,7 +165,7 @@ def add(
     By components whose choices come from the registries, and not by gr.api, whose one component hands
     over whatever was sent: a path that is not marked as a file reaches the function unchecked. Nor does it
     make a file of the returned picture, which a client could then not download.
-    asks: as of `on_gpu`, the seconds and the prior.
+    asks: as of `on_gpu`, the seconds and the priors.
     """
     usual = {
         "photo": "the picture: an uploaded file; nothing is fetched from an address",
@@ -215,7 +215,7 @@ def register() -> None:
             meanings = {"task": "how the picture was damaged", "preset": "the method's settings by name"}
             meanings["prior"] = "the model that knows photographs; a large one is downloaded at its first use"
             meanings["settings"] = told({"the method": solver} | ({} if solver.blind else TASKS))
-            asks = functools.partial(needed, method), lambda *call: call[-1]
+            asks = functools.partial(needed, method), lambda *call: [call[-1]]
             add(endpoint(method), inputs, meanings, [out, facts], made, *asks, **ON_DEVICE)
         damage = choice([name for name in titles() if name != "kernel-deblur"], "denoise", "damage")
         inputs = {"photo": photo, "damage": damage, "settings": settings, "seed": seed}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ from restoration.page.uploads import new_file
 
 # of one run; a browser gives a site about 5 MB, and forgets the oldest where that is not enough
 RUN_BYTES = 1_000_000
+SIDE = 800  # pixels of a picture that is too large to be kept as it is
+SMALLER = " · the history keeps it smaller than it was"
 GONE = " · your picture itself was too large for the history: choose it again before you press Restore"
 
 
@@ -55,7 +58,7 @@ class Entry(BaseModel):
     chosen: Chosen
     status: str
     scores: dict[str, list[str]]  # the columns of the table
-    pictures: list[str] = Field(max_length=2)  # before and after as data: URIs; none where they are large
+    pictures: list[str] = Field(max_length=2)  # before and after as data: URIs
     photo: list[str] | None = Field(min_length=2, max_length=2)  # its name and, in base64, its content
 
 
@@ -88,19 +91,28 @@ def described(method: str, values: Values, shown: tuple[Any, ...]) -> Entry:
 def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
     """A finished run as JSON for the browser's history and for its settings link; "" before the run's end.
 
-    Without pictures, which the browser then does not keep, where they are large: its space is 5 MB for
-    everything.
+    Its pictures are smaller where they are large, since the browser's space is 5 MB for everything.
     """
     if not shown[5]:
         return ""
     finished = described(method, values, shown)
     pictures = [data_uri(Path(side).read_bytes()) for side in shown[0]]
+    if sum(map(len, pictures)) > RUN_BYTES:
+        pictures = [smaller(Path(side)) for side in shown[0]]
+        finished.status += SMALLER
+    finished.pictures = pictures
     space, photo = RUN_BYTES - sum(map(len, pictures)), Path(values["photo"])
-    if space > 0:
-        finished.pictures = pictures
     if photo.stat().st_size * 4 / 3 < space:
         finished.photo = [photo.name, base64.b64encode(photo.read_bytes()).decode()]
     return finished.model_dump_json()
+
+
+def smaller(picture: Path) -> str:
+    """A picture of at most SIDE pixels a side as a data: URI, by JPEG."""
+    shown = images.to_pil(images.read_image(picture))
+    shown.thumbnail((SIDE, SIDE))
+    shown.save(buffer := io.BytesIO(), format="JPEG", quality=85)
+    return data_uri(buffer.getvalue(), "jpeg")
 
 
 def recall(method: str, text: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:

@@ -67,7 +67,7 @@ def build() -> gr.Blocks:
     age = int(max(1, uploads.AGE))
     with gr.Blocks(title="Latent restoration", delete_cache=(age, age), analytics_enabled=False) as page:
         gr.Markdown(INTRO)
-        with gr.Tabs() as tabs:
+        with gr.Tabs(overflow_behavior="wrap") as tabs:  # all of them in sight, on a phone too
             with gr.Tab("Compare", id=COMPARE):
                 compared = compare_tab(page)
             methods = {}

@@ -16,7 +16,8 @@ from restoration.page.controls import (
     begin,
     heading,
     picture_column,
-    result_column,
+    result_rest,
+    result_top,
     stoppable,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
@@ -50,8 +51,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
                 method
             )
         with gr.Column(scale=3, min_width=320):
+            comparison, status = result_top(method)
             sharing = share_row.share_row(method)
-            outputs = result_column(method, SOLVERS[method].blind)
+            outputs = [comparison, status, *result_rest(comparison, SOLVERS[method].blind)]
             title = "Settings link: repeats this run anywhere, for ever"
             address = gr.Textbox(label=title, interactive=False, buttons=["copy"])
             with gr.Accordion("History (kept in your browser alone)"):
@@ -66,8 +68,8 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
         return {name: values[part] for name, part in parts.items()}
 
-    def chosen_prior(values: dict[gr.components.Component, Any]) -> str:
-        return state.known_prior(named(values)["prior"])
+    def chosen_prior(values: dict[gr.components.Component, Any]) -> list[str]:
+        return [state.known_prior(named(values)["prior"])]
 
     def needed(values: dict[gr.components.Component, Any]) -> float:
         with contextlib.suppress(ValueError):  # the run itself will say what is wrong

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from restoration.page import actions
-from restoration.page.controls import result_column, stoppable, upload
+from restoration.page.controls import result_rest, result_top, stoppable, upload
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.events import PRIVATE
 
@@ -23,8 +23,9 @@ def repeat_tab() -> None:
                 start, stop = gr.Button("Repeat", variant="primary"), gr.Button("Stop")
             text = gr.Code(label="Its recipe", language="json", interactive=False)
         with gr.Column(scale=3, min_width=320):
-            outputs = result_column("repeat", True)
-            outputs[1].value = "Drop a picture that carries its recipe and press Repeat."  # type: ignore[attr-defined]
+            comparison, status = result_top("repeat")
+            outputs = [comparison, status, *result_rest(comparison, True)]
+            status.value = "Drop a picture that carries its recipe and press Repeat."  # type: ignore[attr-defined]
     last_words = gr.State("")
 
     def repeated(path: str | None) -> Iterator[tuple[Any, ...]]:

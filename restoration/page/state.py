@@ -197,6 +197,8 @@ def example_values(row: Mapping[str, Any]) -> dict[Any, Any]:
     method, task = row["solver"], row["task"]
     values = opening_values(method) | preset_values(method, row["preset"])
     values |= {"photo": str(EXAMPLES / row["image"]), "task": task, "seed": row["seed"]}
+    values |= {"mode": DEGRADED} if row.get("damaged") else {}
+    values |= {(method, name): value for name, value in row.get("settings", {}).items()}
     return values | {(task, name): value for name, value in row["degradation"].items()}
 
 

@@ -3,6 +3,7 @@
 // would hand to others: a run's entry comes once, and only the one that is clicked goes back.
 
 import { followPhotographs } from './draw.js';
+import { nameSliders } from './slider.js';
 export { drawnMask, forgetDrawing, maskArrived } from './draw.js';
 
 const HISTORY = 12; // runs that are kept; a browser gives a site about 5 MB
@@ -35,7 +36,7 @@ export function showRuns(method) {
 /** The finished run into the history; [its address for the link's box, the history as HTML]. */
 export function keepRun(text) {
   const entry = JSON.parse(text);
-  if (entry.pictures.length) keep(entry);
+  keep(entry);
   return [entry.link ? location.origin + location.pathname + entry.link : NO_LINK, showRuns(entry.method)];
 }
 
@@ -81,6 +82,7 @@ function mend() {
     }
   }
   followPhotographs();
+  nameSliders();
 }
 
 mend();
