@@ -426,7 +426,7 @@ def test_some_examples_are_really_damaged():
         ("reld", "sd-turbo", "fast", "few-step"),
         ("reld", "sd-1.5", "few-step", "fast"),
         ("reld", "sd-1.5", "fast", "fast"),
-        ("latent-indigo", "sdxl", "fast", "pixel"),
+        ("latent-indigo", "sdxl", "fast", "vivid"),
         ("latent-indigo", "sdxl", "paper-like", "paper-like"),
         ("latent-indigo", "embedded", "bold", "bold"),
         ("ld-rps", "lcm", "denoise", "denoise"),

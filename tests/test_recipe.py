@@ -80,6 +80,7 @@ def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
         "first-x2": b"4",
     }.items():
         (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
         (tmp_path / name / "model.safetensors").write_bytes(content)
     monkeypatch.setattr("restoration.solvers.inn_weights.INNS", tmp_path)
     before = Run(LatentINDIGO()).networks("abc")

@@ -136,7 +136,7 @@ def test_the_run_of_a_program_that_was_killed_ends(address, monkeypatch):
     with httpx.Client(base_url=f"{address}gradio_api/", timeout=120) as client:
         photo = EXAMPLES / "chelsea.png"
         path = client.post("upload", files={"files": ("a.png", photo.read_bytes(), "image/png")}).json()[0]
-        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "denoise", "fast", "{}", 0]
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "denoise", "fast", "{}", 0, "embedded"]
         event = client.post("call/restore_reld", json={"data": data}).json()["event_id"]
         with client.stream("GET", f"call/restore_reld/{event}") as stream:
             next(stream.iter_lines())
