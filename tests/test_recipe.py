@@ -88,6 +88,8 @@ def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
     pixel = Run(LatentINDIGO(domain="pixel", scale=2, start="noise"), prior="sd")
     assert pixel.networks("abc").keys() == {"prior", "pixel-x2", "first-x2"}
     assert Run(RELDFast(), GaussianBlur()).networks("abc") == {"prior": "abc"}
+    measured = Run(LatentINDIGO(domain="pixel", scale=2, fidelity="unexplained"))
+    assert measured.networks("abc").keys() == {"prior", "pixel-x2", "first-x2", "meter"}
     (tmp_path / "pixel-x2" / "model.safetensors").write_bytes(b"33")
     assert recipe.other_weights({"weights": before}, Run(LatentINDIGO()).networks("abc")) == ""
     (tmp_path / "first-x4" / "model.safetensors").write_bytes(b"22")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -81,6 +81,15 @@ QUARTERS = (249, 499, 749, 999)  # of Stable Diffusion's 1000: what the four-ste
 # σ = 3s/(1+2s) of a flow at s = 1/8 … 1, numbered as levels.Flow does: what the eight-step distillation knows
 EIGHTHS = (138, 354, 532, 673, 795, 914, 999)
 FIFTIETHS = tuple(range(19, 1000, 20))  # those of a latent consistency model
+SDXL = Entry(
+    "stabilityai/stable-diffusion-xl-base-1.0",
+    "CreativeML OpenRAIL++-M",
+    1024,
+    2567.5,
+    817.7,
+    83.7,
+    preview="madebyollin/taesdxl",
+)
 # Parameter counts: of the architectures (`python -m restoration.timings` builds them; a test compares). The
 # official Stable Diffusion 2.1 was withdrawn in November 2025: its id is a mirror. tiny-sd is missing because
 # its main branch holds pickled weights only.
@@ -104,15 +113,7 @@ PRIORS = {
         83.7,
         preview=TAESD,
     ),
-    "sdxl": Entry(
-        "stabilityai/stable-diffusion-xl-base-1.0",
-        "CreativeML OpenRAIL++-M",
-        1024,
-        2567.5,
-        817.7,
-        83.7,
-        preview="madebyollin/taesdxl",
-    ),
+    "sdxl": SDXL,
     "sd-turbo": Entry(
         "stabilityai/sd-turbo",
         "Stability AI's own, commercial use limited",
@@ -123,15 +124,9 @@ PRIORS = {
         timesteps=QUARTERS,
         preview=TAESD,
     ),
-    "sdxl-lightning": Entry(
-        "stabilityai/stable-diffusion-xl-base-1.0",
-        "CreativeML OpenRAIL++-M",
-        1024,
-        2567.5,
-        817.7,
-        83.7,
+    "sdxl-lightning": replace(
+        SDXL,
         timesteps=QUARTERS,
-        preview="madebyollin/taesdxl",
         denoiser=("ByteDance/SDXL-Lightning", "sdxl_lightning_4step_unet.safetensors"),
     ),
     "lcm": Entry(

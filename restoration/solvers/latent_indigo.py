@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from restoration.degradations import realistic
+from restoration.degradations.meter import WEIGHTS
 from restoration.degradations.partial import SURROUNDINGS, mirrored
 from restoration.diffusion import add_noise, churned_step, geometric_levels, randn
 from restoration.files.images import enlarge
@@ -129,7 +130,13 @@ class LatentINDIGO(Solver):
         return [
             INNS / folder_name(self.domain, self.scale, prior),
             INNS / folder_name("first", self.scale, ""),
+            *([WEIGHTS.parent] if self.measures_noise else []),  # the damage meter's
         ]
+
+    @property
+    def measures_noise(self) -> bool:
+        """Whether the damage meter tells the noise of (31); it has no unit in latents."""
+        return self.fidelity == "unexplained" and self.domain == "pixel"
 
     def lacks(self, prior: str) -> str:
         from restoration.solvers.inn_weights import missing  # loads diffusers

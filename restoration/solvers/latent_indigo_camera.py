@@ -43,6 +43,8 @@ class Settings(Protocol):
     @property
     def fidelity(self) -> str: ...
     @property
+    def measures_noise(self) -> bool: ...
+    @property
     def tile(self) -> int: ...
     def size(self, y: Tensor) -> tuple[int, int]: ...
 
@@ -65,8 +67,7 @@ class Camera:
         self.gamma = self.inn.embed(y)
         self.big = enlarge(y, solver.scale)
         self.observed = y if solver.domain == "pixel" else prior.encode(self.big)
-        measured = solver.fidelity == "unexplained" and solver.domain == "pixel"
-        self.noise = noise_levels(y) if measured else y.new_zeros(len(y), 1, 1, 1)
+        self.noise = noise_levels(y) if solver.measures_noise else y.new_zeros(len(y), 1, 1, 1)
         self.target = self._aim()
         self.learned = {"none": [], "gamma": [self.gamma], "full": list(self.inn.parameters())}[solver.refine]
         self.optimiser = (
