@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import torch
@@ -107,7 +108,16 @@ def save_pipeline(kind: str, folder: Path) -> None:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32, **more: bool) -> LatentPrior:
-    return build(folder.name, check(folder, folder.name), Placement("cpu", dtype, **more))
+    prior = build(folder.name, check(folder, folder.name), Placement("cpu", dtype, **more))
+    prior.isometric, prior.gain = measured(folder)
+    return prior
+
+
+@functools.cache
+def measured(folder: Path) -> tuple[bool, float]:
+    """What a prior measures of its codec, once: it takes longer than a run of a tiny one."""
+    prior = build(folder.name, check(folder, folder.name), Placement("cpu"))
+    return prior.isometric, prior.gain
 
 
 def pipeline_of(folder: Path):
@@ -121,7 +131,8 @@ def pipeline_of(folder: Path):
 def run_every_preset(prior: LatentPrior, name: str) -> list[str]:
     """Two steps of every preset that suits `name` of PRIORS, on a tiny prior of its class; those that ran."""
     few = dataclasses.replace(prior.parts, timesteps=PRIORS[name].timesteps)
-    prior, done = LatentPrior(name, few, prior.placement), []
+    again, done = LatentPrior(name, few, prior.placement), []
+    again.gain = prior.gain
     y = torch.rand(1, 3, 16, 19, generator=torch.Generator().manual_seed(0))
     short = {"steps": 2, "recurrences": 1, "width": 6, "features": "edges", "scale": 1, "prompt": "red door"}
     for method, presets in PRESETS.items():
@@ -133,7 +144,7 @@ def run_every_preset(prior: LatentPrior, name: str) -> list[str]:
             if preset_for(method, name, preset) == preset:
                 solver = SOLVERS[method](**settings | less)
                 known = None if solver.blind else TASKS["deblur"](size=9)
-                *_, last = solver.restore(prior, y, known, generator=torch.Generator().manual_seed(0))
+                *_, last = solver.restore(again, y, known, generator=torch.Generator().manual_seed(0))
                 assert torch.isfinite(last.image).all() and last.image.shape == y.shape
                 done.append(f"{method} {preset}")
     return done
