@@ -17,7 +17,7 @@ from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Costs, Demand
 from restoration.priors.placement import Device, place
 from restoration.record import Run
-from restoration.run import demand, restore
+from restoration.run import restore
 from restoration.solvers.ld_rps import LDRPS
 from restoration.solvers.reld_fast import RELDFast
 
@@ -169,7 +169,7 @@ def test_what_a_run_is_said_to_need_is_what_it_takes(full_size, method, side, pl
     full_size.placement = replace(full_size.placement, **(memory.NOWHERE | memory.PLACES[place]))
     with full_size.borrowed():
         full_size._move(full_size.placement)
-        predicted = full_size.predicted(demand(solver, side**2))
+        predicted = full_size.predicted(solver.demand(side**2))
         assert predicted == pytest.approx(memory.counted(full_size, solver, known, side), rel=0.1)
 
 
@@ -191,7 +191,7 @@ def test_a_method_that_learns_decodes_twice_before_anything_is_tiled(
     monkeypatch.setattr(placement, "free", lambda name: free * GB)
     text_prior.costs = COSTS
     with text_prior.borrowed():
-        text_prior.fit(demand(LDRPS(), 512**2))
+        text_prior.fit(LDRPS().demand(512**2))
         assert (text_prior.placement.twice, text_prior.placement.tiled) == (twice, tiled)
         assert ("decoding twice" in text_prior.placement.note) == twice
     assert not text_prior.placement.again
