@@ -173,6 +173,15 @@ def test_what_a_run_is_said_to_need_is_what_it_takes(full_size, method, side, pl
         assert predicted == pytest.approx(memory.counted(full_size, solver, known, side), rel=0.1)
 
 
+def test_latent_indigo_encodes_one_picture_with_its_surroundings(full_size):
+    """Beside the weights, which would hide what it takes at this size."""
+    solver, known = memory.SOLVERS["latent-indigo"]
+    full_size._move(replace(full_size.placement, **memory.NOWHERE))
+    weights = full_size.predicted(Demand(0))
+    counted = memory.counted(full_size, solver, known, 256) - weights
+    assert full_size.predicted(solver.demand(256**2)) - weights == pytest.approx(counted, rel=0.1)
+
+
 def test_the_bytes_per_pixel_are_counted(full_size):
     """What a prior is placed by before its networks are there."""
     assert full_size.costs.gradient == pytest.approx(placement.GRADIENT, rel=0.03)

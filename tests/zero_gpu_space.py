@@ -100,8 +100,8 @@ def main() -> None:
 
     loaded: list[int] = []  # processes that did
     caption.load_captioner = lambda model: loaded.append(os.getpid())
-    event = next(block for block in page.fns.values() if getattr(block.fn, "__name__", "") == "describe")
-    seen["described"] = event.fn(sys.argv[1], list(caption.CAPTIONERS)[1], "embedded")[1]
+    asking = next(block for block in page.fns.values() if getattr(block.fn, "__name__", "") == "describe")
+    seen["described"] = asking.fn(sys.argv[1], list(caption.CAPTIONERS)[1], "embedded")[1]
     seen["captioner before the clock"] = loaded == [os.getpid()]
 
     refusing.set()
