@@ -125,15 +125,7 @@ def picture_column(method: str) -> Inputs:
     seen = gr.HTML(elem_id=f"seen-{method}")
     with gr.Row():
         start, stop = gr.Button(READY, variant="primary", elem_id=f"start-{method}"), gr.Button("Stop")
-    budget = gr.HTML("&nbsp;")
-    rows = state.stored_examples(method)
-    examples = gr.Dataset(
-        components=[gr.HTML(render=False)],
-        samples=[[display.thumbnail(row["before"], row["title"])] for row in rows],
-        type="index",
-        label="Examples",
-        visible=bool(rows),
-    )
+    budget, examples = gr.HTML("&nbsp;"), example_row(method)
     modes = [("Restore my photograph", DEGRADED), ("Test: damage a clean picture first", CLEAN)]
     parts["mode"] = gr.Radio(modes, value=CLEAN, label="What is to be done")
     with gr.Accordion("I have a clean reference, for scores", open=False, visible=False) as reference:
@@ -177,6 +169,16 @@ def picture_column(method: str) -> Inputs:
             parts[method, "prompt"] = control(prompt, "")
             caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     return Inputs(parts, groups, seen, budget, start, stop, caption_pair, examples, reference)
+
+
+def example_row(method: str) -> gr.Dataset:
+    """The stored examples to choose from."""
+    rows = state.stored_examples(method)
+    samples = [[display.thumbnail(row["before"], row["title"])] for row in rows]
+    components = [gr.HTML(render=False)]
+    return gr.Dataset(
+        components=components, samples=samples, type="index", label="Examples", visible=bool(rows)
+    )
 
 
 def result_top(place: str) -> tuple[gr.components.Component, gr.components.Component]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import html
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import gradio as gr
 
 from restoration.page import actions, display, history, share_row, shares, state
 from restoration.page.controls import (
     NO_EXAMPLE,
+    Inputs,
     Parts,
     begin,
     heading,
@@ -25,31 +27,168 @@ from restoration.page.events import AT_ONCE, PRIVATE, browser
 from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS, preset_for, resolve
 
+Shown = dict[Any, Any]  # what an event shows, by component
 
-class MethodTab(NamedTuple):
-    """What an upload fills in: the controls by the names of `state.Values`, the result's places, the line
-    about the photograph.
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MethodTab:
+    """A tab's components, and what its events answer with.
+
+    outputs: the result's places, the second of which is the status line; linked: whether a link has filled in
+    the controls; entry: a run on its way to or from the browser's history; bring: pressed by the history.
     """
 
-    parts: Parts
+    method: str
+    tabs: gr.Tabs
+    inputs: Inputs
     outputs: list[gr.components.Component]
-    seen: gr.HTML
+    sharing: share_row.ShareRow
     address: gr.Textbox
-    start: gr.Button
+    past: gr.HTML
+    bring: gr.Button
+    linked: gr.Checkbox
+    entry: gr.Textbox
+
+    @property
+    def parts(self) -> Parts:
+        """The controls by the names of `state.Values`."""
+        return self.inputs.parts
+
+    @property
+    def start(self) -> gr.Button:
+        return self.inputs.start
+
+    @property
+    def seen(self) -> gr.HTML:
+        """The line about the photograph."""
+        return self.inputs.seen
+
+    @property
+    def status(self) -> gr.components.Component:
+        return self.outputs[1]
+
+    @property
+    def everything(self) -> list[gr.components.Component]:
+        """What another run fills in."""
+        filled = [self.address, self.seen, self.sharing.shown, self.sharing.note]
+        return [*self.parts.values(), *self.outputs, *filled]
+
+    @property
+    def own_knobs(self) -> Parts:
+        """What a preset fills in: not the prompt, which belongs to the picture."""
+        return {key: part for key, part in self.parts.items() if key[0] == self.method and key[1] != "prompt"}
+
+    def values(self, posted: Shown) -> state.Values:
+        """The values of all controls by name, from an event's by component."""
+        return {name: posted[part] for name, part in self.parts.items()}
+
+    def priors(self, posted: Shown) -> list[str]:
+        """What a run has to load."""
+        return [state.known_prior(self.values(posted)["prior"])]
+
+    def seconds(self, posted: Shown) -> float:
+        """How long a run will take."""
+        with contextlib.suppress(ValueError):  # the run itself will say what is wrong
+            return actions.seconds_needed(self.method, self.values(posted))
+        return UNKNOWN_SECONDS
+
+    def foresee(self, posted: Shown) -> str:
+        return actions.forecast(self.method, self.values(posted))
+
+    def restored(self, posted: Shown) -> Iterator[tuple[Any, ...]]:
+        yield from self._with_entry(posted, actions.run(self.method, self.values(posted)))
+
+    def restored_twice(self, posted: Shown) -> Iterator[tuple[Any, ...]]:
+        yield from self._with_entry(posted, actions.caption_pair(self.method, self.values(posted)))
+
+    def _with_entry(self, posted: Shown, runs: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        """What a run yields, with its last words, its entry for the history and what Share gives away."""
+        values = self.values(posted)
+        for shown in actions.with_last_words(runs, 6, 1, 5):
+            run = history.finished(self.method, values, shown) if shown[5] else None
+            yield *shown, history.entry(self.method, values, shown[:6]), run and (run, None)
+
+    def open_page(self, request: gr.Request) -> Shown:
+        """What the link says, where it is for this tab, or else the first example."""
+        query = dict(request.query_params)
+        if not self._is_meant(query):
+            return self.first_example()
+        here = {self.tabs: gr.update(selected=self.method)}
+        try:
+            return self._from_link(query) | here
+        except shares.Gone as error:
+            return {self.sharing.note: str(error), self.status: ""} | here
+        except ValueError as error:
+            instead = " Here is an example instead." if state.stored_examples(self.method) else ""
+            return self.first_example() | {self.status: html.escape(f"{error}{instead}")} | here
+
+    def _is_meant(self, query: Mapping[str, str]) -> bool:
+        """Whether a link is for this tab; the first one answers for methods that there are not."""
+        asked = resolve(query.get("method", ""), query.get("preset", ""))[0]
+        if asked in SOLVERS:
+            return asked == self.method
+        return bool(asked or "share" in query) and self.method == next(iter(SOLVERS))
+
+    def _from_link(self, query: Mapping[str, str]) -> Shown:
+        if "share" in query:
+            filled = self.show_run(*history.shared(self.method, query["share"]))
+            return filled | self.sharing.opened(filled, query)
+        if "image" not in query:
+            return self.first_example()
+        values = state.from_query(query)[1]
+        return {self.parts[name]: value for name, value in values.items()} | {self.linked: True}
+
+    def first_example(self) -> Shown:
+        return self.show_example(0) if state.stored_examples(self.method) else {self.status: NO_EXAMPLE}
+
+    def show_example(self, index: int) -> Shown:
+        rows = state.stored_examples(self.method)
+        if type(index) is not int or not 0 <= index < len(rows):
+            raise gr.Error("There is no such example.", print_exception=False)
+        return self.show_run(state.example_values(rows[index]), display.example_outputs(rows[index]))
+
+    def bring_back(self, text: str) -> Shown:
+        return self.show_run(*history.recall(self.method, text))
+
+    def show_run(self, values: state.Values, shown: tuple[Any, ...]) -> Shown:
+        """A run of before with its controls; shown: of the result's places."""
+        run = history.finished(self.method, values, shown)
+        filled: Shown = {self.parts[name]: value for name, value in values.items()}
+        filled |= {self.address: "", self.seen: "", self.sharing.note: "", self.sharing.shown: (run, None)}
+        return filled | dict(zip(self.outputs, shown, strict=True))
+
+    def apply_preset(self, name: str) -> Shown:
+        values = state.preset_values(self.method, name)
+        return {part: values[key] for key, part in self.own_knobs.items()}
+
+    def apply_prior(self, prior: str, chosen: str) -> Shown:
+        preset = self.parts["preset"]
+        suited = preset_for(self.method, state.known_prior(prior), chosen)
+        if suited == chosen:
+            return {preset: gr.skip()}
+        gr.Info(f"The preset {suited} suits {prior}: it is chosen now.")
+        return {preset: suited} | self.apply_preset(suited)
 
 
 def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     """Controls on the left, result on the right, filled with the first stored example, or what the link says,
     as it opens.
     """
+    tab = _laid_out(method, tabs)
+    runs = _run_events(tab)
+    _opening_events(tab, page)
+    _history_events(tab, page, runs)
+    _choice_events(tab)
+    return tab
+
+
+def _laid_out(method: str, tabs: gr.Tabs) -> MethodTab:
     gr.Markdown(heading(method)[1])
-    linked = gr.Checkbox(visible=False)  # whether a link has filled in the controls
-    entry = gr.Textbox(visible=False)  # a run on its way to or from the history
+    linked = gr.Checkbox(visible=False)
+    entry = gr.Textbox(visible=False)
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            parts, groups, seen, budget, start, stop, caption_pair, examples, reference = picture_column(
-                method
-            )
+            inputs = picture_column(method)
         with gr.Column(scale=3, min_width=320):
             comparison, status = result_top(method)
             sharing = share_row.share_row(method)
@@ -59,124 +198,64 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
             with gr.Accordion("History (kept in your browser alone)"):
                 past = gr.HTML()
             bring = gr.Button(elem_id=f"bring-back-{method}", visible="hidden")
-    # a preset leaves the prompt alone: it belongs to the picture
-    knobs = {key: part for key, part in parts.items() if isinstance(key, tuple)}
-    own_knobs = {key: part for key, part in knobs.items() if key[0] == method and key[1] != "prompt"}
-    # what the line before a run depends on
-    decisive: list[Any] = [part for key, part in parts.items() if key[-1] != "prompt" and key != "reference"]
+    return MethodTab(method, tabs, inputs, outputs, sharing, address, past, bring, linked, entry)
 
-    def named(values: dict[gr.components.Component, Any]) -> dict[Any, Any]:
-        return {name: values[part] for name, part in parts.items()}
 
-    def chosen_prior(values: dict[gr.components.Component, Any]) -> list[str]:
-        return [state.known_prior(named(values)["prior"])]
-
-    def needed(values: dict[gr.components.Component, Any]) -> float:
-        with contextlib.suppress(ValueError):  # the run itself will say what is wrong
-            return actions.seconds_needed(method, named(values))
-        return UNKNOWN_SECONDS
-
-    def finished(values: dict[gr.components.Component, Any], shown: tuple[Any, ...]) -> tuple[Any, Any]:
-        run = history.finished(method, named(values), shown) if shown[5] else None
-        return history.entry(method, named(values), shown[:6]), run and (run, None)
-
-    def restored(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        for shown in actions.with_last_words(actions.run(method, named(values)), 6, 1, 5):
-            yield *shown, *finished(values, shown)
-
-    def restored_twice(values: dict[gr.components.Component, Any]) -> Iterator[tuple[Any, ...]]:
-        for shown in actions.with_last_words(actions.caption_pair(method, named(values)), 6, 1, 5):
-            yield *shown, *finished(values, shown)
-
-    def open_page(request: gr.Request) -> dict[Any, Any]:
-        query = dict(request.query_params)
-        asked = resolve(query.get("method", ""), query.get("preset", ""))[0]
-        first = method == next(iter(SOLVERS))
-        # the first tab answers for what there is not
-        if asked == method or ((asked or "share" in query) and asked not in SOLVERS and first):
-            try:
-                if "share" in query:
-                    opened = show_run(*history.shared(method, query["share"]))
-                    return opened | sharing.opened(opened, query) | {tabs: gr.update(selected=method)}
-                if "image" not in query:
-                    return first_example() | {tabs: gr.update(selected=method)}
-                values = state.from_query(query)[1]
-                filled: dict[Any, Any] = {parts[name]: value for name, value in values.items()}
-                return filled | {tabs: gr.update(selected=method), linked: True}
-            except shares.Gone as error:
-                return {sharing.note: str(error), outputs[1]: "", tabs: gr.update(selected=method)}
-            except ValueError as error:
-                instead = " Here is an example instead." if state.stored_examples(method) else ""
-                shown = {outputs[1]: html.escape(f"{error}{instead}"), tabs: gr.update(selected=method)}
-                return first_example() | shown
-        return first_example()
-
-    def first_example() -> dict[gr.components.Component, Any]:
-        return show_example(0) if state.stored_examples(method) else {outputs[1]: NO_EXAMPLE}
-
-    def show_example(index: int) -> dict[gr.components.Component, Any]:
-        rows = state.stored_examples(method)
-        if type(index) is not int or not 0 <= index < len(rows):
-            raise gr.Error("There is no such example.", print_exception=False)
-        values, shown = state.example_values(rows[index]), display.example_outputs(rows[index])
-        return show_run(values, shown)
-
-    def show_run(values: Any, shown: tuple[Any, ...]) -> dict[Any, Any]:
-        run = history.finished(method, values, shown)
-        filled = {parts[name]: value for name, value in values.items()}
-        filled |= {address: "", seen: "", sharing.note: "", sharing.shown: (run, None)}
-        return filled | dict(zip(outputs, shown, strict=True))
-
-    def apply_preset(name: str) -> dict[gr.components.Component, Any]:
-        return {part: state.preset_values(method, name)[key] for key, part in own_knobs.items()}
-
-    def apply_prior(prior: str, chosen: str) -> dict[gr.components.Component, Any]:
-        suited = preset_for(method, state.known_prior(prior), chosen)
-        if suited == chosen:
-            return {preset: gr.skip()}
-        gr.Info(f"The preset {suited} suits {prior}: it is chosen now.")
-        return {preset: suited} | apply_preset(suited)
-
-    def bring_back(text: str) -> dict[gr.components.Component, Any]:
-        values, shown = history.recall(method, text)
-        return show_run(values, shown)
-
-    def foresee(values: dict[gr.components.Component, Any]) -> str:
-        return actions.forecast(method, named(values))
-
-    everything = [*parts.values(), *outputs, address, seen, sharing.shown, sharing.note]
-    inputs: set[gr.blocks.Block] = set(parts.values())
+def _run_events(tab: MethodTab) -> list[Any]:
+    """What starts a run and what stops it; returned are the events that run."""
+    start, caption_pair = tab.start, tab.inputs.caption_pair
+    comparison, status, *_, file = tab.outputs
     last_words = gr.State("")
+    posted: set[gr.blocks.Block] = set(tab.parts.values())
     # the place in the queue is shown over the status line
-    running: Any = {"show_progress": "minimal", "show_progress_on": outputs[1]}
-    running |= {"outputs": [*outputs, last_words, entry, sharing.shown]} | ON_DEVICE | PRIVATE
-    presses = [button for button in (start, caption_pair) if button]
-    seen_first = [start, outputs[0], outputs[1], outputs[5]]
-    for button in presses:
-        button.click(None, None, seen_first, js=begin(method), **PRIVATE)
-    runs = [start.click(on_gpu(restored, needed, chosen_prior), inputs, **running)]
+    running: Any = {"show_progress": "minimal", "show_progress_on": status} | ON_DEVICE | PRIVATE
+    running["outputs"] = [*tab.outputs, last_words, tab.entry, tab.sharing.shown]
+    for button in (start, caption_pair):
+        if button:
+            button.click(None, None, [start, comparison, status, file], js=begin(tab.method), **PRIVATE)
+    runs = [start.click(on_gpu(tab.restored, tab.seconds, tab.priors), posted, **running)]
     if caption_pair:
-        runs.append(
-            caption_pair.click(
-                on_gpu(restored_twice, lambda values: 2 * needed(values), chosen_prior), inputs, **running
-            )
-        )
-    opened = page.load(open_page, None, [*everything, linked, tabs, sharing.erase], **AT_ONCE)
-    opened.then(None, linked, None, js=browser(f"pressIf(linked, 'start-{method}')", "linked"), **PRIVATE)
+        twice = on_gpu(tab.restored_twice, lambda values: 2 * tab.seconds(values), tab.priors)
+        runs.append(caption_pair.click(twice, posted, **running))
+    stoppable(tab.inputs.stop, runs, status, last_words, start)
+    return runs
+
+
+def _opening_events(tab: MethodTab, page: gr.Blocks) -> None:
+    """What the page opens with; the run of a link begins by itself."""
+    opened = page.load(
+        tab.open_page, None, [*tab.everything, tab.linked, tab.tabs, tab.sharing.erase], **AT_ONCE
+    )
+    pressed = browser(f"pressIf(linked, 'start-{tab.method}')", "linked")
+    opened.then(None, tab.linked, None, js=pressed, **PRIVATE)
+
+
+def _history_events(tab: MethodTab, page: gr.Blocks, runs: list[Any]) -> None:
+    """The browser keeps what has run, and brings it back."""
     kept = browser("keepRun(text)", "text")
-    travelled = [event.success(None, entry, [address, past], js=kept, **PRIVATE) for event in runs]
-    stoppable(stop, runs, outputs[1], last_words, start)
-    page.load(None, None, past, js=browser(f"showRuns('{method}')"), **PRIVATE)
+    travelled = [run.success(None, tab.entry, [tab.address, tab.past], js=kept, **PRIVATE) for run in runs]
+    page.load(None, None, tab.past, js=browser(f"showRuns('{tab.method}')"), **PRIVATE)
     picked = browser("pickedRun()")
-    travelled.append(bring.click(bring_back, entry, everything, js=picked, show_progress="hidden", **PRIVATE))
+    travelled.append(
+        tab.bring.click(
+            tab.bring_back, tab.entry, tab.everything, js=picked, show_progress="hidden", **PRIVATE
+        )
+    )
     for event in travelled:
-        event.then(lambda: "", None, entry, **AT_ONCE)
-    examples.click(show_example, examples, everything, **AT_ONCE)
-    mode, task, preset = (parts[name] for name in ("mode", "task", "preset"))
-    parts["prior"].input(apply_prior, [parts["prior"], preset], [preset, *own_knobs.values()], **AT_ONCE)  # type: ignore[attr-defined]
-    preset.input(apply_preset, preset, list(own_knobs.values()), **AT_ONCE)  # type: ignore[attr-defined]
-    mode.change(lambda chosen: gr.update(visible=chosen == DEGRADED), mode, reference, **AT_ONCE)  # type: ignore[attr-defined]
-    shown_groups = lambda chosen: [gr.update(visible=name == chosen) for name in groups]  # noqa: E731
-    task.change(shown_groups, task, list(groups.values()), **AT_ONCE)  # type: ignore[attr-defined]
-    gr.on([part.change for part in decisive], foresee, inputs, budget, trigger_mode="always_last", **AT_ONCE)
-    return MethodTab(parts, outputs, seen, address, start)
+        event.then(lambda: "", None, tab.entry, **AT_ONCE)
+
+
+def _choice_events(tab: MethodTab) -> None:
+    """What follows from a choice: settings, the boxes that they need, the forecast."""
+    left: Any = tab.inputs
+    mode, task, prior, preset = (tab.parts[name] for name in ("mode", "task", "prior", "preset"))
+    knobs = list(tab.own_knobs.values())
+    left.examples.click(tab.show_example, left.examples, tab.everything, **AT_ONCE)
+    prior.input(tab.apply_prior, [prior, preset], [preset, *knobs], **AT_ONCE)  # type: ignore[attr-defined]
+    preset.input(tab.apply_preset, preset, knobs, **AT_ONCE)  # type: ignore[attr-defined]
+    mode.change(lambda chosen: gr.update(visible=chosen == DEGRADED), mode, left.reference, **AT_ONCE)  # type: ignore[attr-defined]
+    shown_groups = lambda chosen: [gr.update(visible=name == chosen) for name in left.groups]  # noqa: E731
+    task.change(shown_groups, task, list(left.groups.values()), **AT_ONCE)  # type: ignore[attr-defined]
+    decisive = [part for key, part in tab.parts.items() if key[-1] != "prompt" and key != "reference"]
+    changes = [part.change for part in decisive]  # type: ignore[attr-defined]
+    gr.on(changes, tab.foresee, set(tab.parts.values()), left.budget, trigger_mode="always_last", **AT_ONCE)

@@ -117,8 +117,8 @@ class Solver(Checked, ABC):
         return ""
 
     @abstractmethod
-    def iterations(self, degradation: Known) -> int:
-        """About how many steps a run takes, for estimates of its time."""
+    def iterations(self, degradation: Known, pixels: float = 0) -> int:
+        """About how many steps a run takes on a result of so many pixels, for estimates of its time."""
 
     @abstractmethod
     def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:

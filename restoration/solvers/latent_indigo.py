@@ -147,7 +147,7 @@ class LatentINDIGO(Solver):
         """(H,W) of the result for y (B,3,h,w)."""
         return y.shape[-2] * self.scale, y.shape[-1] * self.scale
 
-    def iterations(self, degradation: Known) -> int:
+    def iterations(self, degradation: Known, pixels: float = 0) -> int:
         return self.steps
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
