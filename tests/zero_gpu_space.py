@@ -98,12 +98,6 @@ def main() -> None:
     seen["after stop"] = list(press())[-1][1]
     seen["asked"] = [*asked]
 
-    loaded: list[int] = []  # processes that did
-    caption.load_captioner = lambda model: loaded.append(os.getpid())
-    asking = next(block for block in page.fns.values() if getattr(block.fn, "__name__", "") == "describe")
-    seen["described"] = asking.fn(sys.argv[1], list(caption.CAPTIONERS)[1], "embedded")[1]
-    seen["captioner before the clock"] = loaded == [os.getpid()]
-
     refusing.set()
     seen["refused"] = sentence(press())
     refusing.clear()
@@ -113,6 +107,12 @@ def main() -> None:
     seen["ended"] = sentence(stream)
     values[photo] = None
     seen["no picture"] = sentence(press())
+
+    loaded: list[int] = []  # processes that did
+    caption.load_captioner = lambda model: loaded.append(os.getpid())
+    asking = next(block for block in page.fns.values() if getattr(block.fn, "__name__", "") == "describe")
+    seen["described"] = asking.fn(sys.argv[1], list(caption.CAPTIONERS)[1], "embedded")[1]
+    seen["captioner before the clock"] = loaded == [os.getpid()]
     print("\n" + json.dumps(seen))
     sys.stdout.flush()
     page.close()
