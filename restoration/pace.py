@@ -48,7 +48,7 @@ def estimate_seconds(
     pixels, device = height * width * solver.factor(degradation) ** 2, this_device()
     usual = _usual(prior, device) * PACES.get(("speed", prior, device), 1.0)
     pace = next((PACES[key] for key in _keys(solver, prior, device, pixels) if key in PACES), usual)
-    return solver.iterations(degradation) * pixels / 1e6 * pace
+    return solver.iterations(degradation, pixels) * pixels / 1e6 * pace
 
 
 def estimate_wait(run: float, prior: str, pixels: float, *, loaded: bool) -> float:

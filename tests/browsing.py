@@ -67,11 +67,9 @@ class Visitor:
 
     def lend(self):
         """The page as it opened."""
-        if self.page is not None:
-            self.page.evaluate("wake()")
-            if not self._returned():
-                self.close()
-        if self.page is None:
+        if self.is_open and not self._returned():
+            self.close()
+        if not self.is_open:
             query = f"?method={self.method}" if self.method else ""
             options = {"has_touch": True} if self.width < 500 else {}
             self.page = visit(self.browser, self.address + query, self.width, SLEEP, **options)
@@ -81,20 +79,25 @@ class Visitor:
             self.seen, self.folds = self.page.evaluate(SEEN), self.page.evaluate(FOLDS)
         return self.page
 
+    @property
+    def is_open(self) -> bool:
+        """False before the first test, and where a test has closed a page that no example brings back."""
+        return self.page is not None and not self.page.is_closed()
+
     def take_back(self):
-        if self.page is not None:
+        if self.is_open:
             self.page.evaluate("sleep()")
 
     def close(self):
-        if self.page is not None:
+        if self.is_open:
             self.page.context.close()
-        self.page = None
 
     def _returned(self) -> bool:
         """Whether the page is as it opened, after a try to make it so."""
         from playwright.sync_api import TimeoutError as TooLate
 
         page = self.page
+        page.evaluate("wake()")
         page.set_viewport_size({"width": self.width, "height": 900})
         page.evaluate("localStorage.clear(); scrollTo(0, 0); document.activeElement?.blur()")
         page.get_by_role("tab", name=TITLES[self.method][0] if self.method else "Compare", exact=True).click()

@@ -13,8 +13,8 @@ from restoration.page.controls import TITLES
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
-    """The file of a noisy photograph, 128×128."""
-    x = images.to_tensor(astronaut()[:128, 140:268])
+    """The file of a noisy photograph, 192×192."""
+    x = images.to_tensor(astronaut()[:192, 140:332])
     x = images.quantise(x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
     path = tmp_path_factory.mktemp("photograph") / "own.png"
     recipe.save_png(x, path, {})
@@ -54,7 +54,7 @@ def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
     ]
     opened.locator("#start-compare:has-text('Compare'):enabled").wait_for()
     opened.get_by_role("button", name="Only the likely best: RELD").click()
-    told(opened, "128×128 pixels in")
+    told(opened, "192×192 pixels in")
     assert "It is noisy" in opened.locator("#seen-reld").inner_text()
     opened.get_by_role("tab", name=TITLES["ld-rps"][0]).click()
     upload(opened, noisy.with_name("own.png"))

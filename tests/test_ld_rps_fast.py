@@ -102,12 +102,28 @@ def test_added_colours_follow_the_brightness():
 def test_a_grey_noisy_picture_is_coloured_first_and_denoised_then(tiny_prior, photo):
     y = CORRUPTIONS["grey+noise"].degrade(photo, torch.Generator().manual_seed(0))
     solver, guess = LDRPSFast(**PRESETS["auto"]), first_guess(y, "auto")
-    colours, noise = solver.passes(tiny_prior, guess)
+    colours, noise = solver.passes(tiny_prior, guess, solver.steps)
     assert guess.grey and tiny_prior.sigmas[colours[0]] == pytest.approx(10, rel=0.05)
     assert tiny_prior.sigmas[noise[0]] == pytest.approx(guess.told, rel=0.05)
     assert ld_rps_fast.doubt_of(tiny_prior, guess, colours[0]) == pytest.approx(guess.told**2, rel=0.01)
     # the start holds all that the picture says
     assert ld_rps_fast.doubt_of(tiny_prior, guess, noise[0]) == float("inf")
+
+
+def test_a_large_picture_takes_fewer_steps(tiny_prior, photo):
+    y = CORRUPTIONS["noise"].degrade(photo, torch.Generator().manual_seed(0))
+    pixels = y.shape[-2] * y.shape[-1]
+    for part, steps in {1.0: 6, 2.0: 3, 4.0: 1, 100.0: 1}.items():
+        solver = LDRPSFast(all_steps_below=pixels / part / 1e6)
+        assert solver.iterations(None, pixels) == steps == run(tiny_prior, y, solver)[-1].total
+
+
+def test_a_last_picture_is_decoded_once(tiny_prior, photo, monkeypatch):
+    """4 megapixels take more than half a second for each decoding."""
+    decoded, decode = [], type(tiny_prior).decode
+    monkeypatch.setattr(type(tiny_prior), "decode", lambda *args: decoded.append(1) or decode(*args))
+    y = CORRUPTIONS["noise"].degrade(photo, torch.Generator().manual_seed(0))
+    assert run(tiny_prior, y, LDRPSFast(steps=1))[-1].total == len(decoded) == 1
 
 
 def test_the_passes_and_views_are_shown(tiny_prior):
@@ -283,7 +299,7 @@ def test_recipes_and_names_of_before():
     name, settings = resolve_settings("ld-rps", old_settings(guess="exposure"))
     solver = SOLVERS[name](**settings)
     # they undid what was told without looking for it
-    assert solver == LDRPSFast(guess="exposure", act="always")
+    assert solver == LDRPSFast(guess="exposure", act="always", all_steps_below=4.0)
     paper = {
         "start": "noise",
         "fresh_noise": 1.0,
@@ -296,7 +312,9 @@ def test_recipes_and_names_of_before():
     assert name == "ld-rps-paper" and SOLVERS[name](**settings).estimate == "proper"
     with pytest.raises(ValueError, match="The recipe sets recurrences, which LD-RPS no longer offers"):
         resolve_settings("ld-rps", old_settings(recurrences=1))
-    assert resolve_settings("ld-rps", {"guess": "auto"}) == ("ld-rps", {"guess": "auto"})
+    before = {"guess": "auto", "all_steps_below": 4.0}  # of any picture
+    assert resolve_settings("ld-rps", {"guess": "auto"}) == ("ld-rps", before)
+    assert resolve_settings("ld-rps", before | {"all_steps_below": 0.5})[1]["all_steps_below"] == 0.5
     for preset in (
         "auto",
         "low-light",

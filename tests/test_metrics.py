@@ -142,6 +142,16 @@ def numpy_niqe(x: Tensor) -> float:
     return math.sqrt(distance @ np.linalg.pinv((np.cov(features.T) + natural["cov"]) / 2) @ distance)
 
 
+def test_niqe_of_a_large_picture_is_that_of_its_middle(monkeypatch):
+    x = tensor(coffee().astype(float))
+    middle = x[..., 100:300, 150:450]
+    expected = metrics.niqe(middle)
+    monkeypatch.setattr(metrics, "JUDGED", middle.shape[-2] * middle.shape[-1])
+    assert metrics.niqe(x) == expected == metrics.niqe(middle)
+    monkeypatch.setattr(metrics, "JUDGED", 1000)
+    assert metrics.niqe(x) == metrics.niqe(x[..., 104:296, 204:396])  # no side is too short for it
+
+
 def test_niqe_is_numpys():
     for x in (coffee()[:256, 150:406], gaussian_filter(coffee()[100:324, 200:456], (1, 1, 0))):
         value = tensor(x.astype(float))

@@ -44,6 +44,13 @@ def test_loading_and_scores_count_too():
     assert pace.estimate_wait(1.0, "embedded", pixels, loaded=False) == pytest.approx(there + 9)
 
 
+def test_a_method_that_takes_fewer_steps_of_large_pictures_is_foretold_so():
+    small, large = (pace.estimate_seconds(solver("ld-rps"), None, side, 1000) for side in (500, 2000))
+    assert large == pytest.approx(small * 4 / solver("ld-rps").steps)
+    pace.learn(solver("ld-rps"), "embedded", "cpu", 2e6, solver("ld-rps").iterations(None, 2e6), 9.0)
+    assert pace.estimate_seconds(solver("ld-rps"), None, 2000, 1000) == pytest.approx(9.0)
+
+
 @pytest.mark.parametrize("seconds, words", [(0.2, "1 s"), (1.01, "2 s"), (99, "99 s"), (121, "3 min")])
 def test_forecasts_are_rounded_up(seconds, words):
     assert pace.about(seconds) == f"about {words}"

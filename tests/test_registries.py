@@ -29,7 +29,7 @@ class Toy(Solver):
     title: ClassVar[str] = "Toy"
     half: float = knob(0.5, "Share of the round trip", low=0.0, high=1.0)
 
-    def iterations(self, degradation):
+    def iterations(self, degradation, pixels=0):
         return 1
 
     def restore(self, prior, y, degradation, *, generator):

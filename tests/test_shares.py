@@ -193,5 +193,5 @@ def test_a_second_browser_sees_the_result_at_once(lend, browser, address, tmp_pa
     eraser.get_by_role("button", name="Delete the shared result").click()
     eraser.get_by_text("Deleted: its link").wait_for()
     assert not files(tmp_path)
-    for page in (two, eraser):
+    for page in (one, two, eraser):
         page.context.close()

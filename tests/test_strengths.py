@@ -57,6 +57,7 @@ def test_a_click_sets_the_strength(lend, blurred, monkeypatch):
     page.wait_for_function(
         "[...document.querySelectorAll('[aria-label=\"number input for Std\"]')].some(e => e.value === '2.4')"
     )
+    page.context.close()
 
 
 @pytest.mark.parametrize("index", [None, -1, 0, 6, 2.0, "1", True])

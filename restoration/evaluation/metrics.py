@@ -20,6 +20,8 @@ from torch import Tensor
 from restoration.files.errors import out_of_memory
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "niqe" / "model.safetensors"
+JUDGED = 1_000_000  # pixels of a picture's middle that NIQE reads: enough patches, and a time that is bounded
+LEAST_SIDE = 192  # pixels below which NIQE has too few patches
 ALEXNET = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"  # lpips' trunk, of torchvision
 
 
@@ -163,11 +165,22 @@ def _niqe_fitted() -> Any:
 def niqe(x: Tensor, _reference: Tensor | None = None) -> float:
     """NIQE against statistics of our own training photographs, so not comparable with published figures.
 
-    Fitted by `python -m restoration.training.niqe`. Unavailable below 192×192; flat and ruled pictures have
-    no statistics, on which the library fails or gives nan.
+    Fitted by `python -m restoration.training.niqe`; of a picture of more than JUDGED pixels, of its middle.
+    Unavailable below LEAST_SIDE; flat and ruled pictures have no statistics, on which the library fails or
+    gives nan.
     """
-    _check_side(x, 192)
-    return float(_niqe_fitted()(x))
+    _check_side(x, LEAST_SIDE)
+    return float(_niqe_fitted()(_middle(x, JUDGED)))
+
+
+def _middle(x: Tensor, most: int) -> Tensor:
+    """The middle of x (1,3,H,W) in its ratio, of about `most` pixels but no side below LEAST_SIDE; x itself
+    where it has no more.
+    """
+    share = min(1.0, math.sqrt(most / (x.shape[-2] * x.shape[-1])))
+    kept = [min(side, max(LEAST_SIDE, round(side * share))) for side in x.shape[-2:]]
+    top, left = ((side - part) // 2 for side, part in zip(x.shape[-2:], kept, strict=True))
+    return x[..., top : top + kept[0], left : left + kept[1]]
 
 
 METRICS: dict[str, Metric] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from restoration.files import images
 from restoration.priors import catalogue
 from restoration.solvers import latent_indigo, ld_rps, ld_rps_fast, reld, reld_fast
 from restoration.solvers.base import Solver
@@ -38,6 +39,8 @@ RENAMED = {("ld-rps", preset): ("ld-rps-paper", preset) for preset in ld_rps.PRE
     ("ld-rps", "low-light+denoise"): ("ld-rps", "low-light"),
     ("reld", "faithful"): ("reld-paper", "faithful"),
 }
+# every picture took all steps of ld-rps before it was a setting how large it may be for that
+ALL_STEPS = {"all_steps_below": images.MAX_PIXELS / 1e6}
 # what was a setting of ld-rps and is fixed now: the values under which a recipe is still the same run
 FIXED_PAPER: dict[str, set[Any]] = {
     "guess": {"none"}, "output": {"decoded"}, "guide_every": {1}, "step": {"constant"}, "companion": {"free"},
@@ -74,6 +77,8 @@ def resolve_settings(solver: str, settings: Mapping[str, Any]) -> tuple[str, dic
     """Today's (solver, settings) of a recipe; ValueError where an older one changed what is fixed by now."""
     if solver == "reld" and "splitting" in settings:
         return _reld_settings(settings)
+    if solver == "ld-rps":
+        settings = {**ALL_STEPS, **settings}
     if solver != "ld-rps" or "start" not in settings:
         return solver, dict(settings)
     paper = settings["start"] == "noise"

@@ -15,6 +15,7 @@ from restoration.degradations.blind import CORRUPTIONS
 from restoration.degradations.linear import TASKS
 from restoration.knobs import Checked
 from restoration.priors.latent import LatentPrior
+from restoration.priors.memory import Demand
 
 Known = LinearDegradation | None  # what a solver is told of the damage: nothing where it is blind
 
@@ -85,6 +86,10 @@ class Solver(Checked, ABC):
         """
         return 0.0, 0.0
 
+    def demand(self, pixels: int) -> Demand:
+        """What a run on results of so many pixels asks of any prior."""
+        return Demand(pixels, self.differentiates, self.own_bytes)
+
     @property
     def batches(self) -> bool:
         """Whether `restore` takes several pictures of one size at once, with these settings."""
@@ -117,8 +122,8 @@ class Solver(Checked, ABC):
         return ""
 
     @abstractmethod
-    def iterations(self, degradation: Known) -> int:
-        """About how many steps a run takes, for estimates of its time."""
+    def iterations(self, degradation: Known, pixels: float = 0) -> int:
+        """About how many steps a run takes on a result of so many pixels, for estimates of its time."""
 
     @abstractmethod
     def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:

@@ -127,7 +127,7 @@ class LDRPS(Solver):
     def batches(self) -> bool:
         return False  # it fits networks to each picture
 
-    def iterations(self, degradation: Known) -> int:
+    def iterations(self, degradation: Known, pixels: float = 0) -> int:
         return sum(map(len, self.passes()))
 
     def passes(self) -> tuple[tuple[int, ...], ...]:

@@ -41,6 +41,7 @@ from restoration.priors.latent import LatentPrior
 from restoration.solvers.base import Known, Solver, Step, Steps
 from restoration.solvers.ld_rps import GUIDANCE_HELP, PROMPT_HELP
 
+EASY = 0.5  # megapixels of a picture that is quick enough with all steps
 COLOURLESS = 10.0  # the level at which a latent no longer says that its picture is grey
 CODEC_ERROR = 0.3 / 255  # what the embedded codec's round trip loses, as a standard deviation
 TINT_WIDTH = 0.16  # standard deviation, in short sides, of the windows in which colours follow brightness
@@ -66,6 +67,12 @@ class LDRPSFast(Solver):
     )
     strength: float = knob(1.0, "Share of the change that is made; 0 is the input", low=0.0, high=1.0)
     steps: int = knob(6, "Steps of a pass; missing colour and noise take two passes", low=1, high=1000)
+    all_steps_below: float = knob(
+        EASY,
+        "Megapixels up to which a picture takes all its steps; a larger one takes fewer, one at the least",
+        low=0.0,
+        high=100.0,
+    )
     step: str = knob(
         "line search",
         "Where colour is missing · line search: the best step along the gradient · constant: the paper's",
@@ -86,8 +93,10 @@ class LDRPSFast(Solver):
     def networks(self, prior: str) -> list[Path]:
         return [WEIGHTS.parent] if self.act == "where found" else []  # the damage meter's
 
-    def iterations(self, degradation: Known) -> int:
-        return self.steps
+    def iterations(self, degradation: Known, pixels: float = 0) -> int:
+        if pixels <= 1e6 * self.all_steps_below:
+            return self.steps
+        return max(1, int(self.steps * 1e6 * self.all_steps_below / pixels))
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (1,3,h,w) in [0,1] -> steps; the last one's image is (1,3,h,w).
@@ -108,7 +117,7 @@ class LDRPSFast(Solver):
             yield Step(1, 1, z, described, {}, y.lerp(target, self.strength), views)
             return
         text = prior.embed(self.prompt)
-        passes = self.passes(prior, guess)
+        passes = self.passes(prior, guess, self.iterations(degradation, size[0] * size[1]))
         total, done, finished = sum(map(len, passes)), itertools.count(1), {}
         for number, times in enumerate(passes):
             # at the level of y's own noise, which stands for the diffusion's
@@ -117,16 +126,21 @@ class LDRPSFast(Solver):
             for t, t_next in zip(times, (*times[1:], 0), strict=True):
                 # ẑ0, ε ← denoise(z, t)
                 z0, eps = prior.denoise(z, t, text, self.text_guidance)
+                z, x = ddim_step(z0, eps, prior.alpha_bar[t_next]), None
                 # g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖² (12), where y still says more than z
-                x, g = self._pull(prior, z0, target, t, t_next, guess, doubt)
-                # z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g
-                z = ddim_step(z0, eps, prior.alpha_bar[t_next]) - g
-                index, image = next(done), None
-                if t == times[-1]:
-                    finished[f"pass {number}"] = prior.picture(z, size)
+                if doubt < math.inf:
+                    x, g = self._pull(prior, z0, target, t, t_next, guess, doubt)
+                    # z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g
+                    z = z - g
+                index, image, ended = next(done), None, t == times[-1]
+                if x is None or ended:
+                    # at the end of a pass ẑ0 is z but for the lowest level's noise: one decoding serves both
+                    x = _decode(prior, z if ended else z0, size)
+                if ended:
+                    finished[f"pass {number}"] = x.clamp(0, 1)
                 if index == total:
                     # x ← D(z), moved towards y by what noise does not explain (13)
-                    image = _last_step(_decode(prior, z, size), target, guess)
+                    image = _last_step(x, target, guess)
                     if is_grey(y) and not guess.grey:
                         image = to_grey(image)  # the prior sees in colour
                     image = y.lerp(image, self.strength)
@@ -134,25 +148,21 @@ class LDRPSFast(Solver):
                 note, views = f"{described}, pass {number}, timestep {t}", _views(x, guess) | finished
                 yield Step(index, total, z0, note, {"residual": residual}, image, views)
 
-    def passes(self, prior: LatentPrior, guess: Guess) -> tuple[tuple[int, ...], ...]:
-        """The falling timesteps of each pass.
+    def passes(self, prior: LatentPrior, guess: Guess, steps: int) -> tuple[tuple[int, ...], ...]:
+        """The falling timesteps of each pass, `steps` at most.
 
         Missing colour comes first, while brightness is held to y with its noise, then the noise.
         """
         own = prior.timestep(prior.gain * guess.told) if guess.noise else 0
         colourless = prior.timestep(prior.gain * COLOURLESS) if guess.grey else 0
-        first = falling(max(colourless, own), self.steps)
-        return (first, falling(own, self.steps)) if guess.grey and own else (first,)
+        first = falling(max(colourless, own), steps)
+        return (first, falling(own, steps)) if guess.grey and own else (first,)
 
     def _pull(
         self, prior: LatentPrior, z0: Tensor, target: Tensor, t: int, t_next: int, guess: Guess, doubt: float
     ) -> tuple[Tensor, Tensor]:
-        """(D(z0) (1,3,h,w), what to take from the next latent (1,C,h,w)); zero where y adds nothing to the
-        latent.
-        """
+        """(D(z0) (1,3,h,w), what to take from the next latent (1,C,h,w)); doubt is finite."""
         size = (target.shape[-2], target.shape[-1])
-        if doubt == math.inf:
-            return _decode(prior, z0, size), torch.zeros_like(z0)
         with torch.enable_grad():
             leaf = z0.detach().requires_grad_()
             x = prior.decode(leaf, size)

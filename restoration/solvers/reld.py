@@ -62,7 +62,7 @@ class RELD(Solver):
     def batches(self) -> bool:
         return True
 
-    def iterations(self, degradation: Known) -> int:
+    def iterations(self, degradation: Known, pixels: float = 0) -> int:
         return self.steps
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:

@@ -53,7 +53,7 @@ class RELDFast(Solver):
     def batches(self) -> bool:
         return True
 
-    def iterations(self, degradation: Known) -> int:
+    def iterations(self, degradation: Known, pixels: float = 0) -> int:
         return 1 if isinstance(degradation, Denoise) else self.steps
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
