@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import json
@@ -173,7 +174,7 @@ def test_every_suggestion_is_a_run_of_this_project():
     names = list(blank.estimates())
     for present in itertools.product((False, True), repeat=len(names)):
         found = {
-            name: Estimate(getattr(blank, name).value, float(there))
+            name: Estimate(3.0 if name == "enlargement" else getattr(blank, name).value, float(there))
             for name, there in zip(names, present, strict=True)
         }
         suggestions = suggest(meter.Damage(**found, noise_curve=blank.noise_curve, noise_as_white=1.0))
@@ -185,6 +186,15 @@ def test_every_suggestion_is_a_run_of_this_project():
                 settings = {}
             SOLVERS[made.solver](**PRESETS[made.solver][made.preset] | settings)
             assert SOLVERS[made.solver].blind != bool(made.task) and made.sentence.endswith(".")
+
+
+def test_blocks_of_jpeg_are_left_to_the_denoiser_and_a_doubled_picture_as_it_is(scene):
+    compressed = measure_damage(jpeg(scene, 40))
+    assert [(one.solver, one.preset) for one in suggest(compressed)] == [("ld-rps", "denoise")]
+    doubled = dataclasses.replace(
+        compressed, jpeg=Estimate(90.0, 0.0), blur=Estimate(0.0, 0.0), enlargement=Estimate(2.0, 1.0)
+    )
+    assert not suggest(doubled)
 
 
 def test_the_command_says_what_is_wrong(scene, tmp_path, capsys):
