@@ -24,7 +24,7 @@ def test_a_small_part_is_deblurred_at_every_strength(tmp_path, monkeypatch, tiny
     monkeypatch.setattr(actions, "loaded", lambda name: tiny_prior)
     monkeypatch.setattr(strengths, "SIDE", 32)
     recipe.save_png(torch.rand(1, 3, 60, 90), tmp_path / "own.png", {})
-    *_, shown = strengths.tried("reld", str(tmp_path / "own.png"), DEGRADED, 2.0, "embedded")
+    *_, shown = strengths.tried("reld", str(tmp_path / "own.png"), "large", DEGRADED, 2.0, "embedded")
     assert [caption for _, caption in shown][1:] == [f"{std:g} pixels" for std in strengths.STRENGTHS]
     pictures = [images.read_image(path) for path, _ in shown]
     assert all(picture.shape == (1, 3, 32, 32) for picture in pictures)

@@ -166,8 +166,8 @@ def niqe(x: Tensor, _reference: Tensor | None = None) -> float:
     """NIQE against statistics of our own training photographs, so not comparable with published figures.
 
     Fitted by `python -m restoration.training.niqe`; of a picture of more than JUDGED pixels, of its middle.
-    Unavailable below LEAST_SIDE; flat and ruled pictures have no statistics, on which the library fails or gives
-    nan.
+    Unavailable below LEAST_SIDE; flat and ruled pictures have no statistics, on which the library fails or
+    gives nan.
     """
     _check_side(x, LEAST_SIDE)
     return float(_niqe_fitted()(_middle(x, JUDGED)))

@@ -123,6 +123,8 @@ def picture_column(method: str) -> Inputs:
     alt = "The picture to restore"
     parts["photo"] = picture(label="Your picture", height=240, alt_text=alt, elem_id=f"photo-{method}")
     seen = gr.HTML(elem_id=f"seen-{method}")
+    sizes = [("Quick: 2 megapixels", state.QUICK), ("Large: 4 megapixels, takes longer", state.LARGE)]
+    parts["size"] = gr.Radio(sizes, value=opening["size"], label="Size of the result", visible=False)
     with gr.Row():
         start, stop = gr.Button(READY, variant="primary", elem_id=f"start-{method}"), gr.Button("Stop")
     budget, examples = gr.HTML("&nbsp;"), example_row(method)

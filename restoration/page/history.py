@@ -41,6 +41,7 @@ class Chosen(BaseModel):
     seed: int | None
     prior: str
     preset: str
+    size: str = state.LARGE  # of before there was a choice
 
 
 class Entry(BaseModel):
@@ -80,6 +81,7 @@ def described(method: str, values: Values, shown: tuple[Any, ...]) -> Entry:
             seed=values["seed"],
             prior=values["prior"],
             preset=values["preset"],
+            size=values["size"],
         ),
         status=shown[1],
         scores=shown[2].to_dict("list"),
@@ -139,7 +141,7 @@ class Finished(NamedTuple):
     before: str
     after: str
     photo: str | None
-    enlarged: int  # as `images.read_photo` takes it
+    read: tuple[int, int]  # enlarged and most, as `images.read_photo` takes them
     download: str | None
 
 
@@ -147,7 +149,8 @@ def finished(method: str, values: Values, shown: tuple[Any, ...]) -> Finished:
     """What is shown of a run once it is over."""
     manifest = described(method, values, shown).model_dump_json()
     before, after = map(str, shown[0])
-    return Finished(manifest, before, after, values["photo"], state.asked_for(method, values)[2], shown[5])
+    read = state.asked_for(method, values)[2], state.SIZES[values["size"]]
+    return Finished(manifest, before, after, values["photo"], read, shown[5])
 
 
 def share(run: Finished, address: str) -> tuple[str, str]:
@@ -162,7 +165,7 @@ def share(run: Finished, address: str) -> tuple[str, str]:
     if not all(path.is_file() for path in pictures.values()):
         raise ValueError("This result is not on the server any more: restore it once more, then share it.")
     if run.photo and Path(run.photo).is_file():
-        photo = images.read_photo(run.photo, run.enlarged)
+        photo = images.read_photo(run.photo, *run.read)
         picture, file = images.to_pil(photo.x), Path(new_file("photo.png"))
         (images.see_through(picture, photo.alpha) if photo.alpha else picture).save(file)
         pictures["photo.png"] = file

@@ -15,8 +15,9 @@ from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images
 from restoration.page import state
+from restoration.page.display import as_file
 from restoration.page.state import DEGRADED
-from restoration.page.uploads import checked_photo, new_file
+from restoration.page.uploads import checked_photo
 from restoration.solvers import PRESETS, SOLVERS
 
 HEADER = 65_536  # bytes of a file in which a JPEG's tables are looked for
@@ -32,34 +33,38 @@ class Inspection(NamedTuple):
     """sentences: what is wrong with the photograph, in plain text; method: the one of SOLVERS for that, ""
     where nothing is.
 
-    before: a file with the picture, for the eye; size: (width, height) of the picture as it was read; values:
-    by method what its controls are set to, as in `state.Values`.
+    before: a file with the picture, for the eye; size: (width, height) of the picture as it was read;
+    large: whether more of it can be read than at the quick size; values: by method what its controls are
+    set to, as in `state.Values`.
     """
 
     sentences: str
     method: str
     before: str
     size: tuple[int, int]
+    large: bool
     values: dict[str, dict[Any, Any]]
 
 
-def inspect(photo: str) -> Inspection:
-    """Look at an uploaded file. ValueError, one sentence, where it is no photograph that can be restored."""
+def inspect(photo: str, read: str) -> Inspection:
+    """Look at an uploaded file at one of SIZES, at which it will be restored: noise and blur are less in a
+    reduced picture. ValueError, one sentence, where it is no photograph that can be restored."""
     checked_photo(photo)
     with _places:
-        x = images.read_photo(photo, 1).x
+        x = images.read_photo(photo, 1, state.known_size(read)).x
         with open(photo, "rb") as file:
             quality = file_quality(file.read(HEADER))
         damage = measure_damage(x, quality)
-        before = new_file("image.png")
-        images.to_pil(_reduced(x)).save(before, compress_level=1)  # it is not kept: a third of the time
+        before = as_file(_reduced(x))
     suggestions, size = suggest(damage), (x.shape[-1], x.shape[-2])
     values = {
         method: {"photo": photo} | _settings(method, damage, suggestions, size[0] * size[1])
         for method in SOLVERS
     }
+    width, height = images.size_read(photo)
+    large = width * height > state.SIZES[state.QUICK]
     sentences = " ".join(damage.describe()) or "Nothing seems wrong with it."
-    return Inspection(sentences, suggestions[0].solver if suggestions else "", before, size, values)
+    return Inspection(sentences, suggestions[0].solver if suggestions else "", before, size, large, values)
 
 
 def enlargement(pixels: int) -> int:
@@ -88,5 +93,5 @@ def _settings(method: str, damage: Damage, suggestions: Sequence[Suggestion], pi
         values |= {"task": mine.task} | {(mine.task, name): value for name, value in mine.settings.items()}
     if (method, "scale") in values:
         values[method, "scale"] = enlargement(pixels)
-    del values["photo"], values["prior"]  # which a visitor has chosen
+    del values["photo"], values["size"], values["prior"]  # which a visitor has chosen
     return values

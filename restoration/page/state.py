@@ -1,8 +1,8 @@
 """The page's state as data: the values of its controls <-> runs, stored examples and links. No layout, no
 arithmetic.
 
-`Values` maps "photo", "mode", "task", "reference", "seed", "prior", "preset", and a pair (task or method,
-knob) for every knob.
+`Values` maps "photo", "size", "mode", "task", "reference", "seed", "prior", "preset", and a pair (task or
+method, knob) for every knob.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from restoration.files import images
 from restoration.files.errors import cut, quoted
 from restoration.files.recipe import check_seed, parse_json
 from restoration.knobs import KINDS
+from restoration.page.device import accelerated
 from restoration.page.uploads import checked_photo
 from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
@@ -39,6 +40,9 @@ CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 NO_MASK = (
     "Which parts are missing? Paint over them, or upload a mask that is black there and white elsewhere."
 )
+QUICK, LARGE = "quick", "large"
+# most pixels that are read of a photograph: of 12 megapixels two are restored within seconds without a GPU
+SIZES = {QUICK: 2_000_000, LARGE: images.MAX_PIXELS}
 Values = Mapping[Any, Any]
 
 
@@ -74,6 +78,7 @@ def checked(method: str, values: Values) -> Values:
     they are of is built, and files by `uploads.received`, which alone makes paths of what a browser sends.
     """
     choices = {
+        "size": SIZES,
         "mode": (CLEAN, DEGRADED),
         "task": SOLVERS[method].damages(),
         "preset": PRESETS[method],
@@ -98,6 +103,7 @@ def opening_values(method: str) -> dict[Any, Any]:
     """The values of a tab before anything is chosen."""
     values: dict[Any, Any] = {
         "photo": None,
+        "size": usual_size(),
         "mode": CLEAN,
         "task": SOLVERS[method].damages()[0],
         "reference": None,
@@ -111,6 +117,11 @@ def opening_values(method: str) -> dict[Any, Any]:
         for f in knobs(TASKS[t])
     }
     return values | preset_values(method, next(iter(PRESETS[method])))
+
+
+def usual_size() -> str:
+    """The one of SIZES that a visitor does not wait for."""
+    return LARGE if accelerated() else QUICK
 
 
 def preset_values(method: str, preset: str) -> dict[Any, Any]:
@@ -140,14 +151,15 @@ def job(method: str, values: Values) -> Job:
     """
     solver, degradation, enlarged = asked_for(method, values)
     seed = whole_seed(values["seed"])
-    y, alpha, _ = images.read_photo(values["photo"], enlarged)
+    most = SIZES[values["size"]]
+    y, alpha, _ = images.read_photo(values["photo"], enlarged, most)
     reference = None
     synthetic = values["mode"] == CLEAN
     if synthetic:
         factor = solver.factor(degradation)
         y, reference = synthesise(y, degradation or make_damage(values["task"], {}, factor), factor, seed)
     elif values["reference"]:
-        reference = images.read_image(values["reference"], 1)
+        reference = images.read_photo(values["reference"], 1, most * enlarged**2).x
     alpha = images.enlarged_alpha(alpha, enlarged)
     return Job(y, Run(solver, degradation, values["prior"], seed, synthetic), reference, alpha)
 
@@ -210,6 +222,13 @@ def known_prior(name: str) -> str:
     if name not in PRIORS:
         raise ValueError(f"There is no prior {quoted(name)} here; there are {', '.join(PRIORS)}.")
     return name
+
+
+def known_size(name: str) -> int:
+    """Most pixels of a photograph at this one of SIZES. ValueError where it is none."""
+    if not isinstance(name, str) or name not in SIZES:
+        raise ValueError(f"There is no size {quoted(name)} here; there are {', '.join(SIZES)}.")
+    return SIZES[name]
 
 
 def to_query(method: str, values: Values) -> str:
