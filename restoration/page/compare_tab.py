@@ -216,7 +216,7 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
             quick = gr.Button(visible=False, elem_id="quick")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", elem_id="start-compare")
-                stop = gr.Button("Stop")
+                stop = gr.Button("Stop", min_width=80)
             budget = gr.HTML("&nbsp;")
             choices = choices_fold()
     outputs = results()

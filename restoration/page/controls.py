@@ -135,7 +135,8 @@ def picture_column(method: str) -> Given:
     sizes = [("Quick: 2 megapixels", state.QUICK), ("Large: 4 megapixels, takes longer", state.LARGE)]
     size = gr.Radio(sizes, value=state.usual_size(), label="Size of the result", visible=False)
     with gr.Row():
-        start, stop = gr.Button(READY, variant="primary", elem_id=f"start-{method}"), gr.Button("Stop")
+        start = gr.Button(READY, variant="primary", elem_id=f"start-{method}", scale=3, min_width=160)
+        stop = gr.Button("Stop", min_width=80)
     return Given(photo, seen, size, start, stop, gr.HTML("&nbsp;"))
 
 
