@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from torch import Tensor
 from restoration.degradations.linear import FILES
 from restoration.files import images
 from restoration.page import shares, state
-from restoration.page.display import as_file, data_uri
+from restoration.page.display import as_file, data_uri, small_uri
 from restoration.page.state import Values
 from restoration.page.uploads import new_file
 
@@ -111,10 +110,7 @@ def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
 
 def smaller(picture: Path) -> str:
     """A picture of at most SIDE pixels a side as a data: URI, by JPEG."""
-    shown = images.to_pil(images.read_image(picture))
-    shown.thumbnail((SIDE, SIDE))
-    shown.save(buffer := io.BytesIO(), format="JPEG", quality=85)
-    return data_uri(buffer.getvalue(), "jpeg")
+    return small_uri(images.read_image(picture), SIDE)
 
 
 def recall(method: str, text: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:

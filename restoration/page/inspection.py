@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -15,13 +16,16 @@ from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images
 from restoration.page import state
-from restoration.page.display import as_file
+from restoration.page.display import as_file, small_uri
 from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
 from restoration.solvers import PRESETS, SOLVERS
 
 HEADER = 65_536  # bytes of a file in which a JPEG's tables are looked for
 SHOWN = 1_000_000  # pixels of the picture that stands as Before until the run
+# files that every browser draws, by ending; of others it gets a small picture to show in the photograph's box
+DRAWN = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp"}
+PREVIEW = 480  # pixels of its longer side
 # LatentINDIGO enlarges so many times a picture of up to so many pixels: no result is larger than what is
 # accepted
 SCALES = {4: images.MAX_PIXELS // 16, 2: images.MAX_PIXELS // 4, 1: images.MAX_PIXELS}
@@ -34,8 +38,9 @@ class Inspection(NamedTuple):
     where nothing is.
 
     before: a file with the picture, for the eye; size: (width, height) of the picture as it was read;
-    large: whether more of it can be read than at the quick size; values: by method what its controls are
-    set to, as in `state.Values`.
+    large: whether more of it can be read than at the quick size; preview: a data: URI of a small picture
+    where a browser may not draw the file, else ""; values: by method what its controls are set to, as in
+    `state.Values`.
     """
 
     sentences: str
@@ -43,6 +48,7 @@ class Inspection(NamedTuple):
     before: str
     size: tuple[int, int]
     large: bool
+    preview: str
     values: dict[str, dict[Any, Any]]
 
 
@@ -56,6 +62,7 @@ def inspect(photo: str, read: str) -> Inspection:
             quality = file_quality(file.read(HEADER))
         damage = measure_damage(x, quality)
         before = as_file(_reduced(x))
+        preview = "" if Path(photo).suffix.lower() in DRAWN else small_uri(x, PREVIEW)
     suggestions, size = suggest(damage), (x.shape[-1], x.shape[-2])
     values = {
         method: {"photo": photo} | _settings(method, damage, suggestions, size[0] * size[1])
@@ -64,7 +71,9 @@ def inspect(photo: str, read: str) -> Inspection:
     width, height = images.size_read(photo)
     large = width * height > state.SIZES[state.QUICK]
     sentences = " ".join(damage.describe()) or "Nothing seems wrong with it."
-    return Inspection(sentences, suggestions[0].solver if suggestions else "", before, size, large, values)
+    return Inspection(
+        sentences, suggestions[0].solver if suggestions else "", before, size, large, preview, values
+    )
 
 
 def enlargement(pixels: int) -> int:

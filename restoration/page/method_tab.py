@@ -118,7 +118,7 @@ class MethodTab:
         try:
             return self._from_link(query) | here
         except shares.Gone as error:
-            return {self.sharing.note: str(error), self.status: ""} | here
+            return {self.sharing.note: "", self.status: f'<b class="gone">{error}</b>'} | here
         except ValueError as error:
             instead = " Here is an example instead." if state.stored_examples(self.method) else ""
             return self.first_example() | {self.status: html.escape(f"{error}{instead}")} | here

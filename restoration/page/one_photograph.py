@@ -38,7 +38,8 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
             line = compared.seen if where == COMPARE else methods[where].seen
             return {line: html.escape(display.sentence(error))}
         width, height = inspected.size
-        seen = f'<span data-width="{width}" data-height="{height}">{html.escape(inspected.sentences)}</span>'
+        told = f'data-width="{width}" data-height="{height}" data-preview="{inspected.preview}"'
+        seen = f"<span {told}>{html.escape(inspected.sentences)}</span>"
         filled = _compare(compared, inspected, seen)
         for name, tab in methods.items():
             filled |= {tab.parts[key]: value for key, value in inspected.values[name].items()}
