@@ -22,7 +22,8 @@ def settle(page) -> None:
 
 def visit(browser, address, width=1280, **options):
     """A page of a visitor of its own."""
-    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
+    options = {"viewport": {"width": width, "height": 900}} | options
+    page = browser.new_context(**options).new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(address)
     return page
