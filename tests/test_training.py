@@ -295,37 +295,33 @@ def test_gradients_that_become_large_are_followed(tmp_path):
     assert values[-1] < 0.1 * values[10]
 
 
-def test_a_run_that_leaps_twice_from_one_checkpoint_goes_on_at_a_quarter_of_the_rate(tmp_path, monkeypatch):
+def leaping_run(tmp_path, monkeypatch, far, offset):
+    """(the steps that a run of 20 made, its last rate): step 12 costs `far` twice, every other about `offset`
+    + 1; each step is a checkpoint.
+    """
     monkeypatch.setattr(loop, "JUDGED", 1)
-    checkpoint, leaps, seen = tmp_path / "state.pt", [12, 12], []
+    leaps, seen = [12, 12], []
 
     def loss(model, step):
         seen.append(step)
-        far = 100.0 if leaps and step == leaps[0] and leaps.pop() else 1.0
-        return far * (model.weight.square().mean() + 1)
+        leap = far if leaps and step == leaps[0] and leaps.pop() else 0.0
+        return model.weight.square().mean() + 1 + offset + leap
 
-    options = [
-        "none.tar",
-        "--out",
-        str(tmp_path),
-        "--checkpoint",
-        str(checkpoint),
-        "--steps",
-        "20",
-        "--save-every",
-        "0",
-        "--rate",
-        "0.1",
-    ]
-    loop.train(
-        torch.nn.Linear(2, 2),
-        loss,
-        lambda _: {},
-        lambda _: None,
-        loop.arguments("train", "a test", device="cpu").parse_args(options),
-    )
-    assert seen == [*range(13), 12, *range(12, 20)]
-    assert torch.load(checkpoint, weights_only=True)["peak"] == pytest.approx(0.025)
+    options = f"none.tar --out {tmp_path} --checkpoint {tmp_path}/c.pt --steps 20 --save-every 0 --rate 0.1"
+    args = loop.arguments("train", "a test", device="cpu").parse_args(options.split())
+    loop.train(torch.nn.Linear(2, 2), loss, lambda _: {}, lambda _: None, args)
+    return seen, torch.load(tmp_path / "c.pt", weights_only=True)["peak"]
+
+
+def test_a_run_that_leaps_twice_from_one_checkpoint_goes_on_at_a_quarter_of_the_rate(tmp_path, monkeypatch):
+    seen, rate = leaping_run(tmp_path, monkeypatch, far=100.0, offset=0.0)
+    assert seen == [*range(13), 12, *range(12, 20)] and rate == pytest.approx(0.025)
+
+
+def test_losses_below_zero_that_hardly_move_are_no_leap(tmp_path, monkeypatch):
+    """They are logarithms: once every second checkpoint of such a run was taken back."""
+    seen, rate = leaping_run(tmp_path, monkeypatch, far=0.1, offset=-3.0)
+    assert seen == [*range(20)] and rate == pytest.approx(0.1)
 
 
 def test_an_explosion_counts_by_its_logarithm():

@@ -25,7 +25,7 @@ from restoration.degradations.blind import Damage
 from restoration.degradations.realistic import Camera
 from restoration.evaluation.baselines import baselines
 from restoration.evaluation.published import PUBLISHED
-from restoration.evaluation.report import Report, best_wiener, contact_sheet, keep_picture, table
+from restoration.evaluation.report import Report, best_tuned, contact_sheet, keep_picture, table
 from restoration.files import images, recipe
 from restoration.priors.checkpoints import fetch
 from restoration.record import Run, versions
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.bench
     args = parser.parse_args(argv)
     try:
         report, label, added = compare(args)
-        means = best_wiener(report.means())
+        means = best_tuned(report.means())
         print(table(means, PUBLISHED.get(args.published, {})))
         made_with = [
             *(f"{package} {version}" for package, version in versions().items()),

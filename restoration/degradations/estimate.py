@@ -30,15 +30,14 @@ VEIL_STRENGTH, VEIL_WINDOW, VEIL_WIDTH = 0.85, 0.25, 0.12
 CLEAREST = 0.9  # a veil is kept below this share of the air light, where nothing of the picture is left
 LAMP = 3.0  # white is at most this often the mean, so that one lamp does not hide that the rest is dark
 DARK_WHITE = 0.45  # too dark was a picture whose white was below this
-# the meter's confidence in missing light from which it is given
-DARK = {"auto": 0.5, "exposure": 0.1}
+# the meter's confidence from which missing light is given and haze is taken away
+DARK, HAZY = {"auto": 0.5, "exposure": 0.1}, {"auto": 0.5, "veil": 0.05}
+CLEARED = 0.95  # share of the haze that is taken away: a little of it tells distance (He et al., CVPR 2009)
 # what is as bright as this in linear light after it got its light back, in the mean of small areas, is bright
 # enough
 FULL, AREAS = 0.9, 64
-# hazy is a picture whose mean veil, less a quarter of its mean saturation, is above this, and whose shadows
-# are above a share of its white
-HAZY_VEIL, COLOURFUL = {"auto": 0.25, "veil": 0.15}, 0.25
-SHADOW_QUANTILE, HAZY_SHADOW = 0.01, 0.06
+# of before: hazy was a picture whose mean veil, less a quarter of its mean saturation, was above this
+HAZY_VEIL, COLOURFUL = 0.25, 0.25
 # of before: what correlation hides of noise; what clean photographs have of it
 NOISE_FACTOR, TEXTURE = 1.4, 4 / 255
 # the meter's confidence from which a picture is noisy; a small one, which is all detail; and a grey one
@@ -122,11 +121,11 @@ def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
     lacking = max(measured.darkness.confidence, measured.backlight.confidence)
     dark = kind in DARK and lacking >= DARK[kind] and not flat
     grey = ((kind == "auto" and is_grey(y)) or (kind in {"grey", "grey+noise"} and is_toned(y))) and not empty
-    hazy = measured.veil.present if kind == "auto" else kind == "veil" and _is_hazy(y, white)
+    hazy = kind in HAZY and measured.veil.confidence >= HAZY[kind] and not (empty or dark or grey)
     nothing = y.new_zeros(1, 1, 1, 1)
     stops = _missing_light(y, light) if dark else nothing
-    veil = _veil(y, white) if hazy and not (empty or dark or grey) else nothing
-    guess = Guess(stops, light.share.item(), veil, white, grey)
+    veil = CLEARED * fitted(light.veil, y) if hazy else nothing
+    guess = Guess(stops, light.share.item(), veil, light.air.item(), grey)
     if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
         return guess
     noise = _noise_after(guess, y, measured)
@@ -144,7 +143,7 @@ def _guess_of_before(y: Tensor, kind: str) -> Guess:
     grey = kind in {"grey", "grey+noise"} or (kind == "auto" and is_grey(y))
     dark = kind == "exposure" or (kind == "auto" and exposed < DARK_WHITE)
     veil = _veil(y, white) if kind in {"veil", "auto"} else torch.zeros_like(y[:, :1])
-    clear = veil.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() < HAZY_VEIL["auto"]
+    clear = veil.mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() < HAZY_VEIL
     if kind == "auto" and (dark or grey or clear):
         veil = torch.zeros_like(veil)
     guess = Guess(y.new_zeros(1, 1, 1, 1), 1.0, veil, white, grey)
@@ -219,16 +218,6 @@ def _is_edgeless(y: Tensor, white: float) -> bool:
     small = F.adaptive_avg_pool2d(y, (min(y.shape[-2], BENT_SIDE), min(y.shape[-1], BENT_SIDE)))
     bent = torch.cat([small.diff(n=2, dim=axis).abs().amax(1).flatten() for axis in (-1, -2)])
     return bool(bent.quantile(BENT_QUANTILE) < EDGELESS * white)
-
-
-def _is_hazy(y: Tensor, white: float) -> bool:
-    """Whether there is a veil to take away, in a picture that is said to have one."""
-    strongest, spread = y.amax(1), y.amax(1) - y.amin(1)
-    if y.amin(1).flatten().quantile(SHADOW_QUANTILE) <= HAZY_SHADOW * white:
-        return False
-    return bool(
-        _veil(y, white).mean() - COLOURFUL * (spread / strongest.clamp_min(1e-2)).mean() >= HAZY_VEIL["veil"]
-    )
 
 
 def is_grey(y: Tensor) -> bool:

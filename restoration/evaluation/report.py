@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from restoration.evaluation import metrics
+from restoration.evaluation.baselines import TUNED
 from restoration.evaluation.published import Scores
 from restoration.files import images, recipe
 
@@ -145,7 +146,7 @@ class Report:
         classical = {label: scores for label, scores in means.items() if not self._methods[label]}
         return {
             "settings": self._data | self._methods[self.current],
-            "mean": best_wiener(classical) | ({RESULT: means[self.current]} if self.current in means else {}),
+            "mean": best_tuned(classical) | ({RESULT: means[self.current]} if self.current in means else {}),
             "images": sorted(rows, key=lambda row: row["name"]),
             "pictures in mean": len(self.names),
             "rows": means,
@@ -159,11 +160,14 @@ class Report:
         return [row["name"] for row in self._complete()]
 
 
-def best_wiener(means: Mapping[str, Scores]) -> dict[str, Scores]:
-    """The means with one Wiener filter only, of the balance that is best on the set."""
-    wieners = [label for label in means if label.startswith("Wiener ")]
-    best = max(wieners, key=lambda label: means[label]["PSNR"], default=None)
-    return {label: scores for label, scores in means.items() if label not in wieners or label == best}
+def best_tuned(means: Mapping[str, Scores]) -> dict[str, Scores]:
+    """The means with each of the TUNED methods once, at the value that is best on the set."""
+    kept = dict(means)
+    for name in TUNED:
+        values = [label for label in means if label.startswith(name)]
+        best = max(values, key=lambda label: means[label]["PSNR"], default=None)
+        kept = {label: scores for label, scores in kept.items() if label not in values or label == best}
+    return kept
 
 
 def _plain(value: Any) -> Any:

@@ -18,8 +18,8 @@ from restoration.degradations.estimate import noise_level
 from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.meter import measure_damage
 from restoration.evaluation import metrics
-from restoration.evaluation.baselines import baselines
-from restoration.evaluation.report import best_wiener
+from restoration.evaluation.baselines import TUNED, baselines
+from restoration.evaluation.report import best_tuned
 from restoration.files import images
 from restoration.pace import estimate_seconds
 from restoration.page.compare_cells import Cell, spread
@@ -142,21 +142,23 @@ def _given(job: Job, damage: str) -> list[Cell]:
 
 
 def _classical(job: Job, damage: str) -> list[Cell]:
-    """The baselines of a damage, Wiener's at the balance that is best on this picture; none that shows what
+    """The baselines of a damage, TUNED ones at the value that is best on this picture; none that shows what
     the input shows.
 
-    Which balance is best needs a clean picture: without one, the middle one.
+    What is best needs a clean picture: without one, one baseline that has nothing to tune, or a middle value.
     """
     clean, shown = job.reference, job.before()
     known = told(job.y)[0] if damage == REAL else TASKS[damage]() if damage in TASKS else None
     functions = baselines(known, damage, 1 if clean is None else clean.shape[-1] // job.y.shape[-1])
     if clean is None and len(functions) > 1:
-        functions = dict([list(functions.items())[len(functions) // 2]])
+        untuned = [name for name in functions if not name.startswith(TUNED)]
+        name = untuned[-1] if untuned else [*functions][len(functions) // 2]
+        functions = {name: functions[name]}
     made = {name: images.quantise(function(job.y)) for name, function in functions.items()}
     made = {name: image for name, image in made.items() if not torch.equal(image, shown)}
     best = list(made)
     if clean is not None:
-        best = list(best_wiener({name: {"PSNR": metrics.psnr(image, clean)} for name, image in made.items()}))
+        best = list(best_tuned({name: {"PSNR": metrics.psnr(image, clean)} for name, image in made.items()}))
     return [
         Cell(f"classical: {name.partition(' (')[0]}", made[name], metrics.score(made[name], clean))
         for name in best

@@ -21,8 +21,9 @@ from restoration.parser import parser as command_parser
 
 T = TypeVar("T")
 JUDGED = 100  # steps whose mean loss says something
-# such a mean, this many times the best, sends the run back to its last checkpoint, at half the rate
-DIVERGED = 1.5
+# a mean worse than the best by this share of it sends the run back to its last checkpoint, at half the rate;
+# losses may be logarithms, and so negative
+DIVERGED = 0.5
 
 
 EXAMPLE = "photographs-*.tar --out prior --checkpoint training.pt --max-minutes 60"
@@ -142,7 +143,7 @@ class Training:
         half the rate.
         """
         mean = sum(losses) / len(losses) if len(losses) >= JUDGED else self.best
-        if not (mean > DIVERGED * self.best or math.isnan(mean)):
+        if not (mean - self.best > DIVERGED * abs(self.best) or math.isnan(mean)):
             self.best = min(self.best, mean)
             return False
         tqdm.write(json.dumps({"step": self.step, "diverged": mean}))
