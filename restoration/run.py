@@ -24,7 +24,6 @@ from restoration.evaluation import metrics
 from restoration.files import images
 from restoration.files.errors import out_of_memory
 from restoration.priors.latent import LatentPrior
-from restoration.priors.memory import Demand
 from restoration.record import Run
 from restoration.solvers.base import Result, Solver, Step
 
@@ -130,16 +129,8 @@ def _again_if_broken(
     ValueError when it can be changed no further. What was changed is taken back when the run is over.
     """
     with prior.borrowed():
-        prior.fit(demand(solver, y.numel() // 3 * solver.factor(degradation) ** 2))
+        prior.fit(solver.demand(y.numel() // 3 * solver.factor(degradation) ** 2))
         yield from _attempts(solver, prior, y, degradation, seed)
-
-
-def demand(solver: Solver, pixels: int) -> Demand:
-    """What a run on results of so many pixels asks of any prior.
-
-    A solver with networks of its own says what they take.
-    """
-    return Demand(pixels, solver.differentiates, solver.own_bytes)
 
 
 def _attempts(

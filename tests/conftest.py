@@ -103,15 +103,23 @@ def text_prior(text_folder: str) -> LatentPrior:
     return load_prior.__wrapped__(text_folder, "cpu")
 
 
+class Folders(dict):
+    """Of each kind of tiny_models, made where it is asked for."""
+
+    def __init__(self, root: Path):
+        super().__init__()
+        self.root = root
+
+    def __missing__(self, kind: str) -> Path:
+        save_pipeline(kind, self.root / kind)
+        self[kind] = self.root / kind
+        return self[kind]
+
+
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Of each of tiny_models.KINDS."""
-    root = tmp_path_factory.mktemp("priors")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for kind in KINDS:
-            save_pipeline(kind, root / kind)
-    return {kind: root / kind for kind in KINDS}
+    """Of each kind of tiny_models."""
+    return Folders(tmp_path_factory.mktemp("priors"))
 
 
 @pytest.fixture(params=KINDS)

@@ -61,7 +61,7 @@ def test_what_the_direct_form_adds_to_an_unguided_run(embedded):
     once, camera = operations(lambda: camera_of(embedded, y))
     restorer, _ = operations(lambda: load_restorer(4)(y))
     step, _ = operations(lambda: camera.swap(z))
-    seen, _ = operations(lambda: (camera.describe(), camera.views(z)))
+    seen, _ = operations(lambda: (camera.told(None), camera.views(z)))
     denoiser, _ = operations(lambda: tiles.denoise(embedded, z, 300, 64))
     codec, _ = operations(lambda: embedded.decode(embedded.encode(torch.rand(1, 3, 128, 128)), (128, 128)))
     shares = {

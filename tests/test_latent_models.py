@@ -1,5 +1,6 @@
-"""Stable Diffusion 1, 2 and XL as tiny random checkpoints of their own classes: what our prior computes is
-what their pipelines compute.
+"""Stable Diffusion 1, 2 and XL as tiny random checkpoints of their own classes.
+
+Their trajectories: test_every_prior.py.
 """
 
 from __future__ import annotations
@@ -8,13 +9,9 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_models import load, pipeline_of, run_every_preset
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from tiny_models import load, pipeline_of
 
 from restoration import diffusion
-from restoration.commands import memory
-from restoration.commands.memory import Rehearsal
 from restoration.degradations.linear import TASKS
 from restoration.priors.diffusers_folder import CLASSES
 from restoration.priors.latent import LatentPrior
@@ -24,32 +21,6 @@ from restoration.solvers import PRESETS
 from restoration.solvers.reld_fast import RELDFast
 
 SIZE = (16, 19)  # of a picture: small, and odd
-
-
-def sample(prior: LatentPrior, z: Tensor, times: list[int], words: str, guidance: float) -> Tensor:
-    """Deterministic DDIM, to the level of timestep 0 as Stable Diffusion's schedulers end."""
-    text = prior.embed(words)
-    for t, t_next in zip(times, [*times[1:], 0], strict=True):
-        z0, eps = prior.denoise(z, t, text, guidance)
-        z = diffusion.ddim_step(z0, eps, prior.alpha_bar[t_next])
-    return z
-
-
-@pytest.mark.parametrize("guidance", [1.0, 5.0])
-def test_samples_are_the_pipelines(folders, kind, guidance):
-    prior, pipeline = load(folders[kind]), pipeline_of(folders[kind])
-    z = torch.randn(1, 4, 12, 8, generator=torch.Generator().manual_seed(0))
-    theirs = pipeline(
-        "red door",
-        height=24,
-        width=16,
-        num_inference_steps=4,
-        guidance_scale=guidance,
-        latents=z.clone(),
-        output_type="latent",
-    ).images
-    ours = sample(prior, z, pipeline.scheduler.timesteps.tolist(), "red door", guidance)
-    assert torch.allclose(ours, theirs, atol=2e-4)
 
 
 def test_pictures_and_latents_are_the_pipelines(folders, kind):
@@ -171,88 +142,6 @@ def test_the_pull_cancels_the_codecs_error(folders, embedded, photo):
     assert torch.equal(embedded.pull(z, photo, photo), embedded.encode(photo))
 
 
-class Waits(TorchDispatchMode):
-    """Counts how often the host asks for a number of the device: float32 or bool, for tables of levels are
-    float64 and on the host.
-    """
-
-    count = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.count += function is torch.ops.aten._local_scalar_dense.default and args[0].dtype in (
-            torch.float32,
-            torch.bool,
-        )
-        return function(*args, **(kwargs or {}))
-
-
-def test_a_step_waits_for_the_device_once(folders, photo):
-    """For the residual; more would keep a GPU idle between its kernels."""
-    prior, y, counts = load(folders["sd1"]), photo[..., :16, :16], []
-    assert prior.gain > 0  # measured once
-    for steps in (3, 6):
-        with Waits() as waits:
-            list(restore(y, Run(RELDFast(steps=steps), TASKS["inpaint"]()), prior))
-        counts.append(waits.count)
-    assert counts[1] - counts[0] == 3
-
-
-class Traffic(Rehearsal):
-    """Counts what the host asks of a device, and what it brings there, on tensors without values."""
-
-    asked = brought = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.asked += function is torch.ops.aten._local_scalar_dense.default and args[0].is_meta
-        self.asked += function is torch.ops.aten._to_copy.default and args[0].is_meta and self.on_host(kwargs)
-        self.brought += (
-            function is torch.ops.aten._to_copy.default and not args[0].is_meta and self.there(kwargs)
-        )
-        return super().__torch_dispatch__(function, types, args, kwargs)
-
-    @staticmethod
-    def on_host(kwargs):
-        return str((kwargs or {}).get("device")) == "cpu"
-
-    @staticmethod
-    def there(kwargs):
-        return str((kwargs or {}).get("device")) == "meta"
-
-
-@pytest.mark.parametrize(
-    ("method", "task"),
-    [
-        ("reld", "deblur"),
-        ("reld", "inpaint"),
-        ("reld", "super-resolution"),
-        ("reld-paper", "deblur"),
-        ("ld-rps-paper", None),
-    ],
-)
-def test_the_host_waits_once_a_step_and_brings_nothing(valueless, method, task):
-    """What a GPU would wait for: one number or list a step, and no table, mask or timestep."""
-    known, counts = TASKS[task]() if task else None, []
-    side = 8 if task == "super-resolution" else 32
-    for steps in (2, 4):
-        more = {} if known else {"first": 45 * steps, "guide_below": 1000}
-        solver = dataclasses.replace(memory.SOLVERS[method][0], steps=steps, **more)
-        assert solver.iterations(known) == steps
-        with memory.stand_ins(), Traffic() as traffic:
-            y = torch.zeros(1, 3, side, side, device="meta")
-            list(solver.restore(valueless, y, known, generator=torch.Generator()))
-        counts.append((traffic.asked, traffic.brought))
-    (asked, brought), (more_asked, more_brought) = counts
-    assert more_asked - asked == 2 and more_brought <= brought
-
-
-@pytest.fixture(scope="module")
-def valueless() -> LatentPrior:
-    """A tiny prior on the meta device."""
-    prior = memory.valueless("tiny")
-    vars(prior).update(isometric=False, gain=5.0)  # measured once
-    return prior
-
-
 def test_the_levels_of_a_run_are_the_priors(folders, embedded):
     """No level below the lowest that the denoiser knows, where it would do the same again; the embedded prior
     knows all.
@@ -283,10 +172,3 @@ def test_a_distilled_prior_keeps_to_its_timesteps_and_has_no_guidance(folders):
     assert asked == [(249, 1), (249, 1), (499, 1), (999, 1)]
     assert torch.equal(few.denoise(z_t, 499, text).z0, prior.denoise(z_t, 499, text).z0)
     assert [few.timestep(s) for s in (0.01, 1.6, 100.0)] == [249, 499, 999] and few.lowest > prior.lowest
-
-
-def test_every_preset_that_suits_a_prior_runs_on_it(folders, kind):
-    name = {"sd1": "sd-1.5", "sd2": "sd-turbo", "sdxl": "sdxl-lightning"}[kind]
-    done = run_every_preset(load(folders[kind]), name)
-    assert ("reld few-step" in done) == (name != "sd-1.5") and "latent-indigo pixel" in done
-    assert {"reld-paper faithful", "ld-rps-paper paper", "ld-rps auto"} <= {*done}

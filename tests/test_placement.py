@@ -17,7 +17,7 @@ from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Costs, Demand
 from restoration.priors.placement import Device, place
 from restoration.record import Run
-from restoration.run import demand, restore
+from restoration.run import restore
 from restoration.solvers.ld_rps import LDRPS
 from restoration.solvers.reld_fast import RELDFast
 
@@ -169,8 +169,17 @@ def test_what_a_run_is_said_to_need_is_what_it_takes(full_size, method, side, pl
     full_size.placement = replace(full_size.placement, **(memory.NOWHERE | memory.PLACES[place]))
     with full_size.borrowed():
         full_size._move(full_size.placement)
-        predicted = full_size.predicted(demand(solver, side**2))
+        predicted = full_size.predicted(solver.demand(side**2))
         assert predicted == pytest.approx(memory.counted(full_size, solver, known, side), rel=0.1)
+
+
+def test_latent_indigo_encodes_one_picture_with_its_surroundings(full_size):
+    """Beside the weights, which would hide what it takes at this size."""
+    solver, known = memory.SOLVERS["latent-indigo"]
+    full_size._move(replace(full_size.placement, **memory.NOWHERE))
+    weights = full_size.predicted(Demand(0))
+    counted = memory.counted(full_size, solver, known, 256) - weights
+    assert full_size.predicted(solver.demand(256**2)) - weights == pytest.approx(counted, rel=0.1)
 
 
 def test_the_bytes_per_pixel_are_counted(full_size):
@@ -191,7 +200,7 @@ def test_a_method_that_learns_decodes_twice_before_anything_is_tiled(
     monkeypatch.setattr(placement, "free", lambda name: free * GB)
     text_prior.costs = COSTS
     with text_prior.borrowed():
-        text_prior.fit(demand(LDRPS(), 512**2))
+        text_prior.fit(LDRPS().demand(512**2))
         assert (text_prior.placement.twice, text_prior.placement.tiled) == (twice, tiled)
         assert ("decoding twice" in text_prior.placement.note) == twice
     assert not text_prior.placement.again

@@ -66,6 +66,10 @@ def test_a_run_is_stopped_refused_and_ended_with_sentences(space):
     assert "Choose a picture first" in space["no picture"]
 
 
+def test_a_captioner_is_loaded_before_the_clock_runs(space):
+    assert space["captioner before the clock"] and space["described"].startswith("No caption: ")
+
+
 def test_loading_a_prior_is_asked_for_too():
     assert gpu_seconds(14) == 31 and gpu_seconds(14, "sdxl") > 31 + PRIORS["sdxl"].download
     assert gpu_seconds(1e6) == 910

@@ -1,20 +1,19 @@
-"""Tiny random Stable Diffusion 1, 2 and XL, saved as their pipelines save them."""
+"""Tiny random checkpoints of the classes of the published priors, saved as their pipelines save them."""
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from pathlib import Path
 
 import torch
 
-from restoration.degradations.linear import TASKS
-from restoration.priors.catalogue import PRIORS
 from restoration.priors.diffusers_folder import check
 from restoration.priors.latent import LatentPrior, build
 from restoration.priors.placement import Placement
-from restoration.solvers import PRESETS, SOLVERS, preset_for
 
 KINDS = ("sd1", "sd2", "sdxl")
+FLOWS = ("sd3", "z-image")
+SHIFT = 3.0  # of the flows' schedulers
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = ["<|startoftext|>", "<|endoftext|>", *LETTERS, *(letter + "</w>" for letter in LETTERS)]
 
@@ -49,10 +48,16 @@ def text_config(width: int):
 
 
 def save_pipeline(kind: str, folder: Path) -> None:
-    """A tiny random pipeline of the kind, saved as the real ones are.
+    """A tiny random pipeline of the kind, saved as the real ones are."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        {"sd3": save_sd3, "z-image": save_z_image, "lcm": save_lcm}.get(
+            kind, functools.partial(save_stable_diffusion, kind)
+        )(folder)
 
-    SD 1 predicts the noise, SD 2 here v, XL reads two texts.
-    """
+
+def save_stable_diffusion(kind: str, folder: Path) -> None:
+    """SD 1 predicts the noise, SD 2 here v, XL reads two texts."""
     from diffusers import (
         AutoencoderKL,
         DDIMScheduler,
@@ -106,6 +111,87 @@ def save_pipeline(kind: str, folder: Path) -> None:
         pipeline.save_pretrained(folder)
 
 
+def save_lcm(folder: Path) -> None:
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    unet = UNet2DConditionModel(
+        8, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D",
+        "UpBlock2D"), norm_num_groups=4,
+        block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, attention_head_dim=8,
+        time_cond_proj_dim=32,
+    )  # fmt: skip
+    scheduler = LCMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
+    )
+    text, tokenizer = CLIPTextModel(text_config(16)), letters_tokenizer()
+    LatentConsistencyModelPipeline(
+        plain_vae(), text, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
+    ).save_pretrained(folder)
+
+
+def small_vae(channels: int):
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
+        block_out_channels=[8, 8], norm_num_groups=4,
+        sample_size=16, latent_channels=channels, scaling_factor=1.5, shift_factor=0.06, use_quant_conv=False,
+        use_post_quant_conv=False,
+    )  # fmt: skip
+
+
+def save_sd3(folder: Path) -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+    from transformers import CLIPTextModelWithProjection
+
+    tokenizer = letters_tokenizer()
+    transformer = SD3Transformer2DModel(
+        sample_size=16, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=8,
+        num_attention_heads=2, joint_attention_dim=48,
+        caption_projection_dim=16, pooled_projection_dim=40, out_channels=16, pos_embed_max_size=64,
+        dual_attention_layers=(0,), qk_norm="rms_norm",
+    )  # fmt: skip
+    clips = [CLIPTextModelWithProjection(text_config(width)) for width in (16, 24)]
+    StableDiffusion3Pipeline(
+        transformer,
+        FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        small_vae(16),
+        clips[0],
+        tokenizer,
+        clips[1],
+        tokenizer,
+        None,
+        None,
+    ).save_pretrained(folder)
+
+
+def save_z_image(folder: Path) -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+    from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
+
+    words = ["<|endoftext|>", *LETTERS, "Ġ", ":"]
+    tokenizer = Qwen2Tokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[])
+    tokenizer.chat_template = "{{ messages[0]['role'] }}: {{ messages[0]['content'] }}"
+    text = Qwen3Model(
+        Qwen3Config(
+            vocab_size=len(words) + 8, hidden_size=16, intermediate_size=16, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2,
+            head_dim=8, max_position_embeddings=512,
+        )
+    )  # fmt: skip
+    transformer = ZImageTransformer2DModel(
+        in_channels=16, dim=32, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
+        axes_dims=[8, 4, 4],
+        axes_lens=[1024, 32, 32],
+    )  # fmt: skip
+    for token in (transformer.x_pad_token, transformer.cap_pad_token):  # left as memory was
+        torch.nn.init.normal_(token)
+    ZImagePipeline(
+        FlowMatchEulerDiscreteScheduler(shift=SHIFT), small_vae(16), text, tokenizer, transformer
+    ).save_pretrained(folder)
+
+
 def load(folder: Path, dtype: torch.dtype = torch.float32, **more: bool) -> LatentPrior:
     return build(folder.name, check(folder, folder.name), Placement("cpu", dtype, **more))
 
@@ -113,27 +199,7 @@ def load(folder: Path, dtype: torch.dtype = torch.float32, **more: bool) -> Late
 def pipeline_of(folder: Path):
     from diffusers import DiffusionPipeline
 
-    pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True)
+    absent = {"text_encoder_3": None, "tokenizer_3": None} if folder.name == "sd3" else {}
+    pipeline = DiffusionPipeline.from_pretrained(folder, use_safetensors=True, **absent)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def run_every_preset(prior: LatentPrior, name: str) -> list[str]:
-    """Two steps of every preset that suits `name` of PRIORS, on a tiny prior of its class; those that ran."""
-    few = dataclasses.replace(prior.parts, timesteps=PRIORS[name].timesteps)
-    prior, done = LatentPrior(name, few, prior.placement), []
-    y = torch.rand(1, 3, 16, 19, generator=torch.Generator().manual_seed(0))
-    short = {"steps": 2, "recurrences": 1, "width": 6, "features": "edges", "scale": 1, "prompt": "red door"}
-    for method, presets in PRESETS.items():
-        fields = SOLVERS[method].__dataclass_fields__
-        less = {key: value for key, value in short.items() if key in fields}
-        if "ld-rps" in method:
-            less.pop("scale")  # of the guidance
-        for preset, settings in presets.items():
-            if preset_for(method, name, preset) == preset:
-                solver = SOLVERS[method](**settings | less)
-                known = None if solver.blind else TASKS["deblur"](size=9)
-                *_, last = solver.restore(prior, y, known, generator=torch.Generator().manual_seed(0))
-                assert torch.isfinite(last.image).all() and last.image.shape == y.shape
-                done.append(f"{method} {preset}")
-    return done

@@ -28,9 +28,9 @@ from restoration.priors.architectures import ARCHITECTURES, assembled, networks
 from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Live
 from restoration.priors.placement import Placement
-from restoration.run import demand
 from restoration.solvers import ld_rps
 from restoration.solvers.base import Solver
+from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.ld_rps import LDRPS
 from restoration.solvers.reld import RELD
 from restoration.solvers.reld_fast import RELDFast
@@ -39,6 +39,7 @@ from restoration.solvers.reld_fast import RELDFast
 SOLVERS: dict[str, tuple[Solver, LinearDegradation | None]] = {
     "reld": (RELDFast(steps=2), TASKS["deblur"]()),
     "reld-paper": (RELD(steps=2), TASKS["deblur"]()),
+    "latent-indigo": (LatentINDIGO(domain="pixel", steps=2), None),
     "ld-rps-paper": (LDRPS(steps=2, first=90, recurrences=0), None),
 }
 NOWHERE: dict[str, Any] = {"tiled": False, "twice": False}
@@ -73,7 +74,9 @@ class Attention(torch.autograd.Function):
 
 @contextlib.contextmanager
 def stand_ins() -> Iterator[None]:
-    """Fused attention, and VGG-16's layers without their weights, while the block runs."""
+    """Fused attention, VGG-16's layers without their weights, and no autocast, which tensors without values
+    do not know, while the block runs.
+    """
     from torchvision.models import vgg16
 
     def attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -84,6 +87,7 @@ def stand_ins() -> Iterator[None]:
     with (
         mock.patch("torch.nn.functional.scaled_dot_product_attention", attention),
         mock.patch.object(ld_rps, "vgg_features", lambda: vgg),
+        mock.patch("torch.autocast", lambda *_, **__: contextlib.nullcontext()),
     ):
         yield
 
@@ -139,10 +143,10 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.memor
         prior = valueless(name)
         for method, side, place in itertools.product(args.solver, args.side, args.place):
             solver, known = SOLVERS[method]
-            if place == "twice" and not demand(solver, side**2).learns:
+            if place == "twice" and not solver.demand(side**2).learns:
                 continue  # nothing learns
             prior._move(dataclasses.replace(prior.placement, **(NOWHERE | PLACES[place])))
-            figures = prior.predicted(demand(solver, side**2)), counted(prior, solver, known, side)
+            figures = prior.predicted(solver.demand(side**2)), counted(prior, solver, known, side)
             cells = " | ".join(f"{figure / 1e9:.2f} GB" for figure in figures)
             print(f"| {name} | {method} | {side}×{side} | {place} | {cells} |", flush=True)
     return 0

@@ -29,7 +29,6 @@ from restoration.degradations.base import LinearDegradation
 from restoration.files import images, recipe
 from restoration.priors.architectures import ARCHITECTURES, random_prior
 from restoration.priors.latent import LatentPrior, load_prior
-from restoration.run import demand
 from restoration.solvers.base import Solver
 
 
@@ -132,7 +131,7 @@ def measure(
         "run / network calls": whole / network,
         "peak memory": peak,
     }
-    figures["predicted memory"] = prior.predicted(demand(solver, side**2)) / 1e9
+    figures["predicted memory"] = prior.predicted(solver.demand(side**2)) / 1e9
     for verb in ("encode", "decode", "denoise"):
         figures[f"calls of {verb}"] = sum(count for call, count in calls.items() if call[0] == verb)
     if batch > 1:

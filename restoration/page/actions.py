@@ -20,6 +20,7 @@ from restoration.files import images, recipe
 from restoration.files.errors import quoted
 from restoration.page import device, state
 from restoration.page.display import as_file, bar, course, finished, gallery, one_sentence, progress, sentence
+from restoration.page.previews import Previews
 from restoration.page.state import Values
 from restoration.page.uploads import checked_photo
 from restoration.page.visitors import while_awaited
@@ -70,22 +71,27 @@ def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any
     left, began, curve = as_file(before), time.monotonic(), list[dict[str, float]]()
     due = began  # when the next picture may be made
     yield (left, left), READY, None, None, None, None
-    for step in steps_of(job, prior, until):
-        if "residual" in step.scalars:  # a step without guidance measures nothing
-            curve.append({"step": step.index, "residual": step.scalars["residual"]})
-        if step.result is not None:
-            right = as_file(step.result.image)
-            yield (left, right), bar(1, 1, SCORING), None, None, None, None
-            ended = finished(step, before, job, prior, curve, right)
-            rest = time.monotonic() - began - step.result.seconds
-            pace.learn_rest(before.shape[-2] * before.shape[-1], rest)
-            yield (left, right), *ended
-        elif (asked := time.monotonic()) >= due:
-            preview = previewed(prior, step, (before.shape[-2], before.shape[-1]))
-            pair = gr.skip() if preview is None else (left, as_file(preview))
+    with Previews() as previews:
+        for step in steps_of(job, prior, until):
+            if "residual" in step.scalars:  # a step without guidance measures nothing
+                curve.append({"step": step.index, "residual": step.scalars["residual"]})
+            if step.result is not None:
+                right = as_file(step.result.image)
+                yield (left, right), bar(1, 1, SCORING), None, None, None, None
+                ended = finished(step, before, job, prior, curve, right)
+                rest = time.monotonic() - began - step.result.seconds
+                pace.learn_rest(before.shape[-2] * before.shape[-1], rest)
+                yield (left, right), *ended
+                continue
+            preview, asked = previews.take(), time.monotonic()
+            if asked >= due:
+                previews.give(previewed(prior, step, (before.shape[-2], before.shape[-1])))
+                now = time.monotonic()
+                due = now + max(PREVIEW_EVERY, (now - asked) / PREVIEW_SHARE)
+            elif preview is None:
+                continue
+            pair = (left, preview) if preview else gr.skip()
             yield pair, progress(step, began), None, course(curve), gallery(step, job.reference), None
-            now = time.monotonic()
-            due = now + max(PREVIEW_EVERY, (now - asked) / PREVIEW_SHARE)
 
 
 def previewed(prior: LatentPrior, step: Step, size: tuple[int, int]) -> Tensor | None:

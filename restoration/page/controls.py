@@ -16,7 +16,7 @@ from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.events import AT_ONCE, PRIVATE, browser
 from restoration.page.state import CLEAN, DEGRADED
 from restoration.page.uploads import received
-from restoration.priors.caption import CAPTIONERS
+from restoration.priors.caption import CAPTIONERS, prepare
 from restoration.priors.catalogue import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS
 
@@ -262,7 +262,8 @@ def caption_row(
         captioner = gr.Dropdown(list(CAPTIONERS)[1:], label="Describe the picture with", info=info, scale=2)
         ask = gr.Button("Describe", scale=1)
     note = gr.HTML()
-    ask.click(on_gpu(actions.describe), [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
+    described = on_gpu(actions.describe, prepare=lambda photo, name, prior: prepare(name))
+    ask.click(described, [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
     return gr.Button("Restore without and with this caption", size="sm")
 
 

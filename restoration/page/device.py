@@ -52,10 +52,12 @@ def on_gpu(
     handler: Callable[..., Any],
     seconds: Callable[..., float] = lambda *_: UNKNOWN_SECONDS,
     priors: Callable[..., Sequence[str]] = lambda *_: ("embedded",),
+    prepare: Callable[..., None] = lambda *_: None,
 ) -> Callable[..., Any]:
     """On ZeroGPU: the handler of an event (a function or a generator) on a GPU; elsewhere the handler itself.
 
-    seconds, priors: of the handler's arguments, how long it will take and what has to be loaded for it.
+    seconds, priors, prepare: of the handler's arguments, how long it will take, what has to be loaded for it,
+    and what else is done before the clock of the GPU runs.
     """
     if not ZERO_GPU:
         return handler
@@ -76,7 +78,8 @@ def on_gpu(
 
     def stream(*values: Any) -> Iterator[Any]:
         with _one_sentence():
-            for prior in priors(*values):  # before the clock of the GPU runs
+            prepare(*values)
+            for prior in priors(*values):
                 fetch(prior)
                 fetch_preview(prior)
             with contextlib.closing(on_device(_without_components(values, components))) as shown:

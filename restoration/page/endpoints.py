@@ -24,7 +24,7 @@ from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
 from restoration.page.display import as_file, one_sentence, stored_file
 from restoration.page.state import DEGRADED, LARGE
 from restoration.page.uploads import checked_photo
-from restoration.priors.caption import CAPTIONERS
+from restoration.priors.caption import CAPTIONERS, prepare
 from restoration.priors.catalogue import PRIORS
 from restoration.run import synthesise
 from restoration.solvers import PAPERS, PRESETS, RENAMED, SOLVERS, resolve
@@ -166,7 +166,7 @@ def add(
     By components whose choices come from the registries, and not by gr.api, whose one component hands
     over whatever was sent: a path that is not marked as a file reaches the function unchecked. Nor does it
     make a file of the returned picture, which a client could then not download.
-    asks: as of `on_gpu`, the seconds and the priors.
+    asks: as of `on_gpu`, the seconds, the priors and what is prepared.
     """
     usual = {
         "photo": "the picture: an uploaded file; nothing is fetched from an address",
@@ -231,6 +231,9 @@ def register() -> None:
             meanings,
             facts,
             "The words, or why there are none.",
+            lambda *_: UNKNOWN_SECONDS,
+            lambda *_: ("embedded",),
+            lambda photo, name: prepare(name),
             **ON_DEVICE,
         )
         meanings = {"reference": "the clean picture of the same size, if there is one"}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from restoration.priors import placement
+from restoration.priors import placement, precision
 from restoration.priors.latent import LatentPrior
 from restoration.priors.parts import Parts
 from restoration.priors.placement import Placement
@@ -122,7 +122,7 @@ def random_prior(
 
 
 def assembled(name: str, parts: dict[str, Any], where: Placement) -> LatentPrior:
-    """A prior of the networks of an architecture."""
+    """A prior of the networks of an architecture, in the precision that `build` would give them."""
     from diffusers import DDIMScheduler
     from transformers import CLIPTokenizer
 
@@ -134,6 +134,5 @@ def assembled(name: str, parts: dict[str, Any], where: Placement) -> LatentPrior
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon"
     )
     encoders = tuple(network for part, network in parts.items() if "text" in part)
-    return LatentPrior(
-        name, Parts(parts["vae"], parts["unet"], scheduler, (tokenizer,) * len(encoders), encoders), where
-    )
+    made = Parts(parts["vae"], parts["unet"], scheduler, (tokenizer,) * len(encoders), encoders)
+    return LatentPrior(name, *precision.fitted(made, where))

@@ -8,6 +8,7 @@ caption can be repeated.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,6 +77,16 @@ CAPTIONERS: dict[str, Callable[[Tensor], Caption]] = {
     "SmolVLM 500M": MLLM("HuggingFaceTB/SmolVLM-500M-Instruct"),  # Apache-2.0
     "Qwen3-VL 2B": MLLM("Qwen/Qwen3-VL-2B-Instruct"),  # Apache-2.0; wants a GPU
 }
+
+
+def prepare(name: str) -> None:
+    """Download and load the captioner of this name, as its first call would; what fails is that call's to
+    say.
+    """
+    with contextlib.suppress(Exception):
+        captioner = CAPTIONERS[name]
+        if isinstance(captioner, MLLM):
+            load_captioner(captioner.model)
 
 
 @functools.lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoration.priors import placement, tiling
+from restoration.priors import placement, precision, tiling
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.checkpoints import fetch, fetch_preview
 from restoration.priors.diffusers_folder import Checkpoint
@@ -268,6 +268,5 @@ def in_memory(name: str, device: str | None = None) -> bool:
 
 def build(name: str, checkpoint: Checkpoint, where: Placement) -> LatentPrior:
     """The prior of a checked folder in the given place. ValueError where its files do not make one."""
-    return LatentPrior(
-        name, load_parts(checkpoint, where.dtype, PRIORS[name].timesteps if name in PRIORS else ()), where
-    )
+    parts = load_parts(checkpoint, where.dtype, PRIORS[name].timesteps if name in PRIORS else ())
+    return LatentPrior(name, *precision.fitted(parts, where))

@@ -67,33 +67,46 @@ class Demand(NamedTuple):
 
     pixels: of all its pictures together, at the result's size. gradient: whether the decoder is
     differentiated. own: bytes per pixel, and beside them per pixel of a tile where it works in tiles, of the
-    method's own networks while they learn. rows: of the denoiser's batch per picture.
+    method's own networks while they learn. rows: of the denoiser's batch per picture. encoded: pictures
+    that are encoded at once for one of them. tile: latent pixels a side that the method itself decodes at
+    once, 0 for all.
     """
 
     pixels: int
     gradient: bool = False
     own: tuple[float, float] = (0.0, 0.0)
     rows: int = 1
+    encoded: int = 2
+    tile: int = 0
 
     @property
     def learns(self) -> bool:
         """Whether the method's own networks learn between decoding and the decoder's gradient."""
         return self.gradient and any(self.own)
 
-    def bytes(self, costs: Costs, codec_tile: int = 0, denoiser_tile: int = 0, again: bool = False) -> float:
+    def bytes(
+        self,
+        costs: Costs,
+        codec_tile: int = 0,
+        denoiser_tile: int = 0,
+        again: bool = False,
+        factor: int = 8,
+    ) -> float:
         """At the run's peak beside the weights; sides of tiles in pixels, 0 without them.
 
-        again: the decoder's graph is not kept while the method's own networks learn.
+        again: the decoder's graph is not kept while the method's own networks learn. factor: the codec's.
         """
-        codec, unet = (
-            min(self.pixels, tile**2) if tile else self.pixels for tile in (codec_tile, denoiser_tile)
+        codec, unet, decoded = (
+            min(self.pixels, tile**2) if tile else self.pixels
+            for tile in (codec_tile, denoiser_tile, self.tile * factor)
         )
-        plain = max(2 * costs.encode, costs.decode)  # `pull` encodes two pictures at once
-        codec_bytes = (costs.checkpointed if codec_tile else costs.gradient) if self.gradient else plain
+        decoded = min(decoded, codec)
+        back = costs.checkpointed if codec_tile else costs.gradient
+        decoding = (back if self.gradient else costs.decode) * decoded
         whole, tile = self.own
-        learning = whole * self.pixels + tile * codec + costs.graph * codec * (self.gradient and not again)
-        most = max(codec_bytes * codec, learning, costs.denoise * self.rows * unet)
-        return most + PICTURES * self.pixels
+        learning = whole * self.pixels + tile * codec + costs.graph * decoded * (self.gradient and not again)
+        encoding, denoising = costs.encode * self.encoded * codec, costs.denoise * self.rows * unet
+        return max(encoding, decoding, learning, denoising) + PICTURES * self.pixels
 
 
 def count(parts: Parts, like: Denoiser, text: Tensor | None, factor: int, channels: int) -> Costs:

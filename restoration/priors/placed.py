@@ -98,7 +98,7 @@ class PlacedPrior(ABC):
 
     def _needs(self, demand: Demand, where: Placement) -> float:
         codec, unet = (side * self.factor * where.tiled for side in (self.codec_tile, self.denoiser_tile))
-        return placement.RESERVE * demand.bytes(self.costs, codec, unet, where.again)
+        return placement.RESERVE * demand.bytes(self.costs, codec, unet, where.again, self.factor)
 
     def _free(self, where: Placement) -> float:
         """Bytes that are free, those that taking turns would free among them."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from restoration.priors import compiling
 from restoration.priors.parts import Parts
 
 # Bytes per pixel that a Stable Diffusion VAE in float32 needs beyond its weights, for its decoder's gradient
@@ -38,8 +39,8 @@ class Device(NamedTuple):
 
 @dataclass(frozen=True)
 class Placement:
-    """dtype: of the UNet and the text encoders; the VAE, whose pixels decide the figures, is float32
-    everywhere.
+    """dtype: of the UNet and the text encoders. codec: of the VAE, whose pixels decide the figures: float32,
+    but where precision.py says otherwise.
 
     tiled: the VAE works on tiles and single pictures and recomputes activations for its gradient.
     offload: one network at a time is on the device, the others wait in the host's memory.
@@ -53,6 +54,7 @@ class Placement:
     offload: bool = False
     reason: str = ""
     twice: bool = False
+    codec: torch.dtype = torch.float32
 
     @property
     def again(self) -> bool:
@@ -63,6 +65,7 @@ class Placement:
     def note(self) -> str:
         """One sentence for the user."""
         text = f"On {self.device} in {str(self.dtype).removeprefix('torch.')}"
+        text += ", the VAE too" if self.codec == self.dtype != torch.float32 else ""
         text += (
             ", the VAE in tiles" if self.tiled else ", decoding twice for a gradient" if self.twice else ""
         )
@@ -163,7 +166,7 @@ def choose(parameters: Mapping[str, float], side: int, wanted: str | None) -> Pl
 def move(parts: Parts, before: Placement | None, after: Placement) -> None:
     """Bring a prior's networks from one place (None: wherever loading left them) to another.
 
-    Text encoders stay in the host's memory, where `reading` takes them from; the codec stays in float32.
+    Text encoders stay in the host's memory, where `reading` takes them from; the codec keeps its precision.
     """
     codec, others = parts.vae, [*parts.text_encoders, parts.unet]
     if codec._supports_gradient_checkpointing:
@@ -183,6 +186,7 @@ def move(parts: Parts, before: Placement | None, after: Placement) -> None:
             network.to(after.device, **form)
     elif before is None or not before.offload:
         _take_turns(parts.networks, torch.device(after.device))
+    compiling.settle(parts, still=not after.offload)
     if before is not None:
         release()
 

@@ -15,6 +15,7 @@ from restoration.degradations.blind import CORRUPTIONS
 from restoration.degradations.linear import TASKS
 from restoration.knobs import Checked
 from restoration.priors.latent import LatentPrior
+from restoration.priors.memory import Demand
 
 Known = LinearDegradation | None  # what a solver is told of the damage: nothing where it is blind
 
@@ -84,6 +85,10 @@ class Solver(Checked, ABC):
         the method's own networks hold while they learn.
         """
         return 0.0, 0.0
+
+    def demand(self, pixels: int) -> Demand:
+        """What a run on results of so many pixels asks of any prior."""
+        return Demand(pixels, self.differentiates, self.own_bytes)
 
     @property
     def batches(self) -> bool:

@@ -219,7 +219,7 @@ class LiftingINN(ModelMixin, ConfigMixin):
         scale, patch = self.config.scale, self.config.patch
         x = F.pad(x, (0, -x.shape[-1] % patch, 0, -x.shape[-2] % patch), mode="reflect") if patch > 1 else x
         blocks = F.pixel_unshuffle(x, scale).unflatten(1, (-1, scale**2))
-        bands = torch.einsum("ij,bcjhw->bcihw", haar_blocks(scale).to(x) / scale, blocks)
+        bands = torch.einsum("ij,bcjhw->bcihw", _haar(scale, x.device, x.dtype) / scale, blocks)
         coarse = F.pixel_unshuffle(bands[:, :, 0], patch // scale)
         return coarse, coarse if scale == 1 else F.pixel_unshuffle(
             bands[:, :, 1:].flatten(1, 2), patch // scale
@@ -231,7 +231,7 @@ class LiftingINN(ModelMixin, ConfigMixin):
             return F.pixel_shuffle((c + d) / 2, fold)
         coarse, rest = F.pixel_shuffle(c, fold), F.pixel_shuffle(d, fold)
         bands = torch.cat([coarse[:, :, None], rest.unflatten(1, (-1, scale**2 - 1))], 2)
-        blocks = torch.einsum("ij,bcihw->bcjhw", haar_blocks(scale).to(c) * scale, bands)
+        blocks = torch.einsum("ij,bcihw->bcjhw", _haar(scale, c.device, c.dtype) * scale, bands)
         return F.pixel_shuffle(blocks.flatten(1, 2), scale)
 
     def _fold(self, coarse: Tensor) -> Tensor:
@@ -245,6 +245,12 @@ class LiftingINN(ModelMixin, ConfigMixin):
         for dtype in (x.dtype, self.dtype):
             if dtype not in (torch.float32, torch.float64):
                 raise TypeError(f"The invertible network is exact in float32 only; it was given {dtype}.")
+
+
+@functools.lru_cache(maxsize=16)
+def _haar(side: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`haar_blocks`, brought there once."""
+    return haar_blocks(side).to(device, dtype)
 
 
 @functools.cache

@@ -36,6 +36,7 @@ from restoration.diffusion import add_noise, churned_step, geometric_levels, ran
 from restoration.files.images import enlarge
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
+from restoration.priors.memory import Demand
 from restoration.solvers import tiles
 from restoration.solvers.base import Known, Solver, Step, Steps
 from restoration.solvers.latent_indigo_camera import Camera
@@ -110,6 +111,10 @@ class LatentINDIGO(Solver):
     def differentiates(self) -> bool:
         return self.domain == "pixel" and self.guidance == "gradient"
 
+    def demand(self, pixels: int) -> Demand:
+        wide = (math.sqrt(pixels) + 2 * SURROUNDINGS * self.scale) ** 2  # as of a square
+        return Demand(round(wide), self.differentiates, encoded=1, tile=self.tile)
+
     @property
     def batches(self) -> bool:
         return self.refine == "none"  # a refined network is one picture's own
@@ -181,7 +186,7 @@ class LatentINDIGO(Solver):
         for k, t in enumerate(times, 1):
             last = k == self.steps
             z0 = tiles.denoise(prior, z_t, t, self.tile)  # (14)
-            guided, scalars = camera.guide(z0) if camera else (z0, {})
+            guided, residual = camera.guide(z0) if camera else (z0, None)
             guided = self._regularise(prior, guided, z0, t, k / self.steps, generator)
             if camera and self.refine != "none" and prior.sigmas[t] < REFINE_BELOW:
                 camera.refine(z0)  # (25), of the unguided estimate: the guided one agrees with y already
@@ -190,9 +195,10 @@ class LatentINDIGO(Solver):
                 levels = prior.alpha_bar[t], prior.alpha_bar[times[k]]
                 z_t = churned_step(z_t, guided, *levels, self.churn, fresh)  # (15)
             image = tiles.decode(prior, guided, self.size(y), self.tile) if last else None
-            scalars["level"] = float(prior.sigmas[t])
             views = camera.views(guided) if camera and last else {}
-            described = f"found: {camera.describe()}, " if camera else ""
+            scalars, found = camera.told(residual) if camera else ({}, "")
+            scalars["level"] = float(prior.sigmas[t])
+            described = f"found: {found}, " if camera else ""
             note = f"{described}noise level {255 * scalars['level']:.1f}/255"
             yield Step(k, self.steps, guided, note, scalars, image, views)
 

@@ -96,20 +96,23 @@ class Camera:
         return tiles.decode(self.prior, z, self.solver.size(self.y), self.solver.tile)
 
     @torch.no_grad()
-    def describe(self) -> str:
-        """What F believes of the degradation, for the user."""
-        kept = self.inn.transfer(self.gamma)[:, realistic.STRIPES].mean().item()
-        return f"in the input, stripes of 4 pixels kept {max(kept, 0):.0%} of their contrast"
+    def told(self, residual: Tensor | None) -> tuple[dict[str, float], str]:
+        """({"residual": its value}, what F believes of the degradation, for the user), by one wait for the
+        device.
+        """
+        kept = self.inn.transfer(self.gamma)[:, realistic.STRIPES].mean()
+        share, *values = torch.stack([kept] if residual is None else [kept, residual]).tolist()
+        described = f"in the input, stripes of 4 pixels kept {max(share, 0):.0%} of their contrast"
+        return dict(zip(["residual"], values, strict=False)), described
 
-    def guide(self, z: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """(guided estimate, {"residual": rms of y - x_c}) in the solver's form of guidance."""
+    def guide(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(guided estimate, rms of y - x_c) in the solver's form of guidance."""
         if self.solver.guidance == "none":
-            return z, {}
-        guided, residual = self.gradient(z) if self.solver.guidance == "gradient" else self.swap(z)
-        return guided, {"residual": residual}
+            return z, None
+        return self.gradient(z) if self.solver.guidance == "gradient" else self.swap(z)
 
     @torch.no_grad()
-    def swap(self, z: Tensor) -> tuple[Tensor, float]:
+    def swap(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(z_inv, rms of y - x_c): (24); in pixels (21), whose difference of encodings cancels the codec's
         error.
         """
@@ -122,7 +125,7 @@ class Camera:
         )
         return z + change, _rms(self.observed - measured)
 
-    def gradient(self, z: Tensor) -> tuple[Tensor, float]:
+    def gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """One step down L = ‖target - x_c‖ by z_{0|t} (18), (19), (23), of Polyak's length (30)."""
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
@@ -187,5 +190,5 @@ def unexplained(difference: Tensor, noise: Tensor) -> Tensor:
     return (1 - CLEARLY * torch.maximum(usual, noise**2) / power).clamp_min(0)
 
 
-def _rms(x: Tensor) -> float:
-    return x.square().mean().sqrt().item()
+def _rms(x: Tensor) -> Tensor:
+    return x.square().mean().sqrt()

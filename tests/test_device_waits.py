@@ -1,0 +1,114 @@
+"""How often the host waits for the device during a run, and what it brings there at every step."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import load
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from restoration.commands import memory
+from restoration.commands.memory import Rehearsal
+from restoration.degradations.linear import TASKS
+from restoration.priors.latent import LatentPrior
+from restoration.record import Run
+from restoration.run import restore
+from restoration.solvers import PRESETS
+from restoration.solvers.reld_fast import RELDFast
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the host asks for a number of the device: float32 or bool, for tables of levels are
+    float64 and on the host.
+    """
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default and args[0].dtype in (
+            torch.float32,
+            torch.bool,
+        )
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_the_device_once(folders, photo):
+    """For the residual; more would keep a GPU idle between its kernels."""
+    prior, y, counts = load(folders["sd1"]), photo[..., :16, :16], []
+    assert prior.gain > 0  # measured once
+    for steps in (3, 6):
+        with Waits() as waits:
+            list(restore(y, Run(RELDFast(steps=steps), TASKS["inpaint"]()), prior))
+        counts.append(waits.count)
+    assert counts[1] - counts[0] == 3
+
+
+class Traffic(Rehearsal):
+    """Counts what the host asks of a device, and what it brings there, on tensors without values."""
+
+    asked = brought = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.asked += function is torch.ops.aten._local_scalar_dense.default and args[0].is_meta
+        self.asked += function is torch.ops.aten._to_copy.default and args[0].is_meta and self.on_host(kwargs)
+        self.brought += (
+            function is torch.ops.aten._to_copy.default and not args[0].is_meta and self.there(kwargs)
+        )
+        return super().__torch_dispatch__(function, types, args, kwargs)
+
+    @staticmethod
+    def on_host(kwargs):
+        return str((kwargs or {}).get("device")) == "cpu"
+
+    @staticmethod
+    def there(kwargs):
+        return str((kwargs or {}).get("device")) == "meta"
+
+
+def traffic(prior: LatentPrior, method: str, task: str | None, steps: int, **settings: Any) -> Traffic:
+    """Of a run of so many steps."""
+    known = TASKS[task]() if task else None
+    side = {"super-resolution": 8, None: 16}.get(task, 32)  # of the input
+    solver = dataclasses.replace(memory.SOLVERS[method][0], steps=steps, **settings)
+    assert solver.iterations(known) == steps
+    with memory.stand_ins(), Traffic() as seen:
+        y = torch.zeros(1, 3, side, side, device="meta")
+        list(solver.restore(prior, y, known, generator=torch.Generator()))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("method", "task"),
+    [
+        ("reld", "deblur"),
+        ("reld", "inpaint"),
+        ("reld", "super-resolution"),
+        ("reld-paper", "deblur"),
+        ("ld-rps-paper", None),
+    ],
+)
+def test_the_host_waits_once_a_step_and_brings_nothing(valueless, method, task):
+    """What a GPU would wait for: one number or list a step, and no table, mask or timestep."""
+    runs = []
+    for steps in (2, 4):
+        more = {} if task else {"first": 45 * steps, "guide_below": 1000}
+        runs.append(traffic(valueless, method, task, steps, **more))
+    assert runs[1].asked - runs[0].asked == 2 and runs[1].brought <= runs[0].brought
+
+
+@pytest.mark.parametrize("preset", ["vivid", "faithful", "paper-like"])
+def test_so_it_is_while_a_camera_guides(valueless, preset):
+    settings = {key: value for key, value in PRESETS["latent-indigo"][preset].items() if key != "steps"}
+    runs = [traffic(valueless, "latent-indigo", None, steps, **settings) for steps in (2, 4)]
+    assert runs[1].asked - runs[0].asked == 2 and runs[1].brought <= runs[0].brought
+
+
+@pytest.fixture(scope="module")
+def valueless() -> LatentPrior:
+    """A tiny prior on the meta device."""
+    prior = memory.valueless("tiny")
+    vars(prior).update(isometric=False, gain=5.0)  # measured once
+    return prior
