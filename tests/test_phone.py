@@ -7,14 +7,14 @@ from browsing import upload, visible, visit_method
 from skimage.data import astronaut
 
 from restoration.files import images
-from restoration.page import state
+from restoration.page import sizes
 
 SCREEN = {"width": 390, "height": 844}
 
 
 def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp_path, monkeypatch):
     """From the upload to the result on the screen; quick, and large where that is chosen."""
-    monkeypatch.setattr(state, "SIZES", {state.QUICK: 96**2, state.LARGE: 192**2})
+    monkeypatch.setattr(sizes, "SIZES", {sizes.QUICK: 96**2, sizes.LARGE: 192**2})
     x = images.to_tensor(astronaut()[:192, 140:332])
     x = x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     images.to_pil(x).save(tmp_path / "own.tif")

@@ -7,7 +7,7 @@ import torch
 from skimage.data import astronaut
 
 from restoration.files import images, recipe
-from restoration.page import actions, history, inspection, state
+from restoration.page import actions, history, inspection, sizes, state
 
 
 def pressed(photo: str, **changes) -> list[tuple]:
@@ -24,9 +24,9 @@ def noisy(tmp_path) -> str:
 
 def test_a_large_photograph_is_restored_at_the_size_that_is_chosen(noisy, monkeypatch):
     """And looked at and told of at that size: there is less noise in a reduced picture."""
-    monkeypatch.setattr(state, "SIZES", {state.QUICK: 40_000, state.LARGE: 160_000})
+    monkeypatch.setattr(sizes, "SIZES", {sizes.QUICK: 40_000, sizes.LARGE: 160_000})
     levels = {}
-    for size, side in ((state.QUICK, 200), (state.LARGE, 400)):
+    for size, side in ((sizes.QUICK, 200), (sizes.LARGE, 400)):
         seen = inspection.inspect(noisy, size)
         assert seen.size == (side, side) and seen.large
         values = state.opening_values("reld") | seen.values["reld"] | {"size": size}
@@ -36,7 +36,7 @@ def test_a_large_photograph_is_restored_at_the_size_that_is_chosen(noisy, monkey
         assert last[1].startswith(f"{side}×{side} pixels")
         read = history.finished("reld", values, last).read
         assert images.read_photo(noisy, *read).x.shape[-1] == side
-    assert levels[state.QUICK] < 0.8 * levels[state.LARGE]
+    assert levels[sizes.QUICK] < 0.8 * levels[sizes.LARGE]
     with pytest.raises(ValueError, match="There is no size 'huge' here"):
         state.checked("reld", values | {"size": "huge"})
 

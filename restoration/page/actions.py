@@ -18,7 +18,7 @@ from torch import Tensor
 from restoration import pace
 from restoration.files import images, recipe
 from restoration.files.errors import quoted
-from restoration.page import device, state
+from restoration.page import device, sizes, state
 from restoration.page.display import as_file, bar, course, finished, gallery, one_sentence, progress, sentence
 from restoration.page.previews import Previews
 from restoration.page.state import Values
@@ -206,7 +206,7 @@ def plan(method: str, values: Values) -> Plan:
     if not values["photo"]:
         raise ValueError(NO_PICTURE)
     solver, degradation, enlarged = state.asked_for(method, values)
-    (width, height), read = images.describe(values["photo"], enlarged, state.SIZES[values["size"]])
+    (width, height), read = images.describe(values["photo"], enlarged, sizes.SIZES[values["size"]])
     factor = solver.factor(degradation)
     width, height = (side // (factor // enlarged) for side in (width, height))
     seconds = pace.estimate_seconds(solver, degradation, height, width, values["prior"])
@@ -243,7 +243,7 @@ def forecast(method: str, values: Values) -> str:
 
 def how_read(method: str, values: Values) -> str:
     """What happens to the picture before its run. ValueError where the values describe none."""
-    most = state.SIZES[values["size"]]
+    most = sizes.SIZES[values["size"]]
     return images.how_read(values["photo"], state.asked_for(method, values)[2], most)
 
 

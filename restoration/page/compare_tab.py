@@ -20,7 +20,8 @@ from restoration.page.controls import begin, picture, stoppable
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.display import bar, data_uri, one_sentence, sentence
 from restoration.page.events import AT_ONCE, PRIVATE
-from restoration.page.state import EXAMPLES, SIZES, usual_size
+from restoration.page.sizes import SIZES, usual_size
+from restoration.page.state import EXAMPLES
 from restoration.page.uploads import checked_photo, new_file
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.latent import LatentPrior, in_memory

@@ -11,7 +11,7 @@ import gradio as gr
 from restoration.degradations.blind import titles
 from restoration.degradations.blur import GaussianBlur
 from restoration.degradations.linear import FILES, TASKS, Inpaint
-from restoration.page import actions, display, drawing, state, strengths, words
+from restoration.page import actions, display, drawing, sizes, state, strengths, words
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.events import AT_ONCE, PRIVATE, browser
 from restoration.page.state import CLEAN, DEGRADED
@@ -132,8 +132,8 @@ def picture_column(method: str) -> Given:
     alt = "The picture to restore"
     photo = picture(label="Your picture", height=240, alt_text=alt, elem_id=f"photo-{method}")
     seen = gr.HTML(elem_id=f"seen-{method}")
-    sizes = [("Quick: 2 megapixels", state.QUICK), ("Large: 4 megapixels, takes longer", state.LARGE)]
-    size = gr.Radio(sizes, value=state.usual_size(), label="Size of the result", visible=False)
+    offered = [("Quick: 2 megapixels", sizes.QUICK), ("Large: 4 megapixels, takes longer", sizes.LARGE)]
+    size = gr.Radio(offered, value=sizes.usual_size(), label="Size of the result", visible=False)
     with gr.Row():
         start = gr.Button(READY, variant="primary", elem_id=f"start-{method}", scale=3, min_width=160)
         stop = gr.Button("Stop", min_width=80)

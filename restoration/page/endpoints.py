@@ -22,7 +22,8 @@ from restoration.page.actions import how_read, loaded, seconds_needed, steps_of,
 from restoration.page.controls import picture
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
 from restoration.page.display import as_file, one_sentence, stored_file
-from restoration.page.state import DEGRADED, LARGE
+from restoration.page.sizes import LARGE
+from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
 from restoration.priors.caption import CAPTIONERS, prepare
 from restoration.priors.catalogue import PRIORS

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from restoration.degradations.linear import FILES
 from restoration.files import images
-from restoration.page import shares, state
+from restoration.page import shares, sizes, state
 from restoration.page.display import as_file, data_uri, small_uri
 from restoration.page.state import Values
 from restoration.page.uploads import new_file
@@ -40,7 +40,7 @@ class Chosen(BaseModel):
     seed: int | None
     prior: str
     preset: str
-    size: str = state.LARGE  # of before there was a choice
+    size: str = sizes.LARGE  # of before there was a choice
 
 
 class Entry(BaseModel):
@@ -145,7 +145,7 @@ def finished(method: str, values: Values, shown: tuple[Any, ...]) -> Finished:
     """What is shown of a run once it is over."""
     manifest = described(method, values, shown).model_dump_json()
     before, after = map(str, shown[0])
-    read = state.asked_for(method, values)[2], state.SIZES[values["size"]]
+    read = state.asked_for(method, values)[2], sizes.SIZES[values["size"]]
     return Finished(manifest, before, after, values["photo"], read, shown[5])
 
 

@@ -15,7 +15,7 @@ from restoration.degradations.jpeg_traces import file_quality
 from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images
-from restoration.page import state
+from restoration.page import sizes, state
 from restoration.page.display import as_file, small_uri
 from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
@@ -57,7 +57,7 @@ def inspect(photo: str, read: str) -> Inspection:
     reduced picture. ValueError, one sentence, where it is no photograph that can be restored."""
     checked_photo(photo)
     with _places:
-        x = images.read_photo(photo, 1, state.known_size(read)).x
+        x = images.read_photo(photo, 1, sizes.known_size(read)).x
         with open(photo, "rb") as file:
             quality = file_quality(file.read(HEADER))
         damage = measure_damage(x, quality)
@@ -69,7 +69,7 @@ def inspect(photo: str, read: str) -> Inspection:
         for method in SOLVERS
     }
     width, height = images.size_read(photo)
-    large = width * height > state.SIZES[state.QUICK]
+    large = width * height > sizes.SIZES[sizes.QUICK]
     sentences = " ".join(damage.describe()) or "Nothing seems wrong with it."
     return Inspection(
         sentences, suggestions[0].solver if suggestions else "", before, size, large, preview, values

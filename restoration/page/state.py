@@ -26,7 +26,7 @@ from restoration.files import images
 from restoration.files.errors import cut, quoted
 from restoration.files.recipe import check_seed, parse_json
 from restoration.knobs import KINDS
-from restoration.page.device import accelerated
+from restoration.page import sizes
 from restoration.page.uploads import checked_photo
 from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
@@ -40,9 +40,6 @@ CLEAN, DEGRADED = "clean: degrade it first, then restore it", "already degraded"
 NO_MASK = (
     "Which parts are missing? Paint over them, or upload a mask that is black there and white elsewhere."
 )
-QUICK, LARGE = "quick", "large"
-# most pixels that are read of a photograph: of 12 megapixels two are restored within seconds without a GPU
-SIZES = {QUICK: 2_000_000, LARGE: images.MAX_PIXELS}
 Values = Mapping[Any, Any]
 
 
@@ -55,10 +52,8 @@ class Job:
     y: Tensor
     run: Run
     reference: Tensor | None
-    alpha: Image.Image | None = (
-        # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
-        None
-    )
+    # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
+    alpha: Image.Image | None = None
 
     def before(self) -> Tensor:
         """The input at the result's size, (1,3,H,W) in [0,1], 8 bits."""
@@ -78,7 +73,7 @@ def checked(method: str, values: Values) -> Values:
     they are of is built, and files by `uploads.received`, which alone makes paths of what a browser sends.
     """
     choices = {
-        "size": SIZES,
+        "size": sizes.SIZES,
         "mode": (CLEAN, DEGRADED),
         "task": SOLVERS[method].damages(),
         "preset": PRESETS[method],
@@ -103,7 +98,7 @@ def opening_values(method: str) -> dict[Any, Any]:
     """The values of a tab before anything is chosen."""
     values: dict[Any, Any] = {
         "photo": None,
-        "size": usual_size(),
+        "size": sizes.usual_size(),
         "mode": CLEAN,
         "task": SOLVERS[method].damages()[0],
         "reference": None,
@@ -117,11 +112,6 @@ def opening_values(method: str) -> dict[Any, Any]:
         for f in knobs(TASKS[t])
     }
     return values | preset_values(method, next(iter(PRESETS[method])))
-
-
-def usual_size() -> str:
-    """The one of SIZES that a visitor does not wait for."""
-    return LARGE if accelerated() else QUICK
 
 
 def preset_values(method: str, preset: str) -> dict[Any, Any]:
@@ -151,11 +141,9 @@ def job(method: str, values: Values) -> Job:
     """
     solver, degradation, enlarged = asked_for(method, values)
     seed = whole_seed(values["seed"])
-    most = SIZES[values["size"]]
-    y, alpha, _ = images.read_photo(values["photo"], enlarged, most)
+    y, alpha, _ = images.read_photo(values["photo"], enlarged, most := sizes.SIZES[values["size"]])
     reference = None
-    synthetic = values["mode"] == CLEAN
-    if synthetic:
+    if synthetic := values["mode"] == CLEAN:
         factor = solver.factor(degradation)
         y, reference = synthesise(y, degradation or make_damage(values["task"], {}, factor), factor, seed)
     elif values["reference"]:
@@ -222,13 +210,6 @@ def known_prior(name: str) -> str:
     if name not in PRIORS:
         raise ValueError(f"There is no prior {quoted(name)} here; there are {', '.join(PRIORS)}.")
     return name
-
-
-def known_size(name: str) -> int:
-    """Most pixels of a photograph at this one of SIZES. ValueError where it is none."""
-    if not isinstance(name, str) or name not in SIZES:
-        raise ValueError(f"There is no size {quoted(name)} here; there are {', '.join(SIZES)}.")
-    return SIZES[name]
 
 
 def to_query(method: str, values: Values) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from restoration import pace
 from restoration.degradations.blur import GaussianBlur
 from restoration.files import images
-from restoration.page import actions, state
+from restoration.page import actions, sizes, state
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.display import as_file, one_sentence
 from restoration.page.events import AT_ONCE, PRIVATE
@@ -60,7 +60,7 @@ def tried(
                 "Upload a blurred photograph first: its centre is deblurred at several strengths."
             )
         checked_photo(photo)
-        y = centre(images.read_photo(photo, 1, state.known_size(size)).x)
+        y = centre(images.read_photo(photo, 1, sizes.known_size(size)).x)
         model = actions.loaded(state.known_prior(prior))
         shown, until = [(as_file(y), "as it is")], actions.time_limit()
         solver = SOLVERS[method](**next(iter(PRESETS[method].values())))
