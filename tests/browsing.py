@@ -40,7 +40,8 @@ def settle(page) -> None:
 
 def visit(browser, address, width=1280, script="", **options):
     """A page of a visitor of its own; script: runs before those of the page."""
-    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
+    options = {"viewport": {"width": width, "height": 900}} | options
+    page = browser.new_context(**options).new_page()
     page.set_default_timeout(PATIENCE)
     page.add_init_script(script)
     page.goto(address)

@@ -122,6 +122,13 @@ def test_what_is_wrong_is_named(scene, damage, kind, seed):
     assert found.describe() and suggest(found)
 
 
+def test_a_dark_picture_is_not_called_backlit_too(scene):
+    there, clean = meter.Estimate(2.0, 1.0), measure_damage(scene)
+    both = dataclasses.replace(clean, darkness=there, backlight=there)
+    assert both.describe() == ["It is too dark: 2.0 stops of light are missing."]
+    assert "backlit" in dataclasses.replace(clean, backlight=there).describe()[0]
+
+
 def test_a_good_photograph_is_left_alone(scene):
     damage = measure_damage(scene)
     assert not any(estimate.present for estimate in damage.estimates().values())

@@ -22,7 +22,7 @@ def test_an_uploaded_photograph_is_looked_at(tmp_path):
         tmp_path / "n.png",
         {},
     )
-    seen = inspection.inspect(str(tmp_path / "n.png"))
+    seen = inspection.inspect(str(tmp_path / "n.png"), "quick")
     assert "It is noisy" in seen.sentences and seen.method == "reld" and seen.values.keys() == SOLVERS.keys()
     assert Image.open(seen.before).size == (192, 192)
     for method, values in seen.values.items():
@@ -35,13 +35,15 @@ def test_an_uploaded_photograph_is_looked_at(tmp_path):
     )
     assert all(abs(seen.values["reld"][task, "noise_std"] - 30) < 8 for task in ("denoise", "inpaint"))
     images.to_pil(x).save(tmp_path / "j.jpg", quality=30)
-    seen = inspection.inspect(str(tmp_path / "j.jpg"))
-    # JPEG's blocks are no detail to enlarge, and no noise to anything else
+    seen = inspection.inspect(str(tmp_path / "j.jpg"), "quick")
+    # JPEG's blocks are no detail to enlarge, and are taken out as noise of 17.5
     told = {task: seen.values["reld"][task, "noise_std"] for task in ("super-resolution", "denoise")}
-    assert told["super-resolution"] == pytest.approx(JPEG_NOISE * 4 * 70, abs=3) and told["denoise"] < 5
+    assert told["super-resolution"] == pytest.approx(JPEG_NOISE * 4 * 70, abs=3) and told[
+        "denoise"
+    ] == pytest.approx(17.5, abs=3)
     (tmp_path / "garbage.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match="is not a picture"):
-        inspection.inspect(str(tmp_path / "garbage.png"))
+        inspection.inspect(str(tmp_path / "garbage.png"), "quick")
 
 
 def test_nothing_of_a_picture_is_thrown_away_to_enlarge_it():

@@ -24,7 +24,7 @@ def test_a_small_part_is_deblurred_at_every_strength(tmp_path, monkeypatch, tiny
     monkeypatch.setattr(actions, "loaded", lambda name: tiny_prior)
     monkeypatch.setattr(strengths, "SIDE", 32)
     recipe.save_png(torch.rand(1, 3, 60, 90), tmp_path / "own.png", {})
-    *_, shown = strengths.tried("reld", str(tmp_path / "own.png"), DEGRADED, 2.0, "embedded")
+    *_, shown = strengths.tried("reld", str(tmp_path / "own.png"), "large", DEGRADED, 2.0, "embedded")
     assert [caption for _, caption in shown][1:] == [f"{std:g} pixels" for std in strengths.STRENGTHS]
     pictures = [images.read_image(path) for path, _ in shown]
     assert all(picture.shape == (1, 3, 32, 32) for picture in pictures)
@@ -33,13 +33,14 @@ def test_a_small_part_is_deblurred_at_every_strength(tmp_path, monkeypatch, tiny
 
 
 @pytest.mark.parametrize(
-    "photo_given, mode, noise, prior",
-    [(False, DEGRADED, 1.0, "embedded"), (True, CLEAN, 1.0, "embedded"), (True, DEGRADED, 1e9, "embedded"),
-     (True, DEGRADED, 1.0, "/etc")],
+    "photo_given, size, mode, noise, prior",
+    [(False, "large", DEGRADED, 1.0, "embedded"), (True, "large", CLEAN, 1.0, "embedded"),
+     (True, "large", DEGRADED, 1e9, "embedded"), (True, "large", DEGRADED, 1.0, "/etc"),
+     (True, "huge", DEGRADED, 1.0, "embedded")],
 )  # fmt: skip
-def test_what_cannot_be_tried_is_one_sentence(blurred, photo_given, mode, noise, prior):
+def test_what_cannot_be_tried_is_one_sentence(blurred, photo_given, size, mode, noise, prior):
     with pytest.raises(gr.Error):
-        list(strengths.tried("reld", blurred if photo_given else None, mode, noise, prior))
+        list(strengths.tried("reld", blurred if photo_given else None, size, mode, noise, prior))
 
 
 def test_a_click_sets_the_strength(lend, blurred, monkeypatch):

@@ -132,7 +132,9 @@ class Damage:
             "veil": f"It is hazy: about {self.veil.value:.0%} of what is seen is haze.",
             "colour": "It has no colour.",
         }
-        return [sentences[kind] for kind, estimate in self.estimates().items() if estimate.present]
+        if self.darkness.present:
+            del sentences["backlight"]  # of a picture that is dark everywhere this says the same again
+        return [sentences[kind] for kind in sentences if self.estimates()[kind].present]
 
     def _where(self) -> str:
         dark, bright = self.noise_curve[0], self.noise_curve[-1]

@@ -19,7 +19,7 @@ from restoration.files.colours import split, srgb, transform_of
 from restoration.files.containers.container import Container
 from restoration.files.masks import kernel, mask
 from restoration.files.opening import Unreadable, opened, turn_of, turned, upright
-from restoration.files.sizes import check_size, fitted
+from restoration.files.sizes import MAX_PIXELS, check_size, fitted
 from restoration.files.white import deep_how, is_deep, values_of, white
 
 __all__ = [
@@ -72,9 +72,9 @@ def _how(container: Container, image: Image.Image, size: tuple[int, int], level:
     return ", ".join([f"{image.width}×{image.height} pixels", *(text for text, holds in remarks if holds)])
 
 
-def _fitted(image: Image.Image, enlarged: int | None) -> tuple[int, int]:
+def _fitted(image: Image.Image, enlarged: int | None, most: int) -> tuple[int, int]:
     """The stored sides that are kept; ValueError where too small, or too large and enlarged is None."""
-    size = image.size if enlarged is None else fitted(*image.size, enlarged)
+    size = image.size if enlarged is None else fitted(*image.size, enlarged, most)
     try:
         check_size(*size)
     except ValueError as error:
@@ -82,30 +82,32 @@ def _fitted(image: Image.Image, enlarged: int | None) -> tuple[int, int]:
     return size
 
 
-def describe(data: bytes, name: str, enlarged: int | None = 1) -> tuple[tuple[int, int], str]:
+def describe(
+    data: bytes, name: str, enlarged: int | None = 1, most: int = MAX_PIXELS
+) -> tuple[tuple[int, int], str]:
     """((width, height), how) of what `photo` makes of a file, without decoding it where its header says
     enough.
     """
     with opened(data, name) as (container, image):
-        size, level = _fitted(image, enlarged), None
+        size, level = _fitted(image, enlarged, most), None
         if is_deep(image.mode):
             level = white(values_of(image, container), image.mode, container)
         return upright(size, turn_of(container, image)), _how(container, image, size, level)
 
 
-def photo(data: bytes, name: str, enlarged: int | None = None) -> Photo:
+def photo(data: bytes, name: str, enlarged: int | None = None, most: int = MAX_PIXELS) -> Photo:
     """The photograph in a file's content; of an animation the first frame.
 
-    enlarged: of a restoration so many times as large a side; a picture too large for it is reduced. None: it
-    is refused.
+    enlarged: of a restoration so many times as large a side; a picture too large for it, or of more than
+    `most` pixels, is reduced. None: it is refused.
     """
     with opened(data, name) as (container, image):
-        return flatten(image, container, enlarged)
+        return flatten(image, container, enlarged, most)
 
 
-def flatten(image: Image.Image, container: Container, enlarged: int | None) -> Photo:
+def flatten(image: Image.Image, container: Container, enlarged: int | None, most: int = MAX_PIXELS) -> Photo:
     """Upright 8-bit sRGB over white, at the size that `photo` says."""
-    size, turn = _fitted(image, enlarged), turn_of(container, image)
+    size, turn = _fitted(image, enlarged, most), turn_of(container, image)
     (mode, transform), level = transform_of(image, container), None
     if is_deep(image.mode):
         values = values_of(image, container)

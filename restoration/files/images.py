@@ -87,16 +87,16 @@ def load(function: str, source: str | Path | bytes, **arguments: Any) -> Any:
         raise ValueError(f"{name} cannot be opened: {error.strerror or error}.") from None
 
 
-def read_photo(source: str | Path | bytes, enlarged: int | None = None) -> Photo:
+def read_photo(source: str | Path | bytes, enlarged: int | None = None, most: int = MAX_PIXELS) -> Photo:
     """The photograph in a file, or in a file's content: rotated as its EXIF says, in sRGB, over white where
     transparent, more than 8 bits scaled.
 
-    enlarged: of a restoration so many times as large a side; a picture too large for it is reduced as
-    `fitted` says. None: it is refused. The size is checked in the header, before any pixel is decoded. Of an
-    animation the first frame is taken. Raises ValueError, one sentence that says what is wrong and what is
-    accepted.
+    enlarged: of a restoration so many times as large a side; a picture too large for it, or of more than
+    `most` pixels, is reduced as `fitted` says. None: it is refused. The size is checked in the header,
+    before any pixel is decoded. Of an animation the first frame is taken. Raises ValueError, one sentence
+    that says what is wrong and what is accepted.
     """
-    pixels, alpha, how = load("photo", source, enlarged=enlarged)
+    pixels, alpha, how = load("photo", source, enlarged=enlarged, most=most)
     return Photo(to_tensor(pixels), None if alpha is None else Image.fromarray(alpha), how)
 
 
@@ -123,27 +123,29 @@ def enlarged_alpha(alpha: Image.Image | None, factor: int) -> Image.Image | None
     return alpha.resize((factor * alpha.width, factor * alpha.height), Image.Resampling.LANCZOS)
 
 
-def size_read(path: str | Path, enlarged: int = 1) -> tuple[int, int]:
+def size_read(path: str | Path, enlarged: int = 1, most: int = MAX_PIXELS) -> tuple[int, int]:
     """(width, height) of what `read_image` makes of this file.
 
     ValueError, that of `read_image`, where it refuses it.
     """
-    return load("describe", path, enlarged=enlarged)[0]
+    return load("describe", path, enlarged=enlarged, most=most)[0]
 
 
-def how_read(path: str | Path, enlarged: int = 1) -> str:
+def how_read(path: str | Path, enlarged: int = 1, most: int = MAX_PIXELS) -> str:
     """What `read_image` does to this file beside decoding it, in one line for the user; "" where it refuses
     the file.
     """
     try:
-        return load("describe", path, enlarged=enlarged)[1]
+        return load("describe", path, enlarged=enlarged, most=most)[1]
     except ValueError:
         return ""
 
 
-def describe(source: str | Path | bytes, enlarged: int = 1) -> tuple[tuple[int, int], str]:
+def describe(
+    source: str | Path | bytes, enlarged: int = 1, most: int = MAX_PIXELS
+) -> tuple[tuple[int, int], str]:
     """((width, height), line): `size_read` and `how_read` at once, mostly from the header alone."""
-    return load("describe", source, enlarged=enlarged)
+    return load("describe", source, enlarged=enlarged, most=most)
 
 
 def see_through(image: Image.Image, alpha: Image.Image) -> Image.Image:

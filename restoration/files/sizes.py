@@ -20,12 +20,12 @@ def check_size(width: int, height: int) -> None:
         raise ValueError(f"The picture is {width}×{height}; at most {most} are accepted.")
 
 
-def fitted(width: int, height: int, enlarged: int = 1) -> tuple[int, int]:
-    """The picture's own sides, or the largest in their ratio whose result is within MAX_PIXELS and MAX_SIDE.
+def fitted(width: int, height: int, enlarged: int = 1, most: int = MAX_PIXELS) -> tuple[int, int]:
+    """The picture's own sides, or the largest in their ratio of no more than `most` pixels whose result is
+    within MAX_PIXELS and MAX_SIDE.
 
     enlarged: how many times as large a side the result is.
     """
-    shrink = min(
-        1.0, math.sqrt(MAX_PIXELS / (width * height)) / enlarged, MAX_SIDE / max(width, height) / enlarged
-    )
+    pixels = min(most, MAX_PIXELS / enlarged**2)
+    shrink = min(1.0, math.sqrt(pixels / (width * height)), MAX_SIDE / max(width, height) / enlarged)
     return int(width * shrink), int(height * shrink)

@@ -18,8 +18,8 @@ from torch import Tensor
 from restoration import pace
 from restoration.files import images, recipe
 from restoration.files.errors import quoted
-from restoration.page import device, state
-from restoration.page.display import as_file, course, finished, gallery, one_sentence, progress, sentence
+from restoration.page import device, sizes, state
+from restoration.page.display import as_file, bar, course, finished, gallery, one_sentence, progress, sentence
 from restoration.page.previews import Previews
 from restoration.page.state import Values
 from restoration.page.uploads import checked_photo
@@ -34,7 +34,7 @@ from restoration.solvers.base import Step
 
 PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration, at least
 PREVIEW_SHARE = 0.05  # of the time of a run, that they take at most
-READY = "Getting ready…"
+READY, SCORING = "Getting ready…", "Here it is; scores and download follow."
 NO_PICTURE = "Choose a picture first: upload one, paste one, or click an example."
 
 
@@ -77,6 +77,7 @@ def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any
                 curve.append({"step": step.index, "residual": step.scalars["residual"]})
             if step.result is not None:
                 right = as_file(step.result.image)
+                yield (left, right), bar(1, 1, SCORING), None, None, None, None
                 ended = finished(step, before, job, prior, curve, right)
                 rest = time.monotonic() - began - step.result.seconds
                 pace.learn_rest(before.shape[-2] * before.shape[-1], rest)
@@ -205,7 +206,7 @@ def plan(method: str, values: Values) -> Plan:
     if not values["photo"]:
         raise ValueError(NO_PICTURE)
     solver, degradation, enlarged = state.asked_for(method, values)
-    (width, height), read = images.describe(values["photo"], enlarged)
+    (width, height), read = images.describe(values["photo"], enlarged, sizes.SIZES[values["size"]])
     factor = solver.factor(degradation)
     width, height = (side // (factor // enlarged) for side in (width, height))
     seconds = pace.estimate_seconds(solver, degradation, height, width, values["prior"])
@@ -242,7 +243,8 @@ def forecast(method: str, values: Values) -> str:
 
 def how_read(method: str, values: Values) -> str:
     """What happens to the picture before its run. ValueError where the values describe none."""
-    return images.how_read(values["photo"], state.asked_for(method, values)[2])
+    most = sizes.SIZES[values["size"]]
+    return images.how_read(values["photo"], state.asked_for(method, values)[2], most)
 
 
 def describe(photo: str | None, name: str, prior: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from restoration.page.controls import begin, picture, stoppable
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.display import bar, data_uri, one_sentence, sentence
 from restoration.page.events import AT_ONCE, PRIVATE
+from restoration.page.sizes import SIZES, usual_size
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import checked_photo, new_file
 from restoration.priors.catalogue import PRIORS
@@ -72,9 +73,10 @@ def compared(
     with one_sentence():
         checked_photo(photo)
         runs, count, names = compare_choices.checked(damage, choices, seeds, priors)
-        read = html.escape(images.how_read(photo))
+        most = SIZES[usual_size()]
+        read = html.escape(images.how_read(photo, 1, most))
         yield f"{read}. Getting ready…" if read else "Getting ready…", None, None, None, "Stopped."
-        given = images.read_image(photo, 1)
+        given = images.read_photo(photo, 1, most).x
         needed = compare.seconds((given.shape[-1], given.shape[-2]), damage, runs, count, names)
         if needed > device.TIME_LIMIT:
             fewer = "fewer methods, fewer seeds, fewer priors, a smaller picture"
@@ -115,7 +117,7 @@ def needed_seconds(
     """What a comparison takes, UNKNOWN_SECONDS where it cannot be run: the run itself will say why."""
     try:
         chosen = compare_choices.checked(damage, choices, seeds, priors)
-        return compare.seconds(images.size_read(photo or ""), damage, *chosen)
+        return compare.seconds(images.size_read(photo or "", 1, SIZES[usual_size()]), damage, *chosen)
     except (ValueError, OSError):
         return device.UNKNOWN_SECONDS
 
@@ -127,7 +129,7 @@ def forecast(photo: str | None, damage: str, choices: list[str], seeds: float, p
     try:
         checked_photo(photo)
         chosen = compare_choices.checked(damage, choices, seeds, priors)
-        width, height = images.size_read(photo)
+        width, height = images.size_read(photo, 1, SIZES[usual_size()])
         needed = compare.seconds((width, height), damage, *chosen)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
@@ -215,7 +217,7 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
             quick = gr.Button(visible=False, elem_id="quick")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", elem_id="start-compare")
-                stop = gr.Button("Stop")
+                stop = gr.Button("Stop", min_width=80)
             budget = gr.HTML("&nbsp;")
             choices = choices_fold()
     outputs = results()

@@ -11,7 +11,7 @@ import gradio as gr
 from restoration.degradations.blind import titles
 from restoration.degradations.blur import GaussianBlur
 from restoration.degradations.linear import FILES, TASKS, Inpaint
-from restoration.page import actions, display, drawing, state, strengths
+from restoration.page import actions, display, drawing, sizes, state, strengths, words
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.events import AT_ONCE, PRIVATE, browser
 from restoration.page.state import CLEAN, DEGRADED
@@ -67,11 +67,11 @@ def upload(**options: Any) -> gr.File:
     return gr.File(type="filepath", **options)
 
 
-def control(field: dataclasses.Field[Any], value: Any) -> gr.components.Component:
-    """The slider, drop-down, text or file box of one knob, as it begins."""
-    meta, label = field.metadata, field.name.replace("_", " ").capitalize()
+def control(owner: str, field: dataclasses.Field[Any], value: Any) -> gr.components.Component:
+    """The slider, drop-down, text or file box of one knob of a task or method, as it begins."""
+    meta, label = field.metadata, words.label(owner, field.name)
     if field.name in FILES:
-        return upload(label=label + ": " + meta["help"], file_types=["image", ".npy"])
+        return upload(label=meta["help"], file_types=["image", ".npy"])
     if meta["choices"]:
         return gr.Dropdown(list(meta["choices"]), value=value, label=label, info=meta["help"])
     if isinstance(field.default, str):
@@ -88,7 +88,10 @@ def begin(place: str, running: str = RUNNING) -> str:
     Returns what becomes of (button, pictures, status, file): until the run ends the button says what is going
     on.
     """
-    see = f"document.getElementById('status-{place}').scrollIntoView({{block: 'center', behavior: 'smooth'}})"
+    # on a phone the result follows below; on a desk it stands beside
+    block = "innerWidth < 720 ? 'start' : 'nearest'"
+    line = f"document.getElementById('status-{place}')"
+    see = f"{line}.scrollIntoView({{block: {block}, behavior: 'smooth'}})"
     button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
     return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
 
@@ -100,6 +103,17 @@ def uploaded(mode: str) -> str:
     return f"() => ['{mode}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
 
 
+class Given(NamedTuple):
+    """What most visitors need: the picture and the buttons."""
+
+    photo: gr.Image
+    seen: gr.HTML
+    size: gr.Radio
+    start: gr.Button
+    stop: gr.Button
+    budget: gr.HTML
+
+
 class Inputs(NamedTuple):
     """The left side of a tab: its controls by the names of state.Values, the groups of a task's knobs, and
     what is pressed or only shown.
@@ -107,25 +121,30 @@ class Inputs(NamedTuple):
 
     parts: Parts
     groups: dict[str, gr.Group]
-    seen: gr.HTML
-    budget: gr.HTML
-    start: gr.Button
-    stop: gr.Button
+    given: Given
     caption_pair: gr.Button | None
     examples: gr.Dataset
     reference: gr.Accordion
 
 
-def picture_column(method: str) -> Inputs:
-    """What goes in: the picture, the buttons, the damage and the method's settings."""
-    blind, opening = SOLVERS[method].blind, state.opening_values(method)
-    parts: Parts = {}
+def picture_column(method: str) -> Given:
+    """What goes in, and what is pressed."""
     alt = "The picture to restore"
-    parts["photo"] = picture(label="Your picture", height=240, alt_text=alt, elem_id=f"photo-{method}")
+    photo = picture(label="Your picture", height=240, alt_text=alt, elem_id=f"photo-{method}")
     seen = gr.HTML(elem_id=f"seen-{method}")
+    offered = [("Quick: 2 megapixels", sizes.QUICK), ("Large: 4 megapixels, takes longer", sizes.LARGE)]
+    size = gr.Radio(offered, value=sizes.usual_size(), label="Size of the result", visible=False)
     with gr.Row():
-        start, stop = gr.Button(READY, variant="primary", elem_id=f"start-{method}"), gr.Button("Stop")
-    budget, examples = gr.HTML("&nbsp;"), example_row(method)
+        start = gr.Button(READY, variant="primary", elem_id=f"start-{method}", scale=3, min_width=160)
+        stop = gr.Button("Stop", min_width=80)
+    return Given(photo, seen, size, start, stop, gr.HTML("&nbsp;"))
+
+
+def settings_column(method: str, given: Given) -> Inputs:
+    """The examples, the damage and the method's settings, which an upload fills in."""
+    blind, opening = SOLVERS[method].blind, state.opening_values(method)
+    parts: Parts = {"photo": given.photo, "size": given.size}
+    examples = example_row(method)
     modes = [("Restore my photograph", DEGRADED), ("Test: damage a clean picture first", CLEAN)]
     parts["mode"] = gr.Radio(modes, value=CLEAN, label="What is to be done")
     with gr.Accordion("I have a clean reference, for scores", open=False, visible=False) as reference:
@@ -135,8 +154,8 @@ def picture_column(method: str) -> Inputs:
         info = "What a test does to a clean picture first; your photograph's is found out"
     damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
     parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=info)
-    info = "The model that knows what photographs look like"
-    prior = gr.Dropdown(list(PRIORS), value="embedded", label="Prior", info=info, render=False)
+    info = "The prior: what knows how photographs look; embedded needs no download"
+    prior = gr.Dropdown(list(PRIORS), value="embedded", label="Model", info=info, render=False)
     parts["prior"] = prior
     groups = {}
     for name in SOLVERS[method].damages():
@@ -144,11 +163,11 @@ def picture_column(method: str) -> Inputs:
             with gr.Group(visible=name == SOLVERS[method].damages()[0]) as groups[name]:
                 drawn = drawing.sheet(method) if TASKS[name] is Inpaint else None
                 for field in state.knobs(TASKS[name]):
-                    parts[name, field.name] = control(field, opening[name, field.name])
+                    parts[name, field.name] = control(name, field, opening[name, field.name])
                 if drawn:
                     drawing.into(parts[name, "mask"], drawn, method)
                 if TASKS[name] is GaussianBlur and method not in PAPERS:
-                    strengths.row(method, parts, name, stop)
+                    strengths.row(method, parts, name, given.stop)
     prior.render()
     about = gr.Markdown(actions.about_prior("embedded"))
     prior.input(actions.about_prior, prior, about, **AT_ONCE)
@@ -161,14 +180,14 @@ def picture_column(method: str) -> Inputs:
         )
         for field in state.knobs(SOLVERS[method]):
             if field.name != "prompt":
-                parts[method, field.name] = control(field, opening[method, field.name])
+                parts[method, field.name] = control(method, field, opening[method, field.name])
     caption_pair = None
     if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
         readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
         with gr.Accordion(f"Caption: guides the priors that read text ({readers})", open=False):
-            parts[method, "prompt"] = control(prompt, "")
+            parts[method, "prompt"] = control(method, prompt, "")
             caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
-    return Inputs(parts, groups, seen, budget, start, stop, caption_pair, examples, reference)
+    return Inputs(parts, groups, given, caption_pair, examples, reference)
 
 
 def example_row(method: str) -> gr.Dataset:

@@ -43,6 +43,11 @@ def gpu_seconds(estimate: float, *priors: str) -> int:
     return math.ceil(1.5 * min(estimate, TIME_LIMIT) + loading) + 10
 
 
+def accelerated() -> bool:
+    """Whether runs have a GPU."""
+    return ZERO_GPU or pace.this_device() != "cpu"
+
+
 def on_gpu(
     handler: Callable[..., Any],
     seconds: Callable[..., float] = lambda *_: UNKNOWN_SECONDS,

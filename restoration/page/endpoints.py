@@ -22,6 +22,7 @@ from restoration.page.actions import how_read, loaded, seconds_needed, steps_of,
 from restoration.page.controls import picture
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
 from restoration.page.display import as_file, one_sentence, stored_file
+from restoration.page.sizes import LARGE
 from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
 from restoration.priors.caption import CAPTIONERS, prepare
@@ -47,7 +48,8 @@ def asked(
         tasks = ", ".join(SOLVERS[method].damages())
         raise ValueError(f"{method} has the presets {', '.join(PRESETS[method])} and the tasks {tasks}.")
     values = state.opening_values(method) | state.preset_values(method, preset)
-    values |= {"photo": given(photo), "mode": DEGRADED, "task": task, "seed": seed}
+    values |= {"photo": given(photo), "size": LARGE, "mode": DEGRADED}
+    values |= {"task": task, "seed": seed}
     values |= {"prior": state.known_prior(prior)} | state.settings_values(method, task, settings)
     return method, values
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +18,8 @@ from torch import Tensor
 
 from restoration.degradations.linear import FILES
 from restoration.files import images
-from restoration.page import shares, state
-from restoration.page.display import as_file, data_uri
+from restoration.page import shares, sizes, state
+from restoration.page.display import as_file, data_uri, small_uri
 from restoration.page.state import Values
 from restoration.page.uploads import new_file
 
@@ -41,6 +40,7 @@ class Chosen(BaseModel):
     seed: int | None
     prior: str
     preset: str
+    size: str = sizes.LARGE  # of before there was a choice
 
 
 class Entry(BaseModel):
@@ -80,6 +80,7 @@ def described(method: str, values: Values, shown: tuple[Any, ...]) -> Entry:
             seed=values["seed"],
             prior=values["prior"],
             preset=values["preset"],
+            size=values["size"],
         ),
         status=shown[1],
         scores=shown[2].to_dict("list"),
@@ -109,10 +110,7 @@ def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
 
 def smaller(picture: Path) -> str:
     """A picture of at most SIDE pixels a side as a data: URI, by JPEG."""
-    shown = images.to_pil(images.read_image(picture))
-    shown.thumbnail((SIDE, SIDE))
-    shown.save(buffer := io.BytesIO(), format="JPEG", quality=85)
-    return data_uri(buffer.getvalue(), "jpeg")
+    return small_uri(images.read_image(picture), SIDE)
 
 
 def recall(method: str, text: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
@@ -139,7 +137,7 @@ class Finished(NamedTuple):
     before: str
     after: str
     photo: str | None
-    enlarged: int  # as `images.read_photo` takes it
+    read: tuple[int, int]  # enlarged and most, as `images.read_photo` takes them
     download: str | None
 
 
@@ -147,7 +145,8 @@ def finished(method: str, values: Values, shown: tuple[Any, ...]) -> Finished:
     """What is shown of a run once it is over."""
     manifest = described(method, values, shown).model_dump_json()
     before, after = map(str, shown[0])
-    return Finished(manifest, before, after, values["photo"], state.asked_for(method, values)[2], shown[5])
+    read = state.asked_for(method, values)[2], sizes.SIZES[values["size"]]
+    return Finished(manifest, before, after, values["photo"], read, shown[5])
 
 
 def share(run: Finished, address: str) -> tuple[str, str]:
@@ -162,7 +161,7 @@ def share(run: Finished, address: str) -> tuple[str, str]:
     if not all(path.is_file() for path in pictures.values()):
         raise ValueError("This result is not on the server any more: restore it once more, then share it.")
     if run.photo and Path(run.photo).is_file():
-        photo = images.read_photo(run.photo, run.enlarged)
+        photo = images.read_photo(run.photo, *run.read)
         picture, file = images.to_pil(photo.x), Path(new_file("photo.png"))
         (images.see_through(picture, photo.alpha) if photo.alpha else picture).save(file)
         pictures["photo.png"] = file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -14,13 +15,17 @@ from restoration.degradations.jpeg_traces import file_quality
 from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images
-from restoration.page import state
+from restoration.page import sizes, state
+from restoration.page.display import as_file, small_uri
 from restoration.page.state import DEGRADED
-from restoration.page.uploads import checked_photo, new_file
+from restoration.page.uploads import checked_photo
 from restoration.solvers import PRESETS, SOLVERS
 
 HEADER = 65_536  # bytes of a file in which a JPEG's tables are looked for
 SHOWN = 1_000_000  # pixels of the picture that stands as Before until the run
+# files that every browser draws, by ending; of others it gets a small picture to show in the photograph's box
+DRAWN = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp"}
+PREVIEW = 480  # pixels of its longer side
 # LatentINDIGO enlarges so many times a picture of up to so many pixels: no result is larger than what is
 # accepted
 SCALES = {4: images.MAX_PIXELS // 16, 2: images.MAX_PIXELS // 4, 1: images.MAX_PIXELS}
@@ -32,34 +37,43 @@ class Inspection(NamedTuple):
     """sentences: what is wrong with the photograph, in plain text; method: the one of SOLVERS for that, ""
     where nothing is.
 
-    before: a file with the picture, for the eye; size: (width, height) of the picture as it was read; values:
-    by method what its controls are set to, as in `state.Values`.
+    before: a file with the picture, for the eye; size: (width, height) of the picture as it was read;
+    large: whether more of it can be read than at the quick size; preview: a data: URI of a small picture
+    where a browser may not draw the file, else ""; values: by method what its controls are set to, as in
+    `state.Values`.
     """
 
     sentences: str
     method: str
     before: str
     size: tuple[int, int]
+    large: bool
+    preview: str
     values: dict[str, dict[Any, Any]]
 
 
-def inspect(photo: str) -> Inspection:
-    """Look at an uploaded file. ValueError, one sentence, where it is no photograph that can be restored."""
+def inspect(photo: str, read: str) -> Inspection:
+    """Look at an uploaded file at one of SIZES, at which it will be restored: noise and blur are less in a
+    reduced picture. ValueError, one sentence, where it is no photograph that can be restored."""
     checked_photo(photo)
     with _places:
-        x = images.read_photo(photo, 1).x
+        x = images.read_photo(photo, 1, sizes.known_size(read)).x
         with open(photo, "rb") as file:
             quality = file_quality(file.read(HEADER))
         damage = measure_damage(x, quality)
-        before = new_file("image.png")
-        images.to_pil(_reduced(x)).save(before, compress_level=1)  # it is not kept: a third of the time
+        before = as_file(_reduced(x))
+        preview = "" if Path(photo).suffix.lower() in DRAWN else small_uri(x, PREVIEW)
     suggestions, size = suggest(damage), (x.shape[-1], x.shape[-2])
     values = {
         method: {"photo": photo} | _settings(method, damage, suggestions, size[0] * size[1])
         for method in SOLVERS
     }
+    width, height = images.size_read(photo)
+    large = width * height > sizes.SIZES[sizes.QUICK]
     sentences = " ".join(damage.describe()) or "Nothing seems wrong with it."
-    return Inspection(sentences, suggestions[0].solver if suggestions else "", before, size, values)
+    return Inspection(
+        sentences, suggestions[0].solver if suggestions else "", before, size, large, preview, values
+    )
 
 
 def enlargement(pixels: int) -> int:
@@ -90,5 +104,5 @@ def _settings(method: str, damage: Damage, suggestions: Sequence[Suggestion], pi
         values |= {"task": mine.task} | {(mine.task, name): value for name, value in mine.settings.items()}
     if (method, "scale") in values:
         values[method, "scale"] = enlargement(pixels)
-    del values["photo"], values["prior"]  # which a visitor has chosen
+    del values["photo"], values["size"], values["prior"]  # which a visitor has chosen
     return values

@@ -20,6 +20,7 @@ from restoration.page.controls import (
     picture_column,
     result_rest,
     result_top,
+    settings_column,
     stoppable,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
@@ -56,12 +57,12 @@ class MethodTab:
 
     @property
     def start(self) -> gr.Button:
-        return self.inputs.start
+        return self.inputs.given.start
 
     @property
     def seen(self) -> gr.HTML:
         """The line about the photograph."""
-        return self.inputs.seen
+        return self.inputs.given.seen
 
     @property
     def status(self) -> gr.components.Component:
@@ -117,7 +118,7 @@ class MethodTab:
         try:
             return self._from_link(query) | here
         except shares.Gone as error:
-            return {self.sharing.note: str(error), self.status: ""} | here
+            return {self.sharing.note: "", self.status: f'<b class="gone">{error}</b>'} | here
         except ValueError as error:
             instead = " Here is an example instead." if state.stored_examples(self.method) else ""
             return self.first_example() | {self.status: html.escape(f"{error}{instead}")} | here
@@ -154,8 +155,14 @@ class MethodTab:
         """A run of before with its controls; shown: of the result's places."""
         run = history.finished(self.method, values, shown)
         filled: Shown = {self.parts[name]: value for name, value in values.items()}
+        filled[self.parts["size"]] = gr.update(value=values["size"], visible=False)
         filled |= {self.address: "", self.seen: "", self.sharing.note: "", self.sharing.shown: (run, None)}
         return filled | dict(zip(self.outputs, shown, strict=True))
+
+    def boxes_for(self, mode: str) -> tuple[Any, Any]:
+        """Which of the reference's and the damage's box a mode needs: a blind method finds the damage out."""
+        real = mode == DEGRADED
+        return gr.update(visible=real), gr.update(visible=not (real and SOLVERS[self.method].blind))
 
     def apply_preset(self, name: str) -> Shown:
         values = state.preset_values(self.method, name)
@@ -186,10 +193,11 @@ def _laid_out(method: str, tabs: gr.Tabs) -> MethodTab:
     gr.Markdown(heading(method)[1])
     linked = gr.Checkbox(visible=False)
     entry = gr.Textbox(visible=False)
-    with gr.Row():
-        with gr.Column(scale=2, min_width=320):
-            inputs = picture_column(method)
-        with gr.Column(scale=3, min_width=320):
+    # on a phone one below the other; on a desk the result stands beside both
+    with gr.Row(elem_classes="method"):
+        with gr.Column(min_width=0):
+            given = picture_column(method)
+        with gr.Column(min_width=0):
             comparison, status = result_top(method)
             sharing = share_row.share_row(method)
             outputs = [comparison, status, *result_rest(comparison, SOLVERS[method].blind)]
@@ -198,6 +206,8 @@ def _laid_out(method: str, tabs: gr.Tabs) -> MethodTab:
             with gr.Accordion("History (kept in your browser alone)"):
                 past = gr.HTML()
             bring = gr.Button(elem_id=f"bring-back-{method}", visible="hidden")
+        with gr.Column(min_width=0):
+            inputs = settings_column(method, given)
     return MethodTab(method, tabs, inputs, outputs, sharing, address, past, bring, linked, entry)
 
 
@@ -217,7 +227,7 @@ def _run_events(tab: MethodTab) -> list[Any]:
     if caption_pair:
         twice = on_gpu(tab.restored_twice, lambda values: 2 * tab.seconds(values), tab.priors)
         runs.append(caption_pair.click(twice, posted, **running))
-    stoppable(tab.inputs.stop, runs, status, last_words, start)
+    stoppable(tab.inputs.given.stop, runs, status, last_words, start)
     return runs
 
 
@@ -253,9 +263,17 @@ def _choice_events(tab: MethodTab) -> None:
     left.examples.click(tab.show_example, left.examples, tab.everything, **AT_ONCE)
     prior.input(tab.apply_prior, [prior, preset], [preset, *knobs], **AT_ONCE)  # type: ignore[attr-defined]
     preset.input(tab.apply_preset, preset, knobs, **AT_ONCE)  # type: ignore[attr-defined]
-    mode.change(lambda chosen: gr.update(visible=chosen == DEGRADED), mode, left.reference, **AT_ONCE)  # type: ignore[attr-defined]
+    boxes = [left.reference, task]
+    mode.change(tab.boxes_for, mode, boxes, **AT_ONCE)  # type: ignore[attr-defined]
     shown_groups = lambda chosen: [gr.update(visible=name == chosen) for name in left.groups]  # noqa: E731
     task.change(shown_groups, task, list(left.groups.values()), **AT_ONCE)  # type: ignore[attr-defined]
     decisive = [part for key, part in tab.parts.items() if key[-1] != "prompt" and key != "reference"]
     changes = [part.change for part in decisive]  # type: ignore[attr-defined]
-    gr.on(changes, tab.foresee, set(tab.parts.values()), left.budget, trigger_mode="always_last", **AT_ONCE)
+    gr.on(
+        changes,
+        tab.foresee,
+        set(tab.parts.values()),
+        left.given.budget,
+        trigger_mode="always_last",
+        **AT_ONCE,
+    )

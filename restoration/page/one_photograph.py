@@ -27,34 +27,46 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
     photos: dict[str, Any] = {COMPARE: compared.photo} | {
         name: tab.parts["photo"] for name, tab in methods.items()
     }
+    sizes = [tab.parts["size"] for tab in methods.values()]  # which an upload makes the same
     places = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in methods.values()]
     everything = [*compared.filled, *(part for parts in places for part in parts)]
 
-    def look(where: str, photo: str | None) -> dict[Any, Any]:
+    def look(where: str, photo: str | None, size: str) -> dict[Any, Any]:
         try:
-            inspected = inspection.inspect(photo or "")
+            inspected = inspection.inspect(photo or "", size)
         except (ValueError, OSError, MemoryError) as error:
             line = compared.seen if where == COMPARE else methods[where].seen
             return {line: html.escape(display.sentence(error))}
         width, height = inspected.size
-        seen = f'<span data-width="{width}" data-height="{height}">{html.escape(inspected.sentences)}</span>'
+        told = f'data-width="{width}" data-height="{height}" data-preview="{inspected.preview}"'
+        seen = f"<span {told}>{html.escape(inspected.sentences)}</span>"
         filled = _compare(compared, inspected, seen)
         for name, tab in methods.items():
             filled |= {tab.parts[key]: value for key, value in inspected.values[name].items()}
             shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
             filled |= dict(zip(tab.outputs, shown, strict=True))
             filled |= {tab.address: "", tab.seen: seen}
+            filled[tab.parts["size"]] = gr.update(value=size, visible=inspected.large)
         del filled[photos[where]]  # which shows it already
         return filled
+
+    def look_again(where: str, photo: str | None, size: str, mode: str) -> dict[Any, Any]:
+        if not photo or mode != DEGRADED:
+            return {methods[where].seen: gr.skip()}
+        return look(where, photo, size)
 
     for where, photo in photos.items():
         start: gr.Button = compared.start
         mode: gr.components.Component = compared.damage
         value = compare_choices.REAL
+        size: Any = sizes[0]
         if where in methods:
             start, mode, value = methods[where].start, methods[where].parts["mode"], DEGRADED
+            size = methods[where].parts["size"]
+            again = functools.partial(look_again, where)
+            press_again(size.input(again, [photo, size, mode], everything, **AT_ONCE), start)
         photo.upload(None, None, [mode, start], js=uploaded(value), **PRIVATE)
-        press_again(photo.upload(functools.partial(look, where), photo, everything, **AT_ONCE), start)
+        press_again(photo.upload(functools.partial(look, where), [photo, size], everything, **AT_ONCE), start)
     chosen = compared.quick.click(
         lambda name: gr.update(selected=name if name in SOLVERS else COMPARE),
         compared.likely,

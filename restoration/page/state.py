@@ -1,8 +1,8 @@
 """The page's state as data: the values of its controls <-> runs, stored examples and links. No layout, no
 arithmetic.
 
-`Values` maps "photo", "mode", "task", "reference", "seed", "prior", "preset", and a pair (task or method,
-knob) for every knob.
+`Values` maps "photo", "size", "mode", "task", "reference", "seed", "prior", "preset", and a pair (task or
+method, knob) for every knob.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from restoration.files import images
 from restoration.files.errors import cut, quoted
 from restoration.files.recipe import check_seed, parse_json
 from restoration.knobs import KINDS
+from restoration.page import sizes
 from restoration.page.uploads import checked_photo
 from restoration.priors.catalogue import PRIORS
 from restoration.record import Run
@@ -51,10 +52,8 @@ class Job:
     y: Tensor
     run: Run
     reference: Tensor | None
-    alpha: Image.Image | None = (
-        # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
-        None
-    )
+    # of the uploaded picture, at the result's size or larger by what is cropped; for the download alone
+    alpha: Image.Image | None = None
 
     def before(self) -> Tensor:
         """The input at the result's size, (1,3,H,W) in [0,1], 8 bits."""
@@ -74,6 +73,7 @@ def checked(method: str, values: Values) -> Values:
     they are of is built, and files by `uploads.received`, which alone makes paths of what a browser sends.
     """
     choices = {
+        "size": sizes.SIZES,
         "mode": (CLEAN, DEGRADED),
         "task": SOLVERS[method].damages(),
         "preset": PRESETS[method],
@@ -98,6 +98,7 @@ def opening_values(method: str) -> dict[Any, Any]:
     """The values of a tab before anything is chosen."""
     values: dict[Any, Any] = {
         "photo": None,
+        "size": sizes.usual_size(),
         "mode": CLEAN,
         "task": SOLVERS[method].damages()[0],
         "reference": None,
@@ -140,14 +141,13 @@ def job(method: str, values: Values) -> Job:
     """
     solver, degradation, enlarged = asked_for(method, values)
     seed = whole_seed(values["seed"])
-    y, alpha, _ = images.read_photo(values["photo"], enlarged)
+    y, alpha, _ = images.read_photo(values["photo"], enlarged, most := sizes.SIZES[values["size"]])
     reference = None
-    synthetic = values["mode"] == CLEAN
-    if synthetic:
+    if synthetic := values["mode"] == CLEAN:
         factor = solver.factor(degradation)
         y, reference = synthesise(y, degradation or make_damage(values["task"], {}, factor), factor, seed)
     elif values["reference"]:
-        reference = images.read_image(values["reference"], 1)
+        reference = images.read_photo(values["reference"], 1, most * enlarged**2).x
     alpha = images.enlarged_alpha(alpha, enlarged)
     return Job(y, Run(solver, degradation, values["prior"], seed, synthetic), reference, alpha)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from restoration import pace
 from restoration.degradations.blur import GaussianBlur
 from restoration.files import images
-from restoration.page import actions, state
+from restoration.page import actions, sizes, state
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.display import as_file, one_sentence
 from restoration.page.events import AT_ONCE, PRIVATE
@@ -41,13 +41,15 @@ def needed(method: str) -> Callable[..., float]:
     """About how many seconds `tried` takes for what a tab hands it."""
     solver = SOLVERS[method](**next(iter(PRESETS[method].values())))
 
-    def seconds(photo: str | None, mode: str, noise_std: float, prior: str) -> float:
+    def seconds(photo: str | None, size: str, mode: str, noise_std: float, prior: str) -> float:
         return len(STRENGTHS) * pace.estimate_seconds(solver, GaussianBlur(), SIDE, SIDE, prior)
 
     return seconds
 
 
-def tried(method: str, photo: str | None, mode: str, noise_std: float, prior: str) -> Iterator[Shown]:
+def tried(
+    method: str, photo: str | None, size: str, mode: str, noise_std: float, prior: str
+) -> Iterator[Shown]:
     """The centre of the photograph as it is and deblurred at each strength, one more with every value.
 
     gr.Error, one sentence, for bad input.
@@ -58,7 +60,8 @@ def tried(method: str, photo: str | None, mode: str, noise_std: float, prior: st
                 "Upload a blurred photograph first: its centre is deblurred at several strengths."
             )
         checked_photo(photo)
-        y, model = centre(images.read_image(photo, 1)), actions.loaded(state.known_prior(prior))
+        y = centre(images.read_photo(photo, 1, sizes.known_size(size)).x)
+        model = actions.loaded(state.known_prior(prior))
         shown, until = [(as_file(y), "as it is")], actions.time_limit()
         solver = SOLVERS[method](**next(iter(PRESETS[method].values())))
         for std in STRENGTHS:
@@ -98,8 +101,8 @@ def row(method: str, parts: dict[Any, Any], task: str, stop: gr.Button) -> None:
         for shown in tried(method, *values):
             yield gr.update(value=shown, visible=True)
 
-    inputs = [parts["photo"], parts["mode"], parts[task, "noise_std"], parts["prior"]]
-    asks = needed(method), lambda *values: state.known_prior(values[3])
+    inputs = [parts["photo"], parts["size"], parts["mode"], parts[task, "noise_std"], parts["prior"]]
+    asks = needed(method), lambda *values: state.known_prior(values[4])
     event = button.click(on_gpu(begun, *asks), inputs, gallery, **ON_DEVICE, **PRIVATE)
     stop.click(None, cancels=[event], **PRIVATE)
     gallery.select(picked, None, [parts[task, "std"], parts[task, "size"]], **AT_ONCE)

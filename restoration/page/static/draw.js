@@ -14,7 +14,8 @@ const drawingOf = draw => drawings.get(draw) || drawings.set(draw, { strokes: []
 function sourceFor(method) {
   const photo = document.querySelector(`#photo-${method} img`);
   if (!photo) return '';
-  if (!photo.complete || photo.naturalWidth) return photo.src;
+  const whole = !photo.complete || photo.naturalWidth;
+  if (whole && !photo.src.startsWith('data:')) return photo.src;
   return document.querySelector(`#comparison-${method} img`)?.src || '';
 }
 

@@ -83,6 +83,31 @@ function mend() {
   }
   followPhotographs();
   nameSliders();
+  showShared();
+  document.querySelectorAll('[id^="photo-"] img').forEach(standIn);
+}
+
+/** A photograph that this browser cannot draw, as a phone's HEIC, is stood for by a small picture of the server's. */
+function standIn(image) {
+  if (!image.complete || image.naturalWidth || !image.src || image.src.startsWith('data:')) return;
+  const method = image.closest('[id^="photo-"]').id.slice('photo-'.length);
+  const preview = document.querySelector(`#seen-${method} [data-preview]`)?.dataset.preview;
+  if (preview) image.src = preview;
+}
+
+document.addEventListener('error', event => {
+  if (event.target.matches?.('[id^="photo-"] img')) standIn(event.target);
+}, true);
+
+let shared = new URLSearchParams(location.search).has('share');
+
+/** The result that a link opens, or that it is gone, is brought into view: on a phone it would be below. */
+function showShared() {
+  const told = shared && [...document.querySelectorAll('.method .notice, .gone')].find(
+    element => element.offsetParent && element.innerText.trim());
+  if (!told) return;
+  shared = false;
+  told.closest('.method').querySelector('.status').scrollIntoView({ block: innerWidth < 720 ? 'start' : 'nearest' });
 }
 
 mend();

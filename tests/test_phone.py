@@ -1,0 +1,36 @@
+"""The page on a phone: what is pressed is followed by what one sees."""
+
+from __future__ import annotations
+
+import torch
+from browsing import upload, visible, visit_method
+from skimage.data import astronaut
+
+from restoration.files import images
+from restoration.page import sizes
+
+SCREEN = {"width": 390, "height": 844}
+
+
+def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp_path, monkeypatch):
+    """From the upload to the result on the screen; quick, and large where that is chosen."""
+    monkeypatch.setattr(sizes, "SIZES", {sizes.QUICK: 96**2, sizes.LARGE: 192**2})
+    x = images.to_tensor(astronaut()[:192, 140:332])
+    x = x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    images.to_pil(x).save(tmp_path / "own.tif")
+    page = visit_method(browser, address, viewport=SCREEN, is_mobile=True, has_touch=True)
+    upload(page, tmp_path / "own.tif")
+    seen = "[id=seen-reld] [data-width='{}']"
+    visible(page, seen.format(96)).wait_for()
+    page.wait_for_function("() => document.querySelector('#photo-reld img').naturalWidth")
+    page.get_by_label("Large: 4 megapixels").locator("visible=true").check()
+    visible(page, seen.format(192)).wait_for()
+    page.locator("#start-reld:has-text('Restore'):enabled").tap()
+    page.get_by_text("192×192 pixels in").wait_for()
+    page.wait_for_timeout(500)  # of smooth scrolling
+    box = page.locator("#comparison-reld").bounding_box()
+    assert 0 <= box["y"] < SCREEN["height"] / 3
+    assert page.evaluate("document.documentElement.scrollWidth") == SCREEN["width"]
+    settings = page.locator('[role="tabpanel"]:visible').get_by_text("Method settings").bounding_box()
+    assert settings["y"] > box["y"] + box["height"]
+    page.context.close()
