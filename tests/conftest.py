@@ -20,12 +20,12 @@ from pathlib import Path
 import gradio as gr
 import pytest
 import torch
-from browsing import visit_method
+from browsing import Lender
 from ports import free_port
 from tiny_models import KINDS, WORDS, letters_tokenizer, plain_vae, save_pipeline
 from torch import Tensor
 
-from restoration.files import sandbox
+from restoration.files import recipe, sandbox
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.priors.parts import Parts
@@ -33,6 +33,7 @@ from restoration.priors.placement import Placement
 from restoration.training.denoiser import geometric_betas
 
 MOST_WORKERS = 4  # each takes 1.5 GB
+LENDERS: list[Lender] = []  # of this process
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -41,6 +42,23 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     named = config.args_source is pytest.Config.ArgsSource.ARGS or config.getoption("keyword")
     whole = not named and config.getoption("markexpr") == "not slow"
     return min(cores, MOST_WORKERS) if whole and cores > 1 else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the browser first, one after the other: they share pages, which take time while they stand
+    open.
+    """
+    items.sort(key=lambda item: not of_the_browser(item))
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if of_the_browser(item) and not (nextitem and of_the_browser(nextitem)):
+        for lender in LENDERS:
+            lender.close()
+
+
+def of_the_browser(item: pytest.Item) -> bool:
+    return "browser" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +155,13 @@ def photo() -> Tensor:
 
 
 @pytest.fixture
+def picture(tmp_path: Path, photo: Tensor) -> str:
+    """The file of `photo`."""
+    recipe.save_png(photo, tmp_path / "photo.png", {})
+    return str(tmp_path / "photo.png")
+
+
+@pytest.fixture
 def upload_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of uploads of one's own."""
     folder = tmp_path / "uploads"
@@ -191,9 +216,21 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def lender(browser, address) -> Iterator[Lender]:
+    LENDERS.append(Lender(browser, address))
+    yield LENDERS[-1]
+    LENDERS.pop().close()
+
+
 @pytest.fixture
-def tab(browser, address):
-    """A page of a visitor's own, opened at RELD's tab."""
-    page = visit_method(browser, address)
-    yield page
-    page.context.close()
+def lend(lender: Lender) -> Iterator[Lender]:
+    """`lend(width, method, who)`: the page of a visitor, as it opened."""
+    yield lender
+    lender.take_back()
+
+
+@pytest.fixture
+def tab(lend):
+    """A page of a visitor, as it opened at RELD's tab."""
+    return lend()

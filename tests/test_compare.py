@@ -11,6 +11,14 @@ def steps_of(job, prior):
     yield from restore(job.y, job.run, prior, reference=job.reference)
 
 
+RELD, LD_RPS = ("reld", "fast"), ("ld-rps", "denoise")
+
+
+def compared(prior, picture, damage, runs, seeds=1):
+    """All states of a comparison."""
+    return list(compare.compare(picture, damage, runs, seeds, {"embedded": lambda: prior}, steps_of))
+
+
 def test_spread_of_known_pictures():
     a = torch.zeros(1, 3, 8, 8)
     b = a.clone()
@@ -35,16 +43,7 @@ def test_the_best_of_every_metric_is_starred():
 
 
 def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
-    states = list(
-        compare.compare(
-            photo[..., :64, :64],
-            "noise",
-            [("reld", "fast"), ("ld-rps", "denoise")],
-            2,
-            {"embedded": lambda: tiny_prior},
-            steps_of,
-        )
-    )
+    states = compared(tiny_prior, photo[..., :64, :64], "noise", [RELD, LD_RPS], seeds=2)
     titles = [cell.title for cell in states[-1].cells]
     assert titles[:3] == ["clean", "input", "classical: non-local means"]
     assert titles[3].startswith("classical: total variation ")  # one of its weights
@@ -61,16 +60,7 @@ def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
 def test_a_photograph_that_is_damaged_already(tiny_prior, photo):
     """It stays as it is; what RELD is told was measured; the scores are those that need no clean picture."""
     noisy = (photo + 0.1 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    states = list(
-        compare.compare(
-            noisy,
-            compare_choices.REAL,
-            [("reld", "fast"), ("ld-rps", "denoise")],
-            1,
-            {"embedded": lambda: tiny_prior},
-            steps_of,
-        )
-    )
+    states = compared(tiny_prior, noisy, compare_choices.REAL, [RELD, LD_RPS])
     cells = states[-1].cells
     assert [cell.title for cell in cells] == [
         "input",
@@ -90,11 +80,7 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
 
     from restoration.files import recipe
 
-    cells = list(
-        compare.compare(
-            photo[..., :64, :64], "denoise", [("reld", "fast")], 2, {"embedded": lambda: tiny_prior}, steps_of
-        )
-    )[-1].cells
+    cells = compared(tiny_prior, photo[..., :64, :64], "denoise", [RELD], seeds=2)[-1].cells
     compare_cells.archive(cells, str(tmp_path / "all.zip"))
     with ZipFile(tmp_path / "all.zip") as file:
         file.extractall(tmp_path)
@@ -108,16 +94,7 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
 
 
 def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):
-    states = list(
-        compare.compare(
-            photo[..., :64, :64],
-            "super-resolution",
-            [("reld", "fast"), ("ld-rps", "denoise")],
-            1,
-            {"embedded": lambda: tiny_prior},
-            steps_of,
-        )
-    )
+    states = compared(tiny_prior, photo[..., :64, :64], "super-resolution", [RELD, LD_RPS])
     assert [cell.title for cell in states[-1].cells] == ["clean", "input", "reld · fast"]
     assert "LD-RPS does not enlarge" in states[-1].note
 
@@ -125,17 +102,7 @@ def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):
 def test_a_known_damage_has_its_classical_method(tiny_prior, photo):
     """Of several Wiener balances the best one."""
     for damage, name in (("denoise", "non-local means"), ("deblur", "Wiener 0.")):
-        states = list(
-            compare.compare(
-                photo[..., :64, :64],
-                damage,
-                [("reld", "fast")],
-                1,
-                {"embedded": lambda: tiny_prior},
-                steps_of,
-            )
-        )
-        cells = states[-1].cells
+        cells = compared(tiny_prior, photo[..., :64, :64], damage, [RELD])[-1].cells
         assert [cell.title.startswith(f"classical: {name}") for cell in cells] == [False, False, True, False]
         assert cells[2].scores["PSNR"] > cells[1].scores["PSNR"]
 
@@ -161,8 +128,7 @@ def test_every_prior_has_its_results_and_an_absent_one_takes_no_part(tiny_prior,
         raise OSError("The Hub does not answer.")
 
     priors = {"embedded": lambda: tiny_prior, "sd-1.5": absent, "sd-turbo": lambda: tiny_prior}
-    runs = [("reld", "fast")]
-    *_, last = compare.compare(photo[..., :64, :64], "denoise", runs, 1, priors, steps_of)
+    *_, last = compare.compare(photo[..., :64, :64], "denoise", [RELD], 1, priors, steps_of)
     titles = [cell.title for cell in last.cells]
     assert titles[-2:] == ["reld · fast · embedded", "reld · fast · sd-turbo"] and len(titles) == 5
     assert "reld · fast · sd-1.5 took no part: The Hub does not answer." in last.note
@@ -172,9 +138,8 @@ def test_every_prior_has_its_results_and_an_absent_one_takes_no_part(tiny_prior,
 def test_the_download_without_the_photograph(tiny_prior, photo, tmp_path):
     from zipfile import ZipFile
 
-    priors = {"embedded": lambda: tiny_prior}
-    *_, last = compare.compare(photo[..., :64, :64], "denoise", [("reld", "fast")], 1, priors, steps_of)
-    compare_cells.archive(compare_cells.results_alone(last.cells), str(tmp_path / "results.zip"))
+    cells = compared(tiny_prior, photo[..., :64, :64], "denoise", [RELD])[-1].cells
+    compare_cells.archive(compare_cells.results_alone(cells), str(tmp_path / "results.zip"))
     with ZipFile(tmp_path / "results.zip") as file:
         names = file.namelist()
         assert "input" not in file.read("scores.csv").decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from browsing import touches, upload, visit
+from browsing import told, touches, upload
 from skimage.data import astronaut
 
 from restoration.files import images, recipe
@@ -34,11 +34,8 @@ def middle(locator) -> tuple[float, float, float]:
 
 
 @pytest.fixture
-def opened(browser, address):
-    page = visit(browser, address)
-    page.locator("#status-compare:has-text('computed beforehand')").wait_for()
-    yield page
-    page.context.close()
+def opened(lend):
+    return lend(1280, "")
 
 
 def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
@@ -57,7 +54,7 @@ def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
     ]
     opened.locator("#start-compare:has-text('Compare'):enabled").wait_for()
     opened.get_by_role("button", name="Only the likely best: RELD").click()
-    opened.get_by_text("192×192 pixels in").wait_for()
+    told(opened, "192×192 pixels in")
     assert "It is noisy" in opened.locator("#seen-reld").inner_text()
     opened.get_by_role("tab", name=TITLES["ld-rps"][0]).click()
     upload(opened, noisy.with_name("own.png"))
@@ -100,12 +97,12 @@ def test_all_pictures_zoom_and_move_together(opened):
     assert set(sources()) == {before[1]}
     opened.keyboard.up("i")
     assert sources() == before
+    opened.keyboard.press("0")
 
 
-def test_two_fingers_zoom_on_a_phone(browser, address):
+def test_two_fingers_zoom_on_a_phone(lend):
     """Where the page fills the screen's width, and every control of it can be hit with a thumb."""
-    page = visit(browser, address, 390, has_touch=True)
-    page.locator("#status-compare:has-text('computed beforehand')").wait_for()
+    page = lend(390, "")
     picture = page.locator(".zoom:visible img").first
     picture.scroll_into_view_if_needed()
     x, y, width = middle(picture)
@@ -118,4 +115,3 @@ def test_two_fingers_zoom_on_a_phone(browser, address):
         ".map(b => b.outerHTML)"
     )
     assert small == []
-    page.context.close()

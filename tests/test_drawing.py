@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from browsing import touches, upload, visit_method
+from browsing import told, touches, upload
 from PIL import Image
 
 from restoration.files import recipe
@@ -26,9 +26,9 @@ def finger(page, points):
 
 
 @pytest.mark.parametrize("width, paint", [(390, finger), (1280, mouse)])
-def test_a_painted_mask_is_inpainted(browser, address, width, paint, tmp_path):
+def test_a_painted_mask_is_inpainted(lend, address, width, paint, tmp_path):
     """Pixel by pixel where the stroke went, and nowhere else; a press right after the stroke waits for it."""
-    page = visit_method(browser, address, width, has_touch=width < 500)
+    page = lend(width)
     recipe.save_png(torch.full((1, 3, 96, 128), 0.5), tmp_path / "own.png", {})
     upload(page, tmp_path / "own.png")
     page.locator("#seen-reld [data-width='128'][data-height='96']").wait_for(state="attached")
@@ -45,7 +45,7 @@ def test_a_painted_mask_is_inpainted(browser, address, width, paint, tmp_path):
     paint(page, [at(0.25, 0.5), at(0.5, 0.5), at(0.75, 0.5)])
     with page.expect_response("**/upload") as sent:
         page.locator("#start-reld").click()
-    page.get_by_text("128×96 pixels in").wait_for()
+    told(page, "128×96 pixels in")
     mask = page.request.get(f"{address}gradio_api/file={sent.value.json()[0]}").body()
     missing = np.asarray(Image.open(io.BytesIO(mask)).convert("L")) < 128
     assert missing.shape == (96, 128) and missing[48, 33:95].all()
@@ -55,4 +55,3 @@ def test_a_painted_mask_is_inpainted(browser, address, width, paint, tmp_path):
     painted.wait_for(state="detached")
     page.locator("#start-reld:has-text('Restore'):enabled").click()
     page.locator("#status-reld:has-text('Which parts are missing')").wait_for()
-    page.context.close()

@@ -45,7 +45,9 @@ def entered(name: str, folders: dict[str, Path]) -> LatentPrior:
     """The entry's tiny prior, with what PRIORS says of it."""
     prior = load(folders[CHECKPOINTS[name]])
     parts = dataclasses.replace(prior.parts, timesteps=PRIORS[name].timesteps)
-    return LatentPrior(name, parts, prior.placement)
+    again = LatentPrior(name, parts, prior.placement)
+    again.isometric, again.gain = prior.isometric, prior.gain
+    return again
 
 
 def noise(channels: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from restoration.degradations.blind import CORRUPTIONS, to_grey
 from restoration.degradations.estimate import FAINT, _veil, first_guess
 from restoration.degradations.meter import measure_damage
+from restoration.degradations.realistic import jpeg
 from restoration.degradations.tone import relit
 from restoration.evaluation import metrics
 from restoration.files.images import quantise
@@ -207,6 +208,22 @@ def test_noise_counts_by_what_it_is_once_the_dark_is_undone(photo):
     guess = first_guess(y, "auto")
     assert guess.stops.median() > 1.5 and guess.noise > 2 * measured.value
     assert guess.noise > 2 * FAINT and first_guess(y, "none").noise == 0
+
+
+def test_blocks_of_jpeg_are_taken_out_where_a_picture_is_said_to_be_noisy(embedded):
+    from skimage.data import astronaut
+
+    x = torch.from_numpy(astronaut()[:160, 140:300].copy()).permute(2, 0, 1)[None].float() / 255
+    y = jpeg(x, 50)
+    told, seen = first_guess(y, "none"), first_guess(y, "auto")
+    assert told.noise == 0 < told.told and told.describe() == "blocks of JPEG" and seen.told == 0
+    *_, last = run(embedded, y, LDRPSFast(**PRESETS["denoise"]))
+    assert metrics.psnr(last.image, x) > metrics.psnr(y, x) + 0.4
+
+
+def test_noise_that_went_through_jpeg_is_told_as_more(photo):
+    noisy = quantise(photo + 0.08 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0)))
+    assert first_guess(jpeg(noisy, 75), "auto").told > 1.3 * first_guess(jpeg(noisy, 75), "auto").noise
 
 
 def test_grey_noise_is_taken_out_and_no_colour_put_in(embedded, photo):

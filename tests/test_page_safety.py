@@ -152,11 +152,11 @@ def test_no_script_of_a_stranger_runs(browser, address, tmp_path):
                 }
                 client.post("run/predict", json=body)
         assert client.get("deep_link", params={"session_hash": "stranger"}).status_code == 404
-    page = visit(browser, address)
-    page.get_by_role("button", name="Compare", exact=True).wait_for()
     run = {"method": "reld", "title": MARKUP, "pictures": ["", f'x"{MARKUP}'], "status": MARKUP, "link": ""}
-    page.evaluate("run => localStorage.setItem('runs', JSON.stringify([run]))", run)
-    page.goto(f"{address}?method=reld")
+    origins = [
+        {"origin": address.rstrip("/"), "localStorage": [{"name": "runs", "value": json.dumps([run])}]}
+    ]
+    page = visit(browser, f"{address}?method=reld", storage_state={"origins": origins})
     page.locator(".past button").wait_for()
     (tmp_path / "<img src=x onerror=document.title=1>.png").write_bytes(b"not a picture")
     upload(page, tmp_path / "<img src=x onerror=document.title=1>.png")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from browsing import PATIENCE, denoise_own, restore_in_steps, shown_result, visible, visit_method
+from browsing import PATIENCE, denoise_own, restore_in_steps, shown_result, told, visible, visit_method
 
 from restoration.files import images, recipe
 from restoration.page import actions
@@ -22,23 +22,22 @@ def test_stop_ends_the_run(tab):
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.get_by_text("Denoise: computed beforehand").wait_for()
     tab.get_by_role("button", name="Restore").click()
-    tab.get_by_text("256×256 pixels in").wait_for()
+    told(tab, "256×256 pixels in")
 
 
-def test_two_visitors_do_not_see_each_others_pictures(browser, address, tmp_path):
+def test_two_visitors_do_not_see_each_others_pictures(lend, tmp_path):
     pages = []
     for name in ("chelsea", "coffee"):
         clean = images.lanczos(images.read_image(EXAMPLES / f"{name}.png"), 64, 64)
         recipe.save_png(clean, tmp_path / f"{name}.png", {})
-        page = visit_method(browser, address)
+        page = lend(who="one" if name == "chelsea" else "another")
         denoise_own(page, tmp_path / f"{name}.png")
         pages.append((clean, page))
     for _, page in pages:
         visible(page, "button:has-text('Restore')").click()
     for clean, page in pages:
-        page.get_by_text("64×64 pixels in").wait_for()
+        told(page, "64×64 pixels in")
         assert (shown_result(page) - clean).abs().mean() < 0.05
-        page.context.close()
 
 
 def held(monkeypatch) -> threading.Event:
@@ -61,7 +60,7 @@ def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
     tab.get_by_text("Step 1 of 3").wait_for()
     tab.get_by_label("Seed", exact=True).first.fill("7")
     changed.set()
-    tab.get_by_text("256×256 pixels in").wait_for()
+    told(tab, "256×256 pixels in")
     link = tab.locator("label:has-text('Settings link')").locator("input, textarea").first
     tab.wait_for_function("box => box.value.includes('steps=3')", arg=link.element_handle())
     assert "seed=0" in link.input_value()
@@ -106,11 +105,11 @@ def test_a_run_ends_with_the_page_that_started_it(browser, address, monkeypatch)
     assert ended.wait(PATIENCE / 1000)
 
 
-def test_a_press_is_answered_where_it_can_be_seen(browser, address):
+def test_a_press_is_answered_where_it_can_be_seen(lend):
     """On a phone the progress comes into view; the button says that a run goes on; an error replaces all
     that.
     """
-    page = visit_method(browser, address, 390)
+    page = lend(390)
     restore_in_steps(page, 200)
     page.get_by_text("of 200").wait_for()
     button, status = page.locator("#start-reld"), page.locator("#status-reld")
@@ -125,4 +124,3 @@ def test_a_press_is_answered_where_it_can_be_seen(browser, address):
     status.get_by_text("Choose a picture first").wait_for()
     page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
     assert page.locator(".slider-wrap:visible").count() == 0
-    page.context.close()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import gradio as gr
 import pytest
 import torch
-from browsing import upload, visit_method
+from browsing import upload
 
 from restoration.degradations.blur import GaussianBlur
 from restoration.files import images, recipe
@@ -42,9 +42,9 @@ def test_what_cannot_be_tried_is_one_sentence(blurred, photo_given, mode, noise,
         list(strengths.tried("reld", blurred if photo_given else None, mode, noise, prior))
 
 
-def test_a_click_sets_the_strength(browser, address, blurred, monkeypatch):
+def test_a_click_sets_the_strength(lend, blurred, monkeypatch):
     monkeypatch.setattr(strengths, "SIDE", 32)
-    page = visit_method(browser, address)
+    page = lend()
     upload(page, blurred)
     page.locator("#seen-reld [data-width]").wait_for(state="attached")
     page.locator("#start-reld:has-text('Restore'):enabled").wait_for()

@@ -227,8 +227,8 @@ denoiser.main(sys.argv[1:])
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(shard, codec, tmp_path):
-    denoiser.main(command(shard, codec, tmp_path / "whole", 60))
-    arguments = command(shard, codec, tmp_path / "killed", 60, "--save-every", "0")
+    denoiser.main(command(shard, codec, tmp_path / "whole", 30))
+    arguments = command(shard, codec, tmp_path / "killed", 30, "--save-every", "0")
     process = subprocess.run([sys.executable, "-c", KILLED, *arguments], stderr=subprocess.DEVNULL)
     assert process.returncode == -signal.SIGKILL
     assert torch.load(tmp_path / "killed" / "unet.pt", weights_only=True)["step"] == 19

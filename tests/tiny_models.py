@@ -193,7 +193,16 @@ def save_z_image(folder: Path) -> None:
 
 
 def load(folder: Path, dtype: torch.dtype = torch.float32, **more: bool) -> LatentPrior:
-    return build(folder.name, check(folder, folder.name), Placement("cpu", dtype, **more))
+    prior = build(folder.name, check(folder, folder.name), Placement("cpu", dtype, **more))
+    prior.isometric, prior.gain = measured(folder)
+    return prior
+
+
+@functools.cache
+def measured(folder: Path) -> tuple[bool, float]:
+    """What a prior measures of its codec, once: it takes longer than a run of a tiny one."""
+    prior = build(folder.name, check(folder, folder.name), Placement("cpu"))
+    return prior.isometric, prior.gain
 
 
 def pipeline_of(folder: Path):

@@ -34,6 +34,14 @@ def suggest(damage: Damage) -> list[Suggestion]:
     return [*_suggestions(damage)]
 
 
+def noise_to_denoise(damage: Damage) -> float:
+    """The noise_std, in 1/255, that a denoiser has to be told of a picture with this damage; 0 where there is
+    neither noise nor JPEG.
+    """
+    noise = damage.noise.value if damage.noise.present else 0.0
+    return round(min(255 * damage.as_white(noise), 100.0), 1)
+
+
 def noise_to_enlarge(damage: Damage, scale: int) -> float:
     """The noise_std, in 1/255, that super-resolution by `scale` has to be told of a picture with this damage:
     blocks and rings of JPEG are no detail either. 0 where there is neither noise nor JPEG.
@@ -71,12 +79,13 @@ def _suggestions(damage: Damage) -> Iterator[Suggestion]:
             settings,
         )
     elif noisy:
+        told = noise_to_denoise(damage)
         yield Suggestion(
             "reld",
             "fast",
             "denoise",
-            f"It is noisy: RELD is told the level, {level:.0f}/255.",
-            {"noise_std": level},
+            f"It is noisy: RELD is told of white noise of {told:.0f}/255, which stands for it.",
+            {"noise_std": told},
         )
         yield Suggestion("ld-rps", "denoise", "", "Or LD-RPS, which estimates the noise itself.")
     if damage.enlargement.present or damage.jpeg.present:

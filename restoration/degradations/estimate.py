@@ -41,8 +41,9 @@ FULL, AREAS = 0.9, 64
 HAZY_VEIL, COLOURFUL = 0.25, 0.25
 # of before: what correlation hides of noise; what clean photographs have of it
 NOISE_FACTOR, TEXTURE = 1.4, 4 / 255
-# the meter's confidence from which a picture is noisy; a small one, which is all detail; and a grey one
-NOISY, NOISY_SMALL, NOISY_GREY, SMALL = 0.5, 0.9, 0.1, 128
+# the meter's confidence from which a picture is noisy; one of which that is told; a small one, which is all
+# detail; and a grey one
+NOISY, NOISY_TOLD, NOISY_SMALL, NOISY_GREY, SMALL = 0.5, 0.3, 0.9, 0.1, 128
 # noise that nobody sees, and that rounding, grain and flat areas look like to the meter; with noise of 3/255
 # 31 of 32 photographs of the training show more
 FAINT = 2.5 / 255
@@ -65,7 +66,7 @@ class Guess:
     """stops: (1,1,h,w) or (1,1,1,1), the light that is missing in powers of two, and share, that of the
     S-curve in the tones; gain, power: the exposure of recipes of before; veil: (1,1,h,w) in [0,1] or
     (1,1,1,1); air: its full brightness; grey: no colour; noise: standard deviation after `invert`; told: that
-    of the white noise that takes its place for a denoiser.
+    of the white noise that takes the place of it and of JPEG's blocks for a denoiser.
     """
 
     stops: Tensor
@@ -104,6 +105,7 @@ class Guess:
             f"hazy ({self.veil.mean().item():.0%})": self.veil.max() > 0,
             "no colour": self.grey,
             f"noisy ({255 * self.noise:.0f}/255)": self.noise > 0,
+            "blocks of JPEG": self.told > self.noise == 0,
         }
         return " · ".join(part for part, present in parts.items() if present) or "nothing amiss"
 
@@ -130,11 +132,14 @@ def first_guess(y: Tensor, kind: str, always: bool = False) -> Guess:
     if kind == "grey":  # said to be clean: what looks like noise is texture, which is kept
         return guess
     noise = _noise_after(guess, y, measured)
-    if not _is_noisy(y, measured, noise):
-        return guess
+    if not _is_noisy(y, measured, noise, kind):
+        # blocks of JPEG alone are taken out where the picture is said to be noisy
+        if kind != "none" or empty:
+            return guess
+        noise = 0.0
     # equal noise in all channels is as much in brightness as independent noise √3 times as strong
     channels = 3**0.5 if grey or is_grey(y) else 1.0
-    return dataclasses.replace(guess, noise=channels * noise, told=channels * noise * measured.noise_as_white)
+    return dataclasses.replace(guess, noise=channels * noise, told=channels * measured.as_white(noise))
 
 
 def _guess_of_before(y: Tensor, kind: str) -> Guess:
@@ -183,13 +188,14 @@ def _whites(y: Tensor) -> tuple[float, float]:
     return white, min(white, max(LAMP * strongest.mean().item(), 1 / 255))
 
 
-def _is_noisy(y: Tensor, measured: Damage, noise: float) -> bool:
+def _is_noisy(y: Tensor, measured: Damage, noise: float, kind: str) -> bool:
     """Whether noise that is this strong once the guess is undone, which lifts it from the dark, is there and
     is seen.
     """
     if _is_drawn(y):
         return False
-    least = NOISY_GREY if is_grey(y) else NOISY if min(y.shape[-2:]) >= SMALL else NOISY_SMALL
+    large = NOISY_TOLD if kind == "none" else NOISY
+    least = NOISY_GREY if is_grey(y) else large if min(y.shape[-2:]) >= SMALL else NOISY_SMALL
     return measured.noise.confidence >= least and noise > FAINT
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from restoration.degradations.advice import FLOOR, Suggestion, noise_to_enlarge, suggest
+from restoration.degradations.advice import FLOOR, Suggestion, noise_to_denoise, noise_to_enlarge, suggest
 from restoration.degradations.jpeg_traces import file_quality
 from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
@@ -81,6 +81,8 @@ def _settings(method: str, damage: Damage, suggestions: Sequence[Suggestion], pi
     values = state.opening_values(method) | state.preset_values(method, preset) | {"mode": DEGRADED}
     level = round(min(255 * damage.noise.value, 100.0), 1) if damage.noise.present else FLOOR
     values |= {(task, "noise_std"): level for task in TASKS if (task, "noise_std") in values}
+    if ("denoise", "noise_std") in values:
+        values["denoise", "noise_std"] = max(FLOOR, noise_to_denoise(damage))
     if ("super-resolution", "noise_std") in values:
         scale = int(values["super-resolution", "scale"])
         values["super-resolution", "noise_std"] = max(FLOOR, noise_to_enlarge(damage, scale))

@@ -112,7 +112,7 @@ class LDRPSFast(Solver):
         with torch.no_grad():
             z = prior.encode(target)
         # if neither noise nor missing colour is left: return y
-        if not guess.grey and guess.noise == 0:
+        if not guess.grey and guess.told == 0:
             views = _views(target, guess) | {"pass 0": target}
             yield Step(1, 1, z, described, {}, y.lerp(target, self.strength), views)
             return
@@ -153,7 +153,7 @@ class LDRPSFast(Solver):
 
         Missing colour comes first, while brightness is held to y with its noise, then the noise.
         """
-        own = prior.timestep(prior.gain * guess.told) if guess.noise else 0
+        own = prior.timestep(prior.gain * guess.told) if guess.told else 0
         colourless = prior.timestep(prior.gain * COLOURLESS) if guess.grey else 0
         first = falling(max(colourless, own), steps)
         return (first, falling(own, steps)) if guess.grey and own else (first,)
@@ -195,7 +195,7 @@ def doubt_of(prior: LatentPrior, guess: Guess, first: int) -> float:
     """Variance of what y still says once a pass has begun: a start at σ without fresh noise holds 1/σ² of
     precision.
     """
-    if guess.noise == 0:
+    if guess.told == 0:
         return 0.0
     left = guess.told**-2 - (prior.sigmas[first].item() / prior.gain) ** -2
     return 1 / left if left > 0.05 * guess.told**-2 else math.inf  # timesteps miss a level by up to 1 %

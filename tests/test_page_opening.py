@@ -1,0 +1,77 @@
+"""What the page shows as it opens: stored examples, and what a link names."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+import torch
+
+from restoration.evaluation import metrics
+from restoration.files import images
+from restoration.page import display, state
+from restoration.page.state import EXAMPLES
+from restoration.run import restore
+from restoration.solvers import SOLVERS
+
+
+def texts(page: gr.Blocks, **query: str) -> list[str]:
+    """All text that the methods' tabs are given as a link opens the page."""
+    request = SimpleNamespace(query_params=query)
+    opening = [function.fn for function in page.fns.values() if function.name == "open_page"]
+    assert len(opening) == len(SOLVERS)
+    return [value for fn in opening for value in fn(request).values() if isinstance(value, str)]
+
+
+def test_the_page_shows_png(blocks):
+    pictures = [b for b in blocks.blocks.values() if isinstance(b, gr.Image | gr.ImageSlider)]
+    assert pictures and all(p.format == "png" for p in pictures)
+
+
+@pytest.mark.parametrize(
+    "row", [row for method in SOLVERS for row in state.stored_examples(method)], ids=lambda row: row["title"]
+)
+def test_a_stored_example_repeats_itself(row, embedded):
+    """What a visitor sees first is what pressing Restore gives."""
+    values, method = state.example_values(row), row["solver"]
+    assert values.keys() == state.opening_values(method).keys()
+    (_, stored), _, table, *_ = display.example_outputs(row)
+    job = state.job(method, values)
+    *_, last = restore(job.y, job.run, embedded)
+    # other processors round differently
+    assert metrics.psnr(images.read_image(stored), last.result.image) > 50
+    scored = [name for name in [*metrics.METRICS, "consistency"] if name in row["scores"]["result"]]
+    assert [name.partition(" ↑")[0].partition(" ↓")[0] for name in table["metric"]] == scored
+
+
+def test_a_tab_without_an_example_says_why(blocks):
+    said = [text for text in texts(blocks) if "No example is stored" in text]
+    assert len(said) == sum(not state.stored_examples(method) for method in SOLVERS) > 0
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"method": "foo", "image": "chelsea.png"}, "Here is an example instead"),
+        ({"method": "reld", "image": "chelsea.png", "noise_std": "nan"}, "Here is an example instead"),
+        ({"method": "reld", "share": "a" * 32}, "This shared result is not here any more"),
+        ({"method": "foo", "share": "a" * 32}, "This shared result is not here any more"),
+        ({"share": "../" * 8}, "This shared result is not here any more"),
+    ],
+)
+def test_a_wrong_link_is_answered_in_one_tab(blocks, query, said):
+    assert len([text for text in texts(blocks, **query) if said in text]) == 1
+
+
+def test_some_examples_are_really_damaged():
+    """Nothing is done to them first, and no score pretends that there is a clean picture."""
+    rows = [row for method in SOLVERS for row in state.stored_examples(method) if row.get("damaged")]
+    assert len(rows) >= 3 and {row["solver"] for row in rows} == {"reld", "latent-indigo", "ld-rps"}
+    licences = (EXAMPLES / "LICENCES.md").read_text()
+    for row in rows:
+        values = state.example_values(row)
+        job = state.job(row["solver"], values)
+        assert job.reference is None and row["image"] in licences
+        assert torch.equal(job.y, images.read_image(EXAMPLES / row["image"]))
+        assert "PSNR" not in row["scores"]["result"]
