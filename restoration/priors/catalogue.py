@@ -78,6 +78,7 @@ class Entry:
             f"licence: {self.licence}",
         ]
         facts += ["few steps"] if self.few_step else []
+        facts += ["needs the package peft"] if self.lora else []
         if not self.download:
             return ", ".join([*facts, "no download"])
         least, best = self.memory
