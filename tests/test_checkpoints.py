@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import errno
 import hashlib
 import http.server
@@ -16,10 +17,11 @@ from typing import ClassVar
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from restoration.degradations.linear import Denoise
 from restoration.priors import checkpoints, download
-from restoration.priors.catalogue import PRIORS, Entry
+from restoration.priors.catalogue import PRIORS, Entry, Lora
 from restoration.priors.latent import load_prior
 from restoration.record import Run
 from restoration.solvers.reld_fast import RELDFast
@@ -119,6 +121,18 @@ def test_a_download_is_what_is_needed_once(server, text_folder):
     assert checkpoints.downloaded("model") and torch.equal(
         first, load_prior.__wrapped__("model", "cpu").denoise(z, 300).z0
     )
+
+
+def test_a_low_rank_change_is_downloaded_beside_its_base(server, monkeypatch):
+    lora = Lora("some/model", "lora.safetensors", 0.1)
+    monkeypatch.setitem(PRIORS, "model", dataclasses.replace(PRIORS["model"], lora=lora))
+    Hub.files = Hub.files | {lora.file: save({"up": torch.zeros(1)})}
+    assert not checkpoints.downloaded("model")
+    file = checkpoints.fetch("model").lora
+    assert file.name == lora.file and checkpoints.downloaded("model")
+    assert Hub.served[lora.file] == 1
+    file.unlink()
+    assert not checkpoints.downloaded("model")
 
 
 def test_an_interrupted_download_goes_on(server):
@@ -240,6 +254,7 @@ def test_the_table_says_what_the_page_needs():
     assert PRIORS["embedded"].download == 0 and checkpoints.downloaded("embedded")
     for entry in PRIORS.values():
         assert entry.licence in entry.describe() and f"{entry.side}×{entry.side}" in entry.describe()
+        assert ("needs the package peft" in entry.describe()) == bool(entry.lora)
     assert (
         2 < PRIORS["sd-2.1-base"].download < 3
         and 6 < PRIORS["sdxl"].download < 8

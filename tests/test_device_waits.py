@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import load
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from restoration.commands import memory
 from restoration.commands.memory import Rehearsal
+from restoration.degradations import estimate
+from restoration.degradations.estimate import GUESSES, Guess, first_guess
 from restoration.degradations.linear import TASKS
 from restoration.priors.latent import LatentPrior
 from restoration.record import Run
@@ -68,42 +71,82 @@ class Traffic(Rehearsal):
         return str((kwargs or {}).get("device")) == "meta"
 
 
-def traffic(prior: LatentPrior, method: str, task: str | None, steps: int, **settings: Any) -> Traffic:
-    """Of a run of so many steps."""
+class Numbers(TorchFunctionMode):
+    """Counts as brought what is made there of the host's numbers, which Traffic does not see."""
+
+    def __init__(self, traffic: Traffic):
+        super().__init__()
+        self.traffic = traffic
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        made = function in {torch.tensor, torch.Tensor.new_tensor} or (
+            function is torch.as_tensor and not isinstance(args[0], torch.Tensor)
+        )
+        self.traffic.brought += made and out.is_meta
+        return out
+
+
+def of_a_step(prior: LatentPrior, method: str, task: str | None, **settings: Any) -> tuple[int, int]:
+    """(asked, brought) in a run's second step of three, when all that is kept has been brought."""
     known = TASKS[task]() if task else None
     side = {"super-resolution": 8, None: 16}.get(task, 32)  # of the input
-    solver = dataclasses.replace(memory.SOLVERS[method][0], steps=steps, **settings)
-    assert solver.iterations(known) == steps
-    with memory.stand_ins(), Traffic() as seen:
-        y = torch.zeros(1, 3, side, side, device="meta")
-        list(solver.restore(prior, y, known, generator=torch.Generator()))
-    return seen
+    solver = dataclasses.replace(memory.SOLVERS[method][0], steps=3, **settings)
+    assert solver.iterations(known) == 3
+    with memory.stand_ins(), Traffic() as seen, Numbers(seen):
+        y, counts = torch.zeros(1, 3, side, side, device="meta"), []
+        for step in solver.restore(prior, y, known, generator=torch.Generator()):
+            assert step.index == len(counts) + 1 < step.total
+            counts.append((seen.asked, seen.brought))
+            if step.index == 2:
+                break
+    (asked, brought), (asked_then, brought_then) = counts
+    return asked_then - asked, brought_then - brought
 
 
 @pytest.mark.parametrize(
-    ("method", "task"),
+    ("method", "task", "settings"),
     [
-        ("reld", "deblur"),
-        ("reld", "inpaint"),
-        ("reld", "super-resolution"),
-        ("reld-paper", "deblur"),
-        ("ld-rps-paper", None),
+        ("reld", "deblur", {}),
+        ("reld", "inpaint", {}),
+        ("reld", "super-resolution", {}),
+        ("reld-paper", "deblur", {}),
+        ("ld-rps", None, {}),
+        ("ld-rps-paper", None, {"first": 3 * 45, "guide_below": 1000}),
     ],
 )
-def test_the_host_waits_once_a_step_and_brings_nothing(valueless, method, task):
+def test_the_host_waits_once_a_step_and_brings_nothing(valueless, method, task, settings):
     """What a GPU would wait for: one number or list a step, and no table, mask or timestep."""
-    runs = []
-    for steps in (2, 4):
-        more = {} if task else {"first": 45 * steps, "guide_below": 1000}
-        runs.append(traffic(valueless, method, task, steps, **more))
-    assert runs[1].asked - runs[0].asked == 2 and runs[1].brought <= runs[0].brought
+    assert of_a_step(valueless, method, task, **settings) == (1, 0)
 
 
 @pytest.mark.parametrize("preset", ["vivid", "faithful", "paper-like"])
 def test_so_it_is_while_a_camera_guides(valueless, preset):
     settings = {key: value for key, value in PRESETS["latent-indigo"][preset].items() if key != "steps"}
-    runs = [traffic(valueless, "latent-indigo", None, steps, **settings) for steps in (2, 4)]
-    assert runs[1].asked - runs[0].asked == 2 and runs[1].brought <= runs[0].brought
+    assert of_a_step(valueless, "latent-indigo", None, **settings) == (1, 0)
+
+
+def test_light_is_taken_and_given_without_the_host():
+    """At every step that shows what the damage makes of an estimate."""
+    with Traffic() as seen, Numbers(seen):
+        y = torch.zeros(1, 3, 32, 24, device="meta")
+        guess = Guess(y[:, :1], 0.5, y[:, :1], 1.0, grey=False)
+        vars(guess)["dark"] = True  # asked once
+        guess.forward(guess.invert(y))
+    assert seen.asked == seen.brought == 0
+
+
+@pytest.mark.parametrize("kind", GUESSES)
+@pytest.mark.parametrize("always", [False, True])
+def test_a_damage_is_guessed_on_any_device(monkeypatch, kind, always):
+    """Whatever is found, what is on a device never meets what is on the host."""
+    monkeypatch.setattr(estimate, "DARK", dict.fromkeys(GUESSES, 0.0))
+    monkeypatch.setattr(estimate, "_is_noisy", lambda *_: True)
+    with Rehearsal():
+        y = torch.zeros(1, 3, 32, 24, device="meta")
+        guess = first_guess(y, kind, always)
+        seen = guess.forward(guess.invert(y))
+        assert seen.device.type == "meta" and guess.describe()
 
 
 @pytest.fixture(scope="module")

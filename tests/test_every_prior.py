@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import FLOWS, SHIFT, load, pipeline_of
+from tiny_models import FLOWS, SHIFT, load, lora_of, pipeline_of
 from torch import Generator, Tensor
 
 from restoration import diffusion
@@ -28,6 +28,7 @@ CHECKPOINTS = {
     "sd-turbo": "sd2",
     "sdxl-lightning": "sdxl",
     "lcm": "lcm",
+    "lcm-lora": "sd1",
     "sd-3.5-medium": "sd3",
     "z-image-turbo": "z-image",
 }
@@ -43,7 +44,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def entered(name: str, folders: dict[str, Path]) -> LatentPrior:
     """The entry's tiny prior, with what PRIORS says of it."""
-    prior = load(folders[CHECKPOINTS[name]])
+    folder = folders[CHECKPOINTS[name]]
+    prior = load(folder, lora=lora_of(folder) if PRIORS[name].lora else None)
     parts = dataclasses.replace(prior.parts, timesteps=PRIORS[name].timesteps)
     again = LatentPrior(name, parts, prior.placement)
     again.isometric, again.gain = prior.isometric, prior.gain
@@ -86,12 +88,14 @@ def as_four_step_distillation(prior: LatentPrior, pipeline, guidance: float) -> 
     return ddim(prior, z, times, guidance, None), theirs
 
 
-def as_consistency_model(prior: LatentPrior, pipeline, guidance: float) -> tuple[Tensor, Tensor]:
+def as_consistency_model(
+    prior: LatentPrior, pipeline, guidance: float, told: float = LCM_GUIDANCE + 1
+) -> tuple[Tensor, Tensor]:
     """Its guidance is an input of the network; every step starts from fresh noise, as RELD's preset few-step
-    does.
+    does. told: to the pipeline.
     """
     z, again = noise(4), Generator().manual_seed(1)
-    options = {"num_inference_steps": 4, "guidance_scale": LCM_GUIDANCE + 1, **NUMBERS}
+    options = {"num_inference_steps": 4, "guidance_scale": told, **NUMBERS}
     theirs = pipeline("red door", latents=z.clone(), generator=again, **options).images
     times, again = pipeline.scheduler.timesteps.tolist(), Generator().manual_seed(1)
     assert {*times} <= {*prior.timesteps}
@@ -100,6 +104,17 @@ def as_consistency_model(prior: LatentPrior, pipeline, guidance: float) -> tuple
         if t_next is not None:
             z = diffusion.add_noise(z0, torch.randn(z.shape, generator=again), prior.alpha_bar[t_next])
     return z0, theirs
+
+
+def as_consistency_lora(prior: LatentPrior, pipeline, guidance: float) -> tuple[Tensor, Tensor]:
+    """Stable Diffusion with a low-rank change fused into it, without guidance."""
+    from diffusers import LCMScheduler
+
+    file = lora_of(Path(pipeline.name_or_path))
+    pipeline.load_lora_weights(file.parent, weight_name=file.name)
+    pipeline.fuse_lora()
+    pipeline.scheduler = LCMScheduler.from_config(pipeline.scheduler.config)
+    return as_consistency_model(prior, pipeline, guidance, told=1.0)
 
 
 def as_flow(prior: LatentPrior, pipeline, guidance: float) -> tuple[Tensor, Tensor]:
@@ -136,6 +151,7 @@ def test_it_samples_as_diffusers_does(folders, embedded, name, guidance):
         kind = CHECKPOINTS[name]
         way = as_four_step_distillation if PRIORS[name].timesteps else as_stable_diffusion
         way = as_flow if kind in FLOWS else as_consistency_model if kind == "lcm" else way
+        way = as_consistency_lora if PRIORS[name].lora else way
         ours, theirs = way(entered(name, folders), pipeline_of(folders[kind]), guidance)
     assert torch.isfinite(ours).all() and torch.allclose(ours, theirs, atol=5e-4)
 

@@ -10,13 +10,13 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from tiny_models import FLOWS, load, pipeline_of
+from safetensors.torch import load_file, save_file
+from tiny_models import FLOWS, load, lora_of, pipeline_of
 
 from restoration import diffusion
 from restoration.degradations.linear import TASKS
 from restoration.priors import checkpoints
-from restoration.priors.catalogue import PRIORS
+from restoration.priors.catalogue import PRIORS, Lora
 from restoration.priors.diffusers_folder import check
 from restoration.priors.latent import build
 from restoration.priors.placement import Placement
@@ -96,3 +96,39 @@ def test_a_distilled_denoiser_takes_the_place_of_the_bases_own(folders, tmp_path
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match="is damaged"):
         checkpoints.fetch("sdxl-lightning")
+
+
+def test_a_low_rank_change_is_added_to_the_bases_weights(folders, tmp_path, monkeypatch):
+    """As LCM-LoRA is published: W + (alpha / rank) up · down."""
+    base, file, name = folders["sd1"], lora_of(folders["sd1"]), "lcm-lora"
+    there = dataclasses.replace(PRIORS[name], source=str(base), lora=Lora(str(file.parent), file.name, 0.1))
+    monkeypatch.setitem(PRIORS, name, there)
+    checkpoint = checkpoints.fetch(name)
+    assert file in checkpoint.files and checkpoint.weights != check(base, name).weights
+    unet = build(name, checkpoint, Placement("cpu", torch.bfloat16)).parts.unet
+    assert unet.dtype == torch.bfloat16 and {*unet.state_dict()} == {*load(base).parts.unet.state_dict()}
+    layer, change = "mid_block.attentions.0.proj_in", load_file(file)
+    key = f"lora_unet_{layer.replace('.', '_')}.lora"
+    up, down = (change[f"{key}_{part}.weight"].flatten(1) for part in ("up", "down"))
+    wanted, found = load(base).parts.unet.get_submodule(layer).weight, unet.get_submodule(layer).weight
+    assert torch.allclose(found.float().flatten(1), wanted.flatten(1) + up @ down / 2, rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["lcm", "sdxl"])
+def test_a_low_rank_change_of_another_network_is_refused(folders, tmp_path, kind):
+    file = tmp_path / "lora.safetensors"
+    content = load_file(lora_of(folders["sd1"]))
+    if kind == "lcm":  # a layer that the network does not have
+        content |= {
+            key.replace("mid_block", "down_blocks_7"): value.clone() for key, value in content.items()
+        }
+    save_file(content, file)
+    with pytest.raises(ValueError, match=r"^lora.safetensors is damaged or does not fit the prior's unet"):
+        load(folders[kind], lora=file)
+
+
+def test_a_low_rank_change_needs_peft(monkeypatch):
+    """Said before anything is downloaded."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"^lcm-lora needs the package peft: pip install peft"):
+        checkpoints.fetch("lcm-lora")

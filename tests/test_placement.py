@@ -160,6 +160,7 @@ def full_size() -> LatentPrior:
     [
         ("reld", 256, "whole"),
         ("reld-paper", 512, "tiled"),
+        ("ld-rps", 256, "whole"),
         ("ld-rps-paper", 256, "twice"),
     ],
 )

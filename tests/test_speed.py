@@ -12,6 +12,7 @@ import torch
 from tiny_models import load
 
 from restoration.priors import compiling, precision
+from restoration.priors.architectures import random_prior
 from restoration.priors.latent import LatentPrior
 from restoration.priors.placement import Placement
 
@@ -74,12 +75,12 @@ def test_a_prior_with_a_halved_codec_keeps_float32_latents_and_says_so(folders, 
         assert half.save_memory() and half.parts.vae.dtype == BF16
 
 
-def test_networks_are_compiled_behind_a_switch(folders, monkeypatch):
+def test_networks_are_compiled_behind_a_switch(monkeypatch):
     """By a backend that needs no compiler here."""
     monkeypatch.setattr(compiling, "BACKEND", "eager")
-    plain, z = load(folders["sd1"], BF16), torch.randn(1, 4, 8, 8)
+    plain, z = random_prior("tiny", 32, "cpu", BF16), torch.randn(1, 4, 8, 8)
     monkeypatch.setenv(compiling.SWITCH, "default")
-    prior = load(folders["sd1"], BF16)
+    prior = LatentPrior("compiled", copy.deepcopy(plain.parts), plain.placement)
     networks = prior.parts.unet, prior.parts.vae.encoder, prior.parts.vae.decoder
     assert all(network._compiled_call_impl for network in networks)
     assert torch.allclose(prior.denoise(z, 500).z0, plain.denoise(z, 500).z0, atol=1e-2)

@@ -21,6 +21,7 @@ from restoration.solvers.reld_fast import RELDFast
         ("sd-turbo", "sd-2.1-base"),
         ("sdxl", "sdxl"),
         ("sdxl-lightning", "sdxl"),
+        ("lcm-lora", "sd-1.5"),
     ],
 )
 def test_the_tables_sizes_are_the_architectures(name, like):

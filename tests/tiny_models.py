@@ -192,8 +192,33 @@ def save_z_image(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def load(folder: Path, dtype: torch.dtype = torch.float32, **more: bool) -> LatentPrior:
-    prior = build(folder.name, check(folder, folder.name), Placement("cpu", dtype, **more))
+@functools.cache
+def lora_of(folder: Path) -> Path:
+    """A random change of rank 2 of a pipeline's U-Net, of the layers and with the names of LCM-LoRA's."""
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import save_file
+
+    unet, generator = UNet2DConditionModel.from_pretrained(folder / "unet"), torch.Generator().manual_seed(0)
+    content = {}
+    for name, layer in unet.named_modules():
+        if "block" in name and isinstance(layer, torch.nn.Linear | torch.nn.Conv2d):
+            out, *rest = layer.weight.shape
+            key = f"lora_unet_{name.replace('.', '_')}"
+            content[f"{key}.alpha"] = torch.tensor(1.0)
+            content[f"{key}.lora_down.weight"] = torch.randn(2, *rest, generator=generator) / 4
+            content[f"{key}.lora_up.weight"] = (
+                torch.randn(out, 2, *[1] * (len(rest) - 1), generator=generator) / 4
+            )
+    file = folder.parent / f"{folder.name}-lora.safetensors"
+    save_file(content, file)
+    return file
+
+
+def load(
+    folder: Path, dtype: torch.dtype = torch.float32, lora: Path | None = None, **more: bool
+) -> LatentPrior:
+    checkpoint = check(folder, folder.name)._replace(lora=lora)
+    prior = build(folder.name, checkpoint, Placement("cpu", dtype, **more))
     prior.isometric, prior.gain = measured(folder)
     return prior
 

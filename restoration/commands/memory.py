@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from restoration.degradations.base import LinearDegradation
+from restoration.degradations.estimate import Guess
 from restoration.degradations.linear import TASKS
 from restoration.files import images
 from restoration.parser import parser as command_parser
@@ -28,10 +29,11 @@ from restoration.priors.architectures import ARCHITECTURES, assembled, networks
 from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Live
 from restoration.priors.placement import Placement
-from restoration.solvers import ld_rps
+from restoration.solvers import ld_rps, ld_rps_fast
 from restoration.solvers.base import Solver
 from restoration.solvers.latent_indigo import LatentINDIGO
 from restoration.solvers.ld_rps import LDRPS
+from restoration.solvers.ld_rps_fast import LDRPSFast
 from restoration.solvers.reld import RELD
 from restoration.solvers.reld_fast import RELDFast
 
@@ -40,6 +42,7 @@ SOLVERS: dict[str, tuple[Solver, LinearDegradation | None]] = {
     "reld": (RELDFast(steps=2), TASKS["deblur"]()),
     "reld-paper": (RELD(steps=2), TASKS["deblur"]()),
     "latent-indigo": (LatentINDIGO(domain="pixel", steps=2), None),
+    "ld-rps": (LDRPSFast(steps=2, all_steps_below=100.0), None),
     "ld-rps-paper": (LDRPS(steps=2, first=90, recurrences=0), None),
 }
 NOWHERE: dict[str, Any] = {"tiled": False, "twice": False}
@@ -74,10 +77,15 @@ class Attention(torch.autograd.Function):
 
 @contextlib.contextmanager
 def stand_ins() -> Iterator[None]:
-    """Fused attention, VGG-16's layers without their weights, and no autocast, which tensors without values
+    """Fused attention, VGG-16's layers without their weights, the damage that costs most, colour that is
+    missing beside noise, in the place of one that is measured, and no autocast, which tensors without values
     do not know, while the block runs.
     """
     from torchvision.models import vgg16
+
+    def first_guess(y: Tensor, *_: Any) -> Guess:
+        nothing = y.new_zeros(1, 1, 1, 1)
+        return Guess(nothing, 1.0, nothing, 1.0, grey=True, noise=0.1, told=0.1)
 
     def attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Tensor:
         return Attention.apply(query, key, value)
@@ -87,6 +95,7 @@ def stand_ins() -> Iterator[None]:
     with (
         mock.patch("torch.nn.functional.scaled_dot_product_attention", attention),
         mock.patch.object(ld_rps, "vgg_features", lambda: vgg),
+        mock.patch.object(ld_rps_fast, "first_guess", first_guess),
         mock.patch("torch.autocast", lambda *_, **__: contextlib.nullcontext()),
     ):
         yield

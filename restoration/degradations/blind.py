@@ -8,6 +8,7 @@ float32 in [0,1]. The ranges are ours; each comment says what they imitate.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,13 @@ def _between(low: float, high: float, generator: torch.Generator) -> float:
 
 def to_grey(x: Tensor) -> Tensor:
     """The BT.601 luma of x in all three channels, (B,3,H,W)."""
-    return (x * torch.tensor(LUMA).to(x)[:, None, None]).sum(1, keepdim=True).expand_as(x)
+    return (x * _luma(x.device, x.dtype)).sum(1, keepdim=True).expand_as(x)
+
+
+@functools.lru_cache(maxsize=16)
+def _luma(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(3,1,1): brought to a device once, for which every copy is waited."""
+    return torch.tensor(LUMA).to(device, dtype)[:, None, None]
 
 
 def darken(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ recipes of before, D(x) = gain · (1 - v) x^power + v, the same gain and power e
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -89,14 +90,14 @@ class Guess:
         y = self.gain * x.clamp(0, 1) ** (1 / self.power) * (1 - self.veil) + self.air * self.veil
         return relit(y.clamp(0, 1), -self.stops, self.share) if self.dark else y
 
-    @property
+    @functools.cached_property  # the host asks the device once, not at every step
     def dark(self) -> bool:
         """Whether light is missing, by `stops`."""
         return bool(self.stops.max() > 0)
 
     def describe(self) -> str:
         """In words what is wrong with the picture and how much."""
-        least, most = self.stops.flatten().quantile(torch.tensor([0.1, 0.9])).tolist()
+        least, most = self.stops.flatten().cpu().quantile(torch.tensor([0.1, 0.9])).tolist()
         missing = f"{most:.1f} stops" if most - least < 1 else f"{most:.1f} stops where it is darkest"
         parts = {
             f"too dark ({missing})": self.dark,
@@ -233,7 +234,8 @@ def is_grey(y: Tensor) -> bool:
 
 def is_toned(y: Tensor) -> bool:
     """Whether y (1,3,h,w) in [0,1] is grey or has one tone that follows brightness, as sepia does."""
-    small = F.adaptive_avg_pool2d(y, 4 * FLAT_SIDE)  # without its noise
+    # without its noise; on the host, as an accelerator has no driver for what may lack rank
+    small = F.adaptive_avg_pool2d(y, 4 * FLAT_SIDE).cpu()
     b = to_grey(small)[0, 0].flatten()
     curve = torch.stack([torch.ones_like(b), b, b**2], 1).double()
     colour = (small - to_grey(small))[0].flatten(1).T.double()

@@ -32,7 +32,7 @@ def curve(encoded: Tensor, share: Tensor | float = 1.0) -> Tensor:
 
 def straight(y: Tensor, share: Tensor | float = 1.0) -> Tensor:
     """The inverse of `curve`: the middle root of a cubic, by Viète's formula."""
-    share = torch.as_tensor(share, dtype=y.dtype, device=y.device).clamp_min(LEAST_SHARE)
+    share = _beside(y, share).clamp_min(LEAST_SHARE)
     p, q = (1 + share / 2) / (2 * share), (y - 0.5) / (2 * share)
     angle = torch.asin((1.5 * q / p * (3 / p).sqrt()).clamp(-1, 1)) / 3
     return (0.5 + 2 * (p / 3).sqrt() * torch.sin(angle)).clamp(0, 1)
@@ -42,7 +42,10 @@ def relit(y: Tensor, stops: Tensor | float, share: Tensor | float = 1.0) -> Tens
     """y (B,3,H,W) in [0,1] as 2^stops times the light (broadcastable; negative: less) would have made it,
     behind the S-curve by `share`; colours keep their ratios in linear light but where a channel is full.
     """
-    light = linear_light(straight(y, share)) * torch.exp2(
-        torch.as_tensor(stops, dtype=y.dtype, device=y.device)
-    )
+    light = linear_light(straight(y, share)) * torch.exp2(_beside(y, stops))
     return curve(srgb(light.clamp(0, 1)), share)
+
+
+def _beside(y: Tensor, value: Tensor | float) -> Tensor:
+    """In y's place and precision; a number is made there, since its copy would be waited for."""
+    return value.to(y) if isinstance(value, Tensor) else y.new_full((), value)

@@ -55,12 +55,12 @@ ARCHITECTURES = {
     "tiny": Architecture(
         {"down_block_types": ["CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D"],
          "block_out_channels": [8], "norm_num_groups": 4,
-         "attention_head_dim": 8, "cross_attention_dim": 16},
+         "attention_head_dim": 8, "cross_attention_dim": 16, "layers_per_block": 1},
         [{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
           "projection_dim": 16}],
         {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2,
          "block_out_channels": [8, 8],
-         "norm_num_groups": 4},
+         "norm_num_groups": 4, "layers_per_block": 1},
     ),
     "sd-1.5": Architecture({"attention_head_dim": 8, "cross_attention_dim": 768}, [CLIP_L], KL),
     "sd-2.1-base": Architecture(

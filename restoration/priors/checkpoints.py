@@ -6,6 +6,7 @@ Nothing but configurations and safetensors is fetched or read.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -27,10 +28,21 @@ def fetch(name: str) -> Checkpoint:
     Raises ValueError for a name or content that is not allowed or damaged, OSError for no network, no access
     or no disk; both in one sentence.
     """
+    if name not in PRIORS or not (lora := PRIORS[name].lora):
+        return _fetch(name)
+    if not importlib.util.find_spec("peft"):
+        raise ValueError(f"{name} needs the package peft: pip install peft, then start again.")
+    checkpoint, file = _fetch(name), _one_file(lora.source, lora.file)
+    assert file
+    return checkpoint._replace(lora=file, files=[*checkpoint.files, file])
+
+
+def _fetch(name: str) -> Checkpoint:
+    """Without what is added to its weights."""
     source = PRIORS[name].source if name in PRIORS else name
     other = PRIORS[name].denoiser if name in PRIORS else ("", "")
     if (Path(source) / "model_index.json").is_file():
-        return check(Path(source), name, _denoiser(*other))
+        return check(Path(source), name, _one_file(*other))
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         raise ValueError(
             f"No prior {quoted(name)}: known are {', '.join(PRIORS)} and local diffusers folders with a "
@@ -42,14 +54,14 @@ def fetch(name: str) -> Checkpoint:
             f"set {OPEN}=1 to load any model of the Hub."
         )
     if other[0]:
-        file = _denoiser(*other)
+        file = _one_file(*other)
         choose = functools.partial(wanted, denoiser=False)
         return _cached(source, file) or check(download(source, choose), source, file)
     return _cached(source) or check(download(source), source)
 
 
-def _denoiser(source: str, file: str) -> Path | None:
-    """The file of a denoiser that takes the place of a prior's own, downloaded at first use; None for ""."""
+def _one_file(source: str, file: str) -> Path | None:
+    """Safetensors beside a prior's own folder, downloaded at first use; None for ""."""
     if not source:
         return None
     if (path := Path(source) / file).is_file():
@@ -86,6 +98,7 @@ def downloaded(name: str) -> bool:
     entry = PRIORS[name]
     other = file_in_cache(*entry.denoiser) if entry.denoiser[0] else None
     whole = bool(other) == bool(entry.denoiser[0])
+    whole &= not entry.lora or file_in_cache(entry.lora.source, entry.lora.file) is not None
     return not entry.download or (whole and _cached(entry.source, other) is not None)
 
 

@@ -43,7 +43,7 @@ class Checkpoint(NamedTuple):
     parts: (library, class) of each; parameters: how many each network has; half: networks that come as fp16
     files only; side: pixels it was trained on, 512 where its configuration does not say; empty_is_zero: as of
     LatentPrior; files: its weights; denoiser: the file that they are read from instead of the folder's, None
-    where there is none.
+    where there is none; lora: the file of what is added to the denoiser's.
     """
 
     folder: Path
@@ -54,6 +54,7 @@ class Checkpoint(NamedTuple):
     empty_is_zero: bool
     files: list[Path]
     denoiser: Path | None = None
+    lora: Path | None = None
 
     @property
     def weights(self) -> str:

@@ -68,7 +68,33 @@ def _load_component(checkpoint: Checkpoint, part: str, dtype: torch.dtype) -> An
             f"The prior's {part} lacks {missing} of its weights: {part}/ is damaged or not of one piece; "
             "load it again."
         )
+    if part == "unet" and checkpoint.lora:
+        _add(model, checkpoint.lora)
     return model
+
+
+def _add(unet: Any, lora: Path) -> None:
+    """Add a low-rank change to the weights of Stable Diffusion's U-Net, as diffusers' pipeline does.
+
+    ValueError where it is of another network.
+    """
+    from diffusers import StableDiffusionPipeline
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from safetensors.torch import load_file
+
+    try:
+        change, alphas = StableDiffusionPipeline.lora_state_dict(load_file(lora))
+        StableDiffusionPipeline.load_lora_into_unet(change, alphas, unet)
+    # libraries raise whatever such files lead them to, in many lines
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        change = {}
+    # what finds no place is only logged; two matrices make a change
+    if not change or len(change) != 2 * sum(isinstance(layer, BaseTunerLayer) for layer in unet.modules()):
+        raise ValueError(f"{lora.name} is damaged or does not fit the prior's unet; load it again.")
+    unet.fuse_lora()
+    unet.unload_lora()
 
 
 def _in_its_place(component: Any, folder: Path, weights: Path) -> Any:

@@ -185,9 +185,7 @@ def best_step(function: Any, x: Tensor, gradient: Tensor, damp: float) -> Tensor
     Free of scale: the derivative is taken along a unit vector, over a change of 1e-2 a value, whatever the
     gradient's size and x's.
     """
-    length = gradient.norm()
-    if length == 0:
-        return gradient
+    length = gradient.norm().clamp_min(torch.finfo(gradient.dtype).tiny)  # without a slope, no step
     direction, h = gradient / length, 1e-2 * x.numel() ** 0.5
     moved = (function(x + h * direction) - function(x)) / h
     return length / (moved.square().sum() + damp).clamp_min(1e-20) * direction
