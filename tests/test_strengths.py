@@ -55,9 +55,8 @@ def test_a_click_sets_the_strength(lend, blurred, monkeypatch):
     page.locator("#try-reld:visible").click()
     page.locator("#strengths-reld img").nth(5).wait_for()
     page.locator("#strengths-reld img").nth(4).click()
-    page.wait_for_function(
-        "[...document.querySelectorAll('[aria-label=\"number input for Std\"]')].some(e => e.value === '2.4')"
-    )
+    width = page.get_by_label("number input for How wide the blur is").locator("visible=true").first
+    page.wait_for_function("e => e.value === '2.4'", arg=width.element_handle())
     page.context.close()
 
 
