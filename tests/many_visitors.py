@@ -35,7 +35,7 @@ def visit_all(address: str, clients: int, runs: int) -> dict[str, int]:
     )
     values = {part: parts[part]["props"].get("value") for part in event["inputs"]}
     photo = next(part for part in event["inputs"] if parts[part]["props"].get("label") == "Your picture")
-    (mode,) = (part for part in event["inputs"] if parts[part]["type"] == "radio")
+    mode = next(part for part in event["inputs"] if parts[part]["props"].get("label") == "What is to be done")
     values[mode] = "already degraded"
     counts: collections.Counter[str] = collections.Counter(right=0, mixed=0, refused=0)
 
