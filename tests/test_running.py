@@ -14,8 +14,8 @@ from restoration.run import restore
 
 
 def test_stop_ends_the_run(tab):
-    restore_in_steps(tab, 200)
-    tab.get_by_text("of 200").wait_for()
+    restore_in_steps(tab, 1000)  # a busy machine is long about a click
+    tab.get_by_text("of 1000").wait_for()
     tab.get_by_role("button", name="Stop").click()
     tab.get_by_text("Stopped").wait_for()
     # the queue is free again
