@@ -13,11 +13,19 @@ from restoration.page.state import EXAMPLES
 from restoration.run import restore
 
 
-def test_stop_ends_the_run(tab):
-    restore_in_steps(tab, 1000)  # a busy machine is long about a click
-    tab.get_by_text("of 1000").wait_for()
+def test_stop_ends_the_run(tab, monkeypatch):
+    def slowly(*args):  # a busy machine is long about a click
+        for step in steps_of(*args):
+            time.sleep(1)
+            yield step
+
+    steps_of = actions.steps_of
+    monkeypatch.setattr(actions, "steps_of", slowly)
+    restore_in_steps(tab, 200)
+    tab.get_by_text("of 200").wait_for()
     tab.get_by_role("button", name="Stop").click()
     tab.get_by_text("Stopped").wait_for()
+    monkeypatch.undo()
     # the queue is free again
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.get_by_text("Denoise: computed beforehand").wait_for()
