@@ -24,7 +24,7 @@ from restoration.page.controls import (
     stoppable,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
-from restoration.page.events import AT_ONCE, PRIVATE, browser
+from restoration.page.events import AT_ONCE, PRIVATE, SILENT, browser
 from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS, preset_for, resolve
 
@@ -245,14 +245,11 @@ def _opening_events(tab: MethodTab, page: gr.Blocks) -> None:
 def _history_events(tab: MethodTab, page: gr.Blocks) -> None:
     """The browser keeps what has run, and brings it back."""
     kept = browser("keepRun(text)", "text")
-    travelled = [run.success(None, tab.entry, [tab.address, tab.past], js=kept, **PRIVATE) for run in tab.runs]
+    places = [tab.address, tab.past]
+    travelled = [run.success(None, tab.entry, places, js=kept, **PRIVATE) for run in tab.runs]
     page.load(None, None, tab.past, js=browser(f"showRuns('{tab.method}')"), **PRIVATE)
     picked = browser("pickedRun()")
-    travelled.append(
-        tab.bring.click(
-            tab.bring_back, tab.entry, tab.everything, js=picked, show_progress="hidden", **PRIVATE
-        )
-    )
+    travelled.append(tab.bring.click(tab.bring_back, tab.entry, tab.everything, js=picked, **SILENT))
     for event in travelled:
         event.then(lambda: "", None, tab.entry, **AT_ONCE)
 
