@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import itertools
 import sys
 from collections.abc import Iterator
@@ -178,7 +179,10 @@ def restore_all(args: argparse.Namespace, parser: argparse.ArgumentParser, state
             f"{len(names) - len(missing)} of {len(names)} pictures restored, {before} of them before; "
             f"scores in {cli.shown(output / TABLE)}"
         )
-    state.wait_for_everyone()  # a launcher ends the others as soon as one process ends with an error
+    # a launcher ends the others as soon as one process ends with an error; all is done, and whoever leaves
+    # first may break the connection of who has not been told so yet
+    with contextlib.suppress(RuntimeError):
+        state.wait_for_everyone()
     return 1 if missing else 0
 
 
