@@ -14,11 +14,12 @@ from restoration.degradations.linear import FILES, TASKS, Inpaint
 from restoration.page import actions, display, drawing, sizes, state, strengths, words
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.events import AT_ONCE, PRIVATE, browser
+from restoration.page.part import PartFold, part_fold
 from restoration.page.state import CLEAN, DEGRADED
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS, prepare
 from restoration.priors.catalogue import PRIORS
-from restoration.solvers import PAPERS, PRESETS, SOLVERS
+from restoration.solvers import PAPERS, SOLVERS
 
 # the tabs: what a method is for before its name, and when it is the one
 TITLES = {
@@ -39,6 +40,8 @@ TITLES = {
 AS_PUBLISHED = "The paper's own algorithm, for comparison: takes minutes."
 NO_EXAMPLE = "No example is stored here, as a run takes minutes. Choose a picture and press Restore."
 EXPLAINED = (
+    "*PSNR, SSIM, LPIPS* and the like: how near it comes to the clean picture. *NIQE*: how natural it looks, "
+    "without a clean one. "
     "*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. "
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
 )
@@ -108,6 +111,7 @@ class Given(NamedTuple):
 
     photo: gr.Image
     seen: gr.HTML
+    part: PartFold
     size: gr.Radio
     start: gr.Button
     stop: gr.Button
@@ -132,12 +136,13 @@ def picture_column(method: str) -> Given:
     alt = "The picture to restore"
     photo = picture(label="Your picture", height=240, alt_text=alt, elem_id=f"photo-{method}")
     seen = gr.HTML(elem_id=f"seen-{method}")
+    part = part_fold(method)
     offered = [("Quick: 2 megapixels", sizes.QUICK), ("Large: 4 megapixels, takes longer", sizes.LARGE)]
     size = gr.Radio(offered, value=sizes.usual_size(), label="Size of the result", visible=False)
     with gr.Row():
         start = gr.Button(READY, variant="primary", elem_id=f"start-{method}", scale=3, min_width=160)
         stop = gr.Button("Stop", min_width=80)
-    return Given(photo, seen, size, start, stop, gr.HTML("&nbsp;"))
+    return Given(photo, seen, part, size, start, stop, gr.HTML("&nbsp;"))
 
 
 def settings_column(method: str, given: Given) -> Inputs:
@@ -154,7 +159,7 @@ def settings_column(method: str, given: Given) -> Inputs:
         info = "What a test does to a clean picture first; your photograph's is found out"
     damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
     parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=info)
-    info = "The prior: what knows how photographs look; embedded needs no download"
+    info = "What knows how photographs look; embedded is here already, others are downloaded"
     prior = gr.Dropdown(list(PRIORS), value="embedded", label="Model", info=info, render=False)
     parts["prior"] = prior
     groups = {}
@@ -172,7 +177,7 @@ def settings_column(method: str, given: Given) -> Inputs:
     about = gr.Markdown(actions.about_prior("embedded"))
     prior.input(actions.about_prior, prior, about, **AT_ONCE)
     parts["preset"] = gr.Dropdown(
-        list(PRESETS[method]), label="Preset", info="Fills in the method's settings"
+        words.presets(method), label="Preset", info="Ready-made settings; single ones can be changed below"
     )
     with gr.Accordion("Method settings", open=False):
         parts["seed"] = gr.Number(
@@ -184,7 +189,8 @@ def settings_column(method: str, given: Given) -> Inputs:
     caption_pair = None
     if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
         readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
-        with gr.Accordion(f"Caption: guides the priors that read text ({readers})", open=False):
+        with gr.Accordion("Caption: guides the models that read text", open=False):
+            gr.Markdown(f"These read it: {readers}.", elem_classes="small")
             parts[method, "prompt"] = control(method, prompt, "")
             caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     return Inputs(parts, groups, given, caption_pair, examples, reference)
