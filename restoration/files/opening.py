@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -110,5 +109,5 @@ def cut(image: Image.Image, part: Sequence[float], turn: int) -> Image.Image:
 
 def _blocks(one: float, other: float, side: int) -> tuple[int, int]:
     """The whole blocks around the part of a side between two places on it, in fractions."""
-    low, high = sorted((one, other))
-    return math.floor(low * side / GRID) * GRID, min(side, math.ceil(high * side / GRID) * GRID)
+    low, high = sorted((round(one * side), round(other * side)))
+    return low // GRID * GRID, min(side, -(-high // GRID) * GRID)
