@@ -16,10 +16,10 @@ from restoration import pace
 from restoration.files import images
 from restoration.page import compare, compare_cells, compare_choices, device
 from restoration.page.actions import loaded, steps_of, time_limit
-from restoration.page.controls import begin, picture, stoppable
+from restoration.page.controls import picture
 from restoration.page.device import ON_DEVICE, on_gpu
-from restoration.page.display import bar, data_uri, one_sentence, sentence
-from restoration.page.events import AT_ONCE, PRIVATE
+from restoration.page.display import bar, data_uri, one_sentence, remaining, sentence
+from restoration.page.events import AT_ONCE, PRIVATE, begin, stoppable
 from restoration.page.part import PartFold, part_fold
 from restoration.page.sizes import SIZES, usual_size
 from restoration.page.state import EXAMPLES
@@ -86,8 +86,8 @@ def compared(
         restore_until, began = functools.partial(steps_of, until=time_limit()), time.monotonic()
         for now in compare.compare(given, damage, runs, count, loaders(names), restore_until):
             spent = time.monotonic() - began
-            left = spent / now.share * (1 - now.share) if now.share > 0.1 else max(0.0, needed - spent)
-            status = bar(int(1000 * now.share), 1000, f"{now.note} · {left:.0f} s left")
+            whole = spent / now.share if now.share > 0.1 else needed  # models are loaded before the first run
+            status = bar(int(1000 * now.share), 1000, f"{now.note} · {remaining(whole * (1 - now.share))}")
             yield status, *_shown(now), None, "Stopped: this is how far it got."
         if not now.cells:
             raise ValueError(now.note)

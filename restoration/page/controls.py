@@ -45,7 +45,7 @@ EXPLAINED = (
     "*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. "
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
 )
-READY, RUNNING = "Restore", "Restoring…"
+READY = "Restore"
 # of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs,
 # Gradio builds another from its class; and not of subclasses, beside whose module it writes a stub file
 for kind in (gr.Image, gr.File):
@@ -83,27 +83,6 @@ def control(owner: str, field: dataclasses.Field[Any], value: Any) -> gr.compone
     fine = min(-2, math.floor(math.log10(default)) - 1) if default else -2
     step = 1 if isinstance(field.default, int) else 10**fine
     return gr.Slider(meta["low"], meta["high"], value=value, step=step, label=label, info=meta["help"])
-
-
-def begin(place: str, running: str = RUNNING) -> str:
-    """The `js` of a press: brings the status line into view and tells it that the run waits.
-
-    Returns what becomes of (button, pictures, status, file): until the run ends the button says what is going
-    on.
-    """
-    # on a phone the result follows below; on a desk it stands beside
-    block = "innerWidth < 720 ? 'start' : 'nearest'"
-    line = f"document.getElementById('status-{place}')"
-    see = f"{line}.scrollIntoView({{block: {block}, behavior: 'smooth'}})"
-    button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
-    return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
-
-
-def uploaded(mode: str) -> str:
-    """The `js` of an upload, for (mode, button): a press before it has been looked at would damage the
-    photograph first.
-    """
-    return f"() => ['{mode}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
 
 
 class Given(NamedTuple):
@@ -271,30 +250,3 @@ def caption_row(
     described = on_gpu(actions.describe, prepare=lambda photo, name, prior: prepare(name))
     ask.click(described, [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
     return gr.Button("Restore without and with this caption", size="sm")
-
-
-def stoppable(
-    stop: gr.Button,
-    runs: list[Any],
-    status: gr.components.Component,
-    last_words: gr.State,
-    start: gr.Button | None = None,
-) -> None:
-    """Let a button end the runs; once they have ended the status line says so, and `start` can be pressed
-    again.
-
-    The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is
-    drawn raw wherever it is shown.
-    """
-    stop.click(None, cancels=runs, **PRIVATE)
-    for event in runs:
-        event.then(lambda line: line or gr.skip(), last_words, status, **AT_ONCE)
-        if start:
-            press_again(event, start)
-
-
-def press_again(event: Any, start: gr.Button) -> None:
-    """Let the button be pressed once the event has ended, however it did."""
-    again = f"() => ({{__type__: 'update', value: '{start.value}', interactive: true}})"
-    for ended in (event.then, event.failure):
-        ended(None, None, start, js=again, **PRIVATE)

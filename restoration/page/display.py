@@ -84,8 +84,13 @@ def left_out(rows: Mapping[str, Mapping[str, float]]) -> str:
 def progress(step: Step, began: float) -> str:
     """A progress bar with the step and the seconds left."""
     left = (time.monotonic() - began) / step.index * (step.total - step.index)
-    parts = [f"Step {step.index} of {step.total}", plain(step.note), f"{left:.0f} s left"]
+    parts = [f"Step {step.index} of {step.total}", plain(step.note), remaining(left)]
     return bar(step.index, step.total, " · ".join(filter(None, parts)))
+
+
+def remaining(seconds: float) -> str:
+    """How long it goes on, in words."""
+    return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
 
 
 def doubt(rows: Mapping[str, Mapping[str, float]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import gradio as gr
@@ -86,8 +87,9 @@ def build() -> gr.Blocks:
 
 def main() -> None:
     """Open the page."""
-    if (
-        device.ZERO_GPU
-    ):  # models have to be placed before the first visitor comes; elsewhere they are loaded at first use
+    if device.ZERO_GPU:  # models have to be placed before the first visitor comes
         load_prior("embedded", device.DEVICE)
-    build().launch(**LAUNCH)
+    page = build()
+    if not device.ZERO_GPU:  # meanwhile, so that the first visitor neither waits for the page nor for it
+        threading.Thread(target=load_prior, args=("embedded", device.DEVICE), daemon=True).start()
+    page.launch(**LAUNCH)

@@ -15,16 +15,14 @@ from restoration.page.controls import (
     NO_EXAMPLE,
     Inputs,
     Parts,
-    begin,
     heading,
     picture_column,
     result_rest,
     result_top,
     settings_column,
-    stoppable,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
-from restoration.page.events import AT_ONCE, PRIVATE, browser
+from restoration.page.events import AT_ONCE, PRIVATE, begin, browser, stoppable
 from restoration.page.part import PartFold
 from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS, preset_for, resolve

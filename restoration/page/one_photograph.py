@@ -10,8 +10,7 @@ import gradio as gr
 
 from restoration.page import compare_choices, display, inspection
 from restoration.page.compare_tab import CompareTab
-from restoration.page.controls import press_again, uploaded
-from restoration.page.events import AT_ONCE, PRIVATE, browser
+from restoration.page.events import AT_ONCE, PRIVATE, browser, press_again, uploaded
 from restoration.page.method_tab import MethodTab
 from restoration.page.part import cut_out
 from restoration.page.state import DEGRADED

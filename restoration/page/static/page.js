@@ -77,7 +77,8 @@ export function sideBySide(pair) {
    a picture of that, a picture beside its own name has none, and a button holds no other. */
 const MENDED = { '[id^="status-"]': ['role', 'status'], '.notice': ['role', 'status'],
   '[aria-label="Empty value"]': ['role', 'img'], 'footer img': ['alt', ''],
-  '.thumbnail-item img': ['alt', ''], '.toast-header': ['role', 'group'] };
+  '.thumbnail-item img': ['alt', ''], '.toast-header': ['role', 'group'],
+  '.cm-scroller': ['tabindex', '0'] };
 const CHOOSE = 'Choose a photograph';
 function mend() {
   for (const [selector, [name, value]] of Object.entries(MENDED)) {
@@ -126,6 +127,8 @@ function standIn(image) {
 document.addEventListener('error', event => {
   if (event.target.matches?.('[id^="photo-"] img')) standIn(event.target);
 }, true);
+
+addEventListener('resize', () => { tabShown = null; followTab(); });
 
 let shared = new URLSearchParams(location.search).has('share');
 
