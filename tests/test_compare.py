@@ -95,7 +95,7 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
 
 def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):
     states = compared(tiny_prior, photo[..., :64, :64], "super-resolution", [RELD, LD_RPS])
-    assert [cell.title for cell in states[-1].cells] == ["clean", "input", "reld · fast"]
+    assert [cell.title for cell in states[-1].cells] == ["clean", "input", "RELD · fast"]
     assert "LD-RPS does not enlarge" in states[-1].note
 
 
@@ -130,8 +130,8 @@ def test_every_prior_has_its_results_and_an_absent_one_takes_no_part(tiny_prior,
     priors = {"embedded": lambda: tiny_prior, "sd-1.5": absent, "sd-turbo": lambda: tiny_prior}
     *_, last = compare.compare(photo[..., :64, :64], "denoise", [RELD], 1, priors, steps_of)
     titles = [cell.title for cell in last.cells]
-    assert titles[-2:] == ["reld · fast · embedded", "reld · fast · sd-turbo"] and len(titles) == 5
-    assert "reld · fast · sd-1.5 took no part: The Hub does not answer." in last.note
+    assert titles[-2:] == ["RELD · fast · embedded", "RELD · fast · sd-turbo"] and len(titles) == 5
+    assert "RELD · fast · sd-1.5 took no part: The Hub does not answer." in last.note
     assert "sd-turbo's round trip" in last.note
 
 

@@ -20,9 +20,9 @@ def repeat_tab() -> None:
             title = "A PNG that this page wrote: it carries its recipe and its input"
             file = upload(label=title, file_types=[".png"])
             with gr.Row():
-                start = gr.Button("Repeat", variant="primary", elem_id="start-repeat")
-                stop = gr.Button("Stop")
-            text = gr.Code(label="Its recipe", language=None, interactive=False)
+                start = gr.Button("Repeat", variant="primary", elem_id="start-repeat", min_width=160)
+                stop = gr.Button("Stop", min_width=80)
+            text = gr.Code(label="Its recipe", language=None, interactive=False, max_lines=10)
         with gr.Column(scale=3, min_width=320):
             comparison, status = result_top("repeat")
             outputs = [comparison, status, *result_rest(comparison, True)]
