@@ -47,7 +47,7 @@ def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
     titles = [cell.title for cell in states[-1].cells]
     assert titles[:3] == ["clean", "input", "classical: non-local means"]
     assert titles[3].startswith("classical: total variation ")  # one of its weights
-    assert titles[4:6] == ["ld-rps · denoise · seed 0", "ld-rps · denoise · seed 1"] and len(titles) == 8
+    assert titles[4:6] == ["LD-RPS · denoise · seed 0", "LD-RPS · denoise · seed 1"] and len(titles) == 8
     assert states[-1].cells[2].scores["PSNR"] > states[-1].cells[1].scores["PSNR"]
     assert (
         "RELD must be told the damage" in states[-1].note
@@ -65,8 +65,8 @@ def test_a_photograph_that_is_damaged_already(tiny_prior, photo):
     assert [cell.title for cell in cells] == [
         "input",
         "classical: non-local means",
-        "reld · fast",
-        "ld-rps · denoise",
+        "RELD · fast",
+        "LD-RPS · denoise",
     ]
     assert (cells[0].image - noisy).abs().max() < 0.5001 / 255
     assert all(set(cell.scores) <= {"NIQE (own fit)", "consistency", "seconds"} for cell in cells)
@@ -86,7 +86,7 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
         file.extractall(tmp_path)
         names = file.namelist()
     assert len(names) == len(cells) + 2 and "contact-sheet.png" in names
-    runs = [name for name in names if "reld-fast-seed" in name]
+    runs = [name for name in names if "RELD-fast-seed" in name]
     assert [recipe.read(tmp_path / name)["seed"] for name in runs] == [0, 1]
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + sum(
         bool(cell.scores) for cell in cells

@@ -34,10 +34,10 @@ def begin(place: str, running: str = "Restoring…") -> str:
 
 
 def uploaded(mode: str) -> str:
-    """The `js` of an upload, for (mode, button): a press before it has been looked at would damage the
-    photograph first.
+    """The `js` of an upload, for (mode, button, what is seen): a press before it has been looked at would
+    damage the photograph first.
     """
-    return f"() => ['{mode}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
+    return f"() => ['{mode}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}, '']"
 
 
 def stopping(status: str | None) -> str:

@@ -77,7 +77,9 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
         mode: gr.components.Component = compared.damage
         value = compare_choices.REAL
         size: Any = sizes[0]
+        line = compared.seen
         if where in methods:
+            line = methods[where].seen
             start, mode, value = methods[where].start, methods[where].parts["mode"], DEGRADED
             size = methods[where].parts["size"]
             again = functools.partial(look_again, where)
@@ -93,7 +95,7 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
             (fold.take.click, new, [uploaded_file, size, fold.frame], framed),
             (fold.whole.click, new, [uploaded_file, size], None),
         ):
-            trigger(None, None, [mode, start], js=uploaded(value), **PRIVATE)
+            trigger(None, None, [mode, start, line], js=uploaded(value), **PRIVATE)
             press_again(trigger(called, given, everything, js=script, **AT_ONCE), start)
     chosen = compared.quick.click(
         lambda name: gr.update(selected=name if name in SOLVERS else COMPARE),

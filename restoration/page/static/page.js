@@ -118,10 +118,11 @@ document.addEventListener('click', event => {
 
 /** A photograph that this browser cannot draw, as a phone's HEIC, is stood for by a small picture of the server's. */
 function standIn(image) {
-  if (!image.complete || image.naturalWidth || !image.src || image.src.startsWith('data:')) return;
+  const standing = image.src.startsWith('data:'); // perhaps for the photograph before
+  if (!image.complete || !image.src || (image.naturalWidth && !standing)) return;
   const method = image.closest('[id^="photo-"]').id.slice('photo-'.length);
   const preview = document.querySelector(`#seen-${method} [data-preview]`)?.dataset.preview;
-  if (preview) image.src = preview;
+  if (preview && image.src !== preview) image.src = preview;
 }
 
 document.addEventListener('error', event => {
