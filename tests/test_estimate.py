@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import json
+import math
 import tarfile
 
 import numpy as np
@@ -19,7 +20,7 @@ from restoration.degradations.blind import CORRUPTIONS
 from restoration.degradations.blur import GaussianBlur
 from restoration.degradations.features import texture
 from restoration.degradations.jpeg_traces import file_quality
-from restoration.degradations.light import KINDS, SIDE, fitted, load_light
+from restoration.degradations.light import KINDS, SIDE, WEIGHTS, fitted, load_light
 from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.meter import Estimate, measure_damage
 from restoration.degradations.realistic import jpeg
@@ -280,6 +281,34 @@ def test_darkened_copies_know_what_they_lack():
             assert (again - drawn.x).abs().median() < (drawn.y - drawn.x).abs().median()
         seen.add((drawn.dark, drawn.foggy, drawn.curved))
     assert len(seen) >= 5
+
+
+def test_shade_stops_at_a_window():
+    window = torch.zeros(1, 1, SIDE, SIDE, dtype=torch.bool)
+    window[..., 10:34, 22:46] = True
+    x = torch.where(window, 0.9, 0.3) + 0.05 * torch.rand(1, 3, SIDE, SIDE, generator=seeded())
+    shades = [light_damage.parted(x, seeded(seed)) for seed in range(20)]
+    assert min(shade.min() for shade in shades) >= 0 and max(shade.max() for shade in shades) <= 1
+    beside = [(shade[..., 22, 47:50].mean() - shade[..., 22, 41:44].mean()).item() for shade in shades]
+    assert min(beside) > 0 and np.median(beside) > 0.3
+
+
+def test_a_room_before_a_window_is_not_said_to_have_its_light():
+    photographs = [(255 * torch.rand(3, 90, 90, generator=seeded(k))).byte() for k in range(3)]
+    drawn = [light_damage.draw(photographs, seeded(seed)) for seed in range(150)]
+    rooms = [row for row in drawn if row.stops.mean() > 0.7 * row.stops.max() and row.stops.std() > 0.05]
+    assert rooms and all(math.isnan(row.amounts[0]) for row in rooms)
+    assert any(row.amounts[1] > 0 for row in rooms)
+
+
+def test_a_network_that_judges_light_goes_on_from_another(shard, tmp_path):
+    out, more = tmp_path / "light.safetensors", "--steps 1 --batch 2 --holdout 2 --clean 4 --rate 1e-9"
+    start = ["--start", str(WEIGHTS)]
+    light_training.main(
+        [shard, "--out", str(out), "--checkpoint", str(tmp_path / "light.pt"), *start, *more.split()]
+    )
+    x = torch.rand(2, 3, SIDE, SIDE, generator=seeded())
+    assert torch.allclose(load_light(out)(x).stops, load_light()(x).stops, atol=1e-2)
 
 
 def test_a_map_follows_the_edges_of_the_picture():

@@ -20,7 +20,8 @@ from restoration.training.meter_damage import between
 GAIN = (1.5, 20.0)  # times too little light
 COVERED = (0.15, 0.97)  # share in the shade from and up to which a picture is backlit
 MOSTLY = 0.6  # the share from which nobody can say whether all of it is dark instead
-PUSHED = 1.3  # stops at most that are too much where a window or the sky is
+PUSHED = (-0.3, 1.3)  # stops too much where a window or the sky is
+TINT = 0.15  # stops by which colours differ in the shade, a standard deviation
 
 
 @dataclass
@@ -66,10 +67,19 @@ def draw(photographs: list[Tensor], generator: torch.Generator) -> Lit:
         gain = math.exp(between(math.log(GAIN[0]), math.log(GAIN[1]), generator))
         stops, covered = math.log2(gain) * shade, shade.mean().item()
         y, curved = _less(y, stops, dark, generator)
-        backlight = math.log2(gain) if COVERED[0] < covered < COVERED[1] else math.nan
-        darkness, backlight = (math.log2(gain), math.nan) if dark else (math.nan if covered > MOSTLY else 0.0, backlight)
+        darkness, backlight = _told(math.log2(gain), covered, dark)
     y = quantise(y + between(0, 0.012, generator) * torch.randn(y.shape, generator=generator))
     return Lit(x, y, stops, (darkness, backlight, veil), dark or backlit, foggy, curved)
+
+
+def _told(stops: float, covered: float, dark: bool) -> tuple[float, float]:
+    """(darkness, backlight) as they are to be taught, where this share of a picture lacks so many stops."""
+    if dark:
+        return stops, math.nan
+    return (
+        math.nan if covered > MOSTLY else 0.0,
+        stops if COVERED[0] < covered < COVERED[1] else math.nan,
+    )
 
 
 def small_copy(photographs: list[Tensor], generator: torch.Generator) -> Tensor:
@@ -128,7 +138,9 @@ def parted(x: Tensor, generator: torch.Generator) -> Tensor:
     height = torch.linspace(1, 0, SIDE)[:, None].expand(1, 1, SIDE, SIDE)
     parts = [bright, height, camera.smooth_field(x, generator)]
     weights = [1.0, between(0, 0.8, generator), between(0, 0.5, generator)]
-    field = sum(w * (part - part.mean()) / part.std().clamp_min(1e-3) for w, part in zip(weights, parts))
+    field = torch.stack(
+        [w * (p - p.mean()) / p.std().clamp_min(1e-3) for w, p in zip(weights, parts, strict=True)]
+    ).sum(0)
     cut = field.flatten().quantile(between(0.2, 0.96, generator))
     shade = torch.sigmoid(math.exp(between(math.log(3), math.log(30), generator)) * (cut - field))
     return shade * (1 - between(0, 0.4, generator) * camera.smooth_field(x, generator))
@@ -136,6 +148,6 @@ def parted(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _overexposed(x: Tensor, shade: Tensor, generator: torch.Generator) -> Tensor:
     """x with too much light where there is no shade, which stays so, and a light of another colour in it."""
-    bright = between(-0.3, PUSHED, generator) * (1 - shade)
-    tint = 0.15 * torch.randn(1, 3, 1, 1, generator=generator) * shade
+    bright = between(*PUSHED, generator) * (1 - shade)
+    tint = TINT * torch.randn(1, 3, 1, 1, generator=generator) * shade
     return relit(x.clamp(1e-4, 1 - 1e-4), bright + tint, 1.0)
