@@ -65,6 +65,10 @@ def test_correlated_noise_is_told_from_white(scene):
     taken, _ = camera.CameraNoise("high").expose(scene, seeded())
     assert measure_damage(white).noise_as_white < 1.1
     assert 1.3 < measure_damage(taken).noise_as_white < 1.8
+    small = F.avg_pool2d(scene, 2)
+    noisy = small + 0.08 * torch.randn(small.shape, generator=seeded())
+    enlarged = images.quantise(images.enlarge(noisy, 2))
+    assert measure_damage(enlarged).noise_as_white > 2
 
 
 def test_the_noise_is_told_by_brightness_too():
