@@ -15,6 +15,7 @@ from PIL import Image
 
 from restoration.commands import inspect
 from restoration.degradations import camera, meter
+from restoration.degradations import estimate as guesses
 from restoration.degradations.advice import suggest
 from restoration.degradations.blind import CORRUPTIONS
 from restoration.degradations.blur import GaussianBlur
@@ -132,6 +133,25 @@ def test_a_dark_picture_is_not_called_backlit_too(scene):
     both = dataclasses.replace(clean, darkness=there, backlight=there)
     assert both.describe() == ["It is too dark: 2.0 stops of light are missing."]
     assert "backlit" in dataclasses.replace(clean, backlight=there).describe()[0]
+
+
+def test_what_may_be_meant_is_asked_about(scene, tmp_path, monkeypatch):
+    clean = measure_damage(scene)
+    shady = dataclasses.replace(clean, backlight=Estimate(2.0, 0.1))
+    assert clean.describe() == shady.describe() == suggest(shady) == []
+    assert "low-light" in shady.doubts()[0]
+    assert "dehaze" in dataclasses.replace(clean, veil=Estimate(0.3, 0.2)).doubts()[-1]
+    assert not dataclasses.replace(clean, darkness=Estimate(2.0, 0.9), veil=Estimate(0.3, 0.01)).doubts()
+    images.to_pil(scene).save(tmp_path / "shady.png")
+    monkeypatch.setattr(meter, "measure_damage", lambda *_: shady)
+    assert shady.doubts()[0] in inspect.tell(inspect.report(str(tmp_path / "shady.png")))
+
+
+def test_who_says_that_light_is_missing_is_believed(scene, monkeypatch):
+    damage = measure_damage(scene)
+    shady = dataclasses.replace(damage, backlight=Estimate(2.0, 0.03), darkness=Estimate(1.0, 0.0))
+    monkeypatch.setattr(guesses, "measure_damage", lambda *_: shady)
+    assert guesses.first_guess(scene, "exposure").dark and not guesses.first_guess(scene, "auto").dark
 
 
 def test_a_good_photograph_is_left_alone(scene):

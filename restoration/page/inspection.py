@@ -70,7 +70,7 @@ def inspect(photo: str, read: str) -> Inspection:
     }
     width, height = images.size_read(photo)
     large = width * height > sizes.SIZES[sizes.QUICK]
-    sentences = " ".join(damage.describe()) or "Nothing seems wrong with it."
+    sentences = " ".join((damage.describe() or ["Nothing seems wrong with it."]) + damage.doubts())
     return Inspection(
         sentences, suggestions[0].solver if suggestions else "", before, size, large, preview, values
     )
