@@ -30,6 +30,8 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
     sizes = [tab.parts["size"] for tab in methods.values()]  # which an upload makes the same
     places = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in methods.values()]
     everything = [*compared.filled, *(part for parts in places for part in parts)]
+    # which would show what was made of another photograph
+    runs = [compared.run, *(run for tab in methods.values() for run in tab.runs)]
 
     def look(where: str, photo: str | None, size: str) -> dict[Any, Any]:
         try:
@@ -65,7 +67,7 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
             size = methods[where].parts["size"]
             again = functools.partial(look_again, where)
             press_again(size.input(again, [photo, size, mode], everything, **AT_ONCE), start)
-        photo.upload(None, None, [mode, start], js=uploaded(value), **PRIVATE)
+        photo.upload(None, None, [mode, start], js=uploaded(value), cancels=runs, **PRIVATE)
         press_again(photo.upload(functools.partial(look, where), [photo, size], everything, **AT_ONCE), start)
     chosen = compared.quick.click(
         lambda name: gr.update(selected=name if name in SOLVERS else COMPARE),
