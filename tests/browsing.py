@@ -183,6 +183,7 @@ def denoise_own(page, file) -> None:
     page.get_by_role("button", name="Denoise", exact=True).click()
     page.get_by_text("Denoise: computed beforehand").wait_for()
     upload(page, file)
+    told(page, "Press Restore.")  # a press before the file has arrived would be for the example
 
 
 def shown_result(page) -> torch.Tensor:

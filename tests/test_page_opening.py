@@ -24,6 +24,15 @@ def texts(page: gr.Blocks, **query: str) -> list[str]:
     return [value for fn in opening for value in fn(request).values() if isinstance(value, str)]
 
 
+def test_few_places_are_told_of_progress(blocks):
+    """Gradio tells each place of the progress of every event: hundreds of them took seconds as a page
+    opened.
+    """
+    for event in blocks.get_config_file()["dependencies"]:
+        told = event["outputs"] if event["show_progress_on"] is None else event["show_progress_on"]
+        assert len(told) <= 5 or not event["backend_fn"], event
+
+
 def test_the_page_shows_png(blocks):
     pictures = [b for b in blocks.blocks.values() if isinstance(b, gr.Image | gr.ImageSlider)]
     assert pictures and all(p.format == "png" for p in pictures)

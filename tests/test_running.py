@@ -5,7 +5,17 @@ from __future__ import annotations
 import threading
 import time
 
-from browsing import PATIENCE, denoise_own, restore_in_steps, shown_result, told, visible, visit_method
+import torch
+from browsing import (
+    PATIENCE,
+    denoise_own,
+    restore_in_steps,
+    shown_result,
+    told,
+    upload,
+    visible,
+    visit_method,
+)
 
 from restoration.files import images, recipe
 from restoration.page import actions
@@ -61,6 +71,19 @@ def held(monkeypatch) -> threading.Event:
     return going_on
 
 
+def test_an_upload_ends_the_run_of_the_picture_before(tab, monkeypatch, tmp_path):
+    """Its result would stand beside the photograph of a visitor who did not make it."""
+    going_on = held(monkeypatch)
+    restore_in_steps(tab, 3)
+    tab.get_by_text("Step 1 of 3").wait_for()
+    recipe.save_png(torch.rand(1, 3, 64, 64), tmp_path / "own.png", {})
+    upload(tab, tmp_path / "own.png")
+    told(tab, "Press Restore.")
+    going_on.set()
+    visible(tab, "button:has-text('Restore')").click()
+    told(tab, "64×64 pixels in")
+
+
 def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
     """Not of what the controls say when it ends."""
     changed = held(monkeypatch)
@@ -113,18 +136,20 @@ def test_a_run_ends_with_the_page_that_started_it(browser, address, monkeypatch)
     assert ended.wait(PATIENCE / 1000)
 
 
-def test_a_press_is_answered_where_it_can_be_seen(lend):
+def test_a_press_is_answered_where_it_can_be_seen(lend, monkeypatch):
     """On a phone the progress comes into view; the button says that a run goes on; an error replaces all
     that.
     """
+    going_on = held(monkeypatch)
     page = lend(390)
-    restore_in_steps(page, 200)
-    page.get_by_text("of 200").wait_for()
+    restore_in_steps(page, 3)
+    page.get_by_text("Step 1 of 3").wait_for()
     button, status = page.locator("#start-reld"), page.locator("#status-reld")
     assert button.inner_text() == "Restoring…" and button.is_disabled()
     box = status.bounding_box()
     assert 0 <= box["y"] < box["y"] + box["height"] <= 900
     page.get_by_role("button", name="Stop").first.click()
+    going_on.set()
     page.get_by_text("Stopped").wait_for()
     page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
     visible(page, "[aria-label='Remove Image']").click()

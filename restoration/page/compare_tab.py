@@ -160,6 +160,7 @@ class CompareTab(NamedTuple):
     quick: gr.Button
     start: gr.Button
     outputs: list[gr.components.Component]  # status, pictures, scores, file
+    run: Any  # the event that compares
 
     @property
     def filled(self) -> list[gr.components.Component]:
@@ -241,7 +242,9 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
     gr.on(changes, forecast, inputs, budget, trigger_mode="always_last", **AT_ONCE)
     stoppable(stop, [event], status, last_words, start)
     page.load(stored, None, outputs[:3], **AT_ONCE)
-    return CompareTab(photo, part, choices.damage, choices.methods, seen, likely, quick, start, outputs)
+    return CompareTab(
+        photo, part, choices.damage, choices.methods, seen, likely, quick, start, outputs, event
+    )
 
 
 @functools.cache

@@ -7,9 +7,12 @@ from typing import Any
 import gradio as gr
 
 PRIVATE: Any = {"api_visibility": "private"}
+# nothing tells of its progress: Gradio would otherwise tell every output of every event that has run of each
+# change of any other, thousands of times as the page opens, which took four seconds of a laptop
+SILENT: Any = {"show_progress": "hidden", "show_progress_on": []} | PRIVATE
 # small things do not wait for a place in the queue, which runs may have filled; but only from the queue does
 # gr.Error reach the visitor
-AT_ONCE: Any = {"queue": False, "show_progress": "hidden"} | PRIVATE
+AT_ONCE: Any = {"queue": False} | SILENT
 STATIC = "new URL('restoration/page.js', document.baseURI)"  # page/static/page.js
 
 

@@ -22,7 +22,7 @@ from restoration.page.controls import (
     settings_column,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
-from restoration.page.events import AT_ONCE, PRIVATE, begin, browser, stoppable
+from restoration.page.events import AT_ONCE, PRIVATE, SILENT, begin, browser, stoppable
 from restoration.page.part import PartFold
 from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS, preset_for, resolve
@@ -35,7 +35,8 @@ class MethodTab:
     """A tab's components, and what its events answer with.
 
     outputs: the result's places, the second of which is the status line; linked: whether a link has filled in
-    the controls; entry: a run on its way to or from the browser's history; bring: pressed by the history.
+    the controls; entry: a run on its way to or from the browser's history; bring: pressed by the history;
+    runs: the events that restore.
     """
 
     method: str
@@ -48,6 +49,7 @@ class MethodTab:
     bring: gr.Button
     linked: gr.Checkbox
     entry: gr.Textbox
+    runs: list[Any] = dataclasses.field(default_factory=list)
 
     @property
     def parts(self) -> Parts:
@@ -186,9 +188,9 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     as it opens.
     """
     tab = _laid_out(method, tabs)
-    runs = _run_events(tab)
+    tab.runs.extend(_run_events(tab))
     _opening_events(tab, page)
-    _history_events(tab, page, runs)
+    _history_events(tab, page)
     _choice_events(tab)
     return tab
 
@@ -244,17 +246,14 @@ def _opening_events(tab: MethodTab, page: gr.Blocks) -> None:
     opened.then(None, tab.linked, None, js=pressed, **PRIVATE)
 
 
-def _history_events(tab: MethodTab, page: gr.Blocks, runs: list[Any]) -> None:
+def _history_events(tab: MethodTab, page: gr.Blocks) -> None:
     """The browser keeps what has run, and brings it back."""
     kept = browser("keepRun(text)", "text")
-    travelled = [run.success(None, tab.entry, [tab.address, tab.past], js=kept, **PRIVATE) for run in runs]
+    places = [tab.address, tab.past]
+    travelled = [run.success(None, tab.entry, places, js=kept, **PRIVATE) for run in tab.runs]
     page.load(None, None, tab.past, js=browser(f"showRuns('{tab.method}')"), **PRIVATE)
     picked = browser("pickedRun()")
-    travelled.append(
-        tab.bring.click(
-            tab.bring_back, tab.entry, tab.everything, js=picked, show_progress="hidden", **PRIVATE
-        )
-    )
+    travelled.append(tab.bring.click(tab.bring_back, tab.entry, tab.everything, js=picked, **SILENT))
     for event in travelled:
         event.then(lambda: "", None, tab.entry, **AT_ONCE)
 

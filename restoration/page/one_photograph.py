@@ -37,6 +37,8 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
         uploaded_file,
     ]
     everything += [box for fold in folds.values() for box in (fold.fold, fold.whole)]
+    # which would show what was made of another photograph
+    runs = [compared.run, *(run for tab in methods.values() for run in tab.runs)]
 
     def look(where: str, photo: str | None, size: str, frame: str = "") -> dict[Any, Any]:
         try:
@@ -95,7 +97,7 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
             (fold.take.click, new, [uploaded_file, size, fold.frame], framed),
             (fold.whole.click, new, [uploaded_file, size], None),
         ):
-            trigger(None, None, [mode, start, line], js=uploaded(value), **PRIVATE)
+            trigger(None, None, [mode, start, line], js=uploaded(value), cancels=runs, **PRIVATE)
             press_again(trigger(called, given, everything, js=script, **AT_ONCE), start)
     chosen = compared.quick.click(
         lambda name: gr.update(selected=name if name in SOLVERS else COMPARE),

@@ -110,8 +110,8 @@ def seen(damage: Damage) -> str:
     }
     if damage.darkness.present:
         del sentences["backlight"]  # of a picture that is dark everywhere this says the same again
-    kinds = [kind for kind in sentences if damage.estimates()[kind].present]
-    return " ".join(sentences[kind] for kind in kinds) or "Nothing seems wrong with it."
+    wrong = [sentence for kind, sentence in sentences.items() if damage.estimates()[kind].present]
+    return " ".join((wrong or ["Nothing seems wrong with it."]) + damage.doubts())
 
 
 def _grade(kind: str, value: float) -> str:
