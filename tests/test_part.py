@@ -84,7 +84,7 @@ def test_a_part_is_restored(lend, tmp_path):
     visible(page, "[id^=seen-] [data-width='240']").wait_for()
     fold = page.locator("#part-reld")
     fold.locator("button.label-wrap").click()
-    page.wait_for_function("() => document.querySelector('#part-reld .sheet img').naturalWidth === 240")
+    page.wait_for_function("() => document.querySelector('#part-reld .sheet img')?.naturalWidth === 240")
     fold.locator(".sheet").scroll_into_view_if_needed()
     box = fold.locator(".sheet").bounding_box()
     corner = lambda u, v: (box["x"] + u * box["width"], box["y"] + v * box["height"])  # noqa: E731
