@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import json
+import math
 import tarfile
 
 import numpy as np
@@ -14,12 +15,13 @@ from PIL import Image
 
 from restoration.commands import inspect
 from restoration.degradations import camera, meter
+from restoration.degradations import estimate as guesses
 from restoration.degradations.advice import suggest
 from restoration.degradations.blind import CORRUPTIONS
 from restoration.degradations.blur import GaussianBlur
 from restoration.degradations.features import texture
 from restoration.degradations.jpeg_traces import file_quality
-from restoration.degradations.light import KINDS, SIDE, fitted, load_light
+from restoration.degradations.light import KINDS, SIDE, WEIGHTS, fitted, load_light
 from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.meter import Estimate, measure_damage
 from restoration.degradations.realistic import jpeg
@@ -64,6 +66,10 @@ def test_correlated_noise_is_told_from_white(scene):
     taken, _ = camera.CameraNoise("high").expose(scene, seeded())
     assert measure_damage(white).noise_as_white < 1.1
     assert 1.3 < measure_damage(taken).noise_as_white < 1.8
+    small = F.avg_pool2d(scene, 2)
+    noisy = small + 0.08 * torch.randn(small.shape, generator=seeded())
+    enlarged = images.quantise(images.enlarge(noisy, 2))
+    assert measure_damage(enlarged).noise_as_white > 2
 
 
 def test_the_noise_is_told_by_brightness_too():
@@ -127,6 +133,25 @@ def test_a_dark_picture_is_not_called_backlit_too(scene):
     both = dataclasses.replace(clean, darkness=there, backlight=there)
     assert both.describe() == ["It is too dark: 2.0 stops of light are missing."]
     assert "backlit" in dataclasses.replace(clean, backlight=there).describe()[0]
+
+
+def test_what_may_be_meant_is_asked_about(scene, tmp_path, monkeypatch):
+    clean = measure_damage(scene)
+    shady = dataclasses.replace(clean, backlight=Estimate(2.0, 0.1))
+    assert clean.describe() == shady.describe() == suggest(shady) == []
+    assert "low-light" in shady.doubts()[0]
+    assert "dehaze" in dataclasses.replace(clean, veil=Estimate(0.3, 0.2)).doubts()[-1]
+    assert not dataclasses.replace(clean, darkness=Estimate(2.0, 0.9), veil=Estimate(0.3, 0.01)).doubts()
+    images.to_pil(scene).save(tmp_path / "shady.png")
+    monkeypatch.setattr(meter, "measure_damage", lambda *_: shady)
+    assert shady.doubts()[0] in inspect.tell(inspect.report(str(tmp_path / "shady.png")))
+
+
+def test_who_says_that_light_is_missing_is_believed(scene, monkeypatch):
+    damage = measure_damage(scene)
+    shady = dataclasses.replace(damage, backlight=Estimate(2.0, 0.03), darkness=Estimate(1.0, 0.0))
+    monkeypatch.setattr(guesses, "measure_damage", lambda *_: shady)
+    assert guesses.first_guess(scene, "exposure").dark and not guesses.first_guess(scene, "auto").dark
 
 
 def test_a_good_photograph_is_left_alone(scene):
@@ -280,6 +305,34 @@ def test_darkened_copies_know_what_they_lack():
             assert (again - drawn.x).abs().median() < (drawn.y - drawn.x).abs().median()
         seen.add((drawn.dark, drawn.foggy, drawn.curved))
     assert len(seen) >= 5
+
+
+def test_shade_stops_at_a_window():
+    window = torch.zeros(1, 1, SIDE, SIDE, dtype=torch.bool)
+    window[..., 10:34, 22:46] = True
+    x = torch.where(window, 0.9, 0.3) + 0.05 * torch.rand(1, 3, SIDE, SIDE, generator=seeded())
+    shades = [light_damage.parted(x, seeded(seed)) for seed in range(20)]
+    assert min(shade.min() for shade in shades) >= 0 and max(shade.max() for shade in shades) <= 1
+    beside = [(shade[..., 22, 47:50].mean() - shade[..., 22, 41:44].mean()).item() for shade in shades]
+    assert min(beside) > 0 and np.median(beside) > 0.3
+
+
+def test_a_room_before_a_window_is_not_said_to_have_its_light():
+    photographs = [(255 * torch.rand(3, 90, 90, generator=seeded(k))).byte() for k in range(3)]
+    drawn = [light_damage.draw(photographs, seeded(seed)) for seed in range(150)]
+    rooms = [row for row in drawn if row.stops.mean() > 0.7 * row.stops.max() and row.stops.std() > 0.05]
+    assert rooms and all(math.isnan(row.amounts[0]) for row in rooms)
+    assert any(row.amounts[1] > 0 for row in rooms)
+
+
+def test_a_network_that_judges_light_goes_on_from_another(shard, tmp_path):
+    out, more = tmp_path / "light.safetensors", "--steps 1 --batch 2 --holdout 2 --clean 4 --rate 1e-9"
+    start = ["--start", str(WEIGHTS)]
+    light_training.main(
+        [shard, "--out", str(out), "--checkpoint", str(tmp_path / "light.pt"), *start, *more.split()]
+    )
+    x = torch.rand(2, 3, SIDE, SIDE, generator=seeded())
+    assert torch.allclose(load_light(out)(x).stops, load_light()(x).stops, atol=1e-2)
 
 
 def test_a_map_follows_the_edges_of_the_picture():

@@ -25,6 +25,7 @@ def report(path: str) -> dict[str, Any]:
     return {
         "photo": path,
         "sentences": damage.describe(),
+        "doubts": damage.doubts(),
         "damage": {
             name: dataclasses.asdict(estimate) | {"present": estimate.present}
             for name, estimate in damage.estimates().items()
@@ -39,6 +40,7 @@ def tell(measured: dict[str, Any]) -> str:
     lines = [
         f"{measured['photo']}:",
         *(f"  {sentence}" for sentence in measured["sentences"] or ["Nothing seems wrong with it."]),
+        *(f"  {sentence}" for sentence in measured["doubts"]),
     ]
     for suggestion in measured["suggestions"]:
         task = f" --task {suggestion['task']}" if suggestion["task"] else ""

@@ -45,8 +45,8 @@ MOST = {
     "veil": 1.0,
 }
 # from `coarseness` to the level for a denoiser of white noise: 1.5 times that of a camera's, at which the
-# PSNR of held-out photographs is highest
-COARSEST, COARSE_POWER = 1.35, 1.8
+# PSNR of held-out photographs is highest; the coarsest is that of noise enlarged twice with its picture
+COARSEST, COARSE_POWER = 1.65, 1.8
 # JPEG leaves noise coarser, and blocks, which are as much as noise: by the share of quality that is lost,
 # chosen by PSNR on held-out photographs of quality 50 to 100
 JPEG_COARSER, JPEG_BLOCKS = 1.2, 25 / 255
@@ -55,6 +55,9 @@ GREY_SPREAD = 0.5 / 255  # channels that differ less on the mean carry no colour
 # a picture whose strongest channels have so low a mean is too dark where the network is but little sure of
 # it: 4 in 1,000 clean photographs
 DIM, LIKELY, PLAIN = 0.2, 0.1, 0.75
+# from which light or haze is asked about: so sure it is of a room before a window, as of 1 clean photograph
+# in 7
+UNSURE = 0.05
 # log-likelihood ratio a coefficient from which the comb of JPEG's steps tells the quality alone
 SURE_COMB = 0.5
 STRAY = 6.0  # standard deviations: a statistic further out than this counts as so far
@@ -135,6 +138,16 @@ class Damage:
         if self.darkness.present:
             del sentences["backlight"]  # of a picture that is dark everywhere this says the same again
         return [sentences[kind] for kind in sentences if self.estimates()[kind].present]
+
+    def doubts(self) -> list[str]:
+        """What is as often meant as wrong and only who took the picture knows, one plain sentence each."""
+        found = self.estimates()
+        sentences = {
+            ("darkness", "backlight"): "Its dark part may lack light: the preset low-light gives it some.",
+            ("veil",): "It may be hazy: the preset dehaze takes haze away.",
+        }
+        sure = {kinds: max(found[kind].confidence for kind in kinds) for kinds in sentences}
+        return [sentences[kinds] for kinds, share in sure.items() if UNSURE <= share < 0.5]
 
     def _where(self) -> str:
         dark, bright = self.noise_curve[0], self.noise_curve[-1]

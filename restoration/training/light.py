@@ -8,13 +8,15 @@ learned from then place the threshold of each kind.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from restoration.degradations.light import KINDS, SIDE, UNITS, Light, LightNet, clear
+from restoration.degradations.light import KINDS, SIDE, UNITS, Light, LightNet, clear, load_light
 from restoration.degradations.tone import relit
 from restoration.training import data, loop
 from restoration.training.light_damage import Lit, draw
@@ -80,8 +82,13 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
     parser.add_argument(
         "--clean", type=int, default=1200, help="photographs that place the thresholds, the training's last"
     )
+    parser.add_argument("--start", type=Path, metavar="FILE", help="the network to begin with, as in --out")
     args = parser.parse_args(argv)
     torch.manual_seed(args.seed)
+    network = LightNet()
+    if args.start:
+        network.load_state_dict(load_light(args.start).state_dict())
+        network.threshold.zero_()  # it is placed anew
     photographs, held_out = data.split(data.load_photographs(args.shards, args.limit), args.holdout)
     # copies of somewhat more than SIDE take a tenth of the memory, and of the time to make small ones
     photographs = [_reduced(x) for x in tqdm(photographs, desc="copies")]
@@ -104,7 +111,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
         place_thresholds(model, clean)
         save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, args.out)
 
-    loop.train(LightNet(), loss, evaluate, save, args)
+    loop.train(network, loss, evaluate, save, args)
 
 
 def _reduced(photograph: Tensor) -> Tensor:
