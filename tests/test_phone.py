@@ -10,6 +10,10 @@ from restoration.files import images
 from restoration.page import sizes
 
 SCREEN = {"width": 390, "height": 844}
+# what a finger can hardly hit: all but the circle of a choice, whose label is pressed with it
+SMALL = """tab => [...tab.querySelectorAll('button, input, label:has(input[type=radio])')]
+    .filter(e => e.checkVisibility() && !['radio', 'file'].includes(e.type))
+    .filter(e => Math.min(e.offsetHeight, e.offsetWidth) < 40).map(e => e.outerHTML.slice(0, 200))"""
 
 
 def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp_path, monkeypatch):
@@ -54,3 +58,5 @@ def test_a_phone_opens_with_the_place_for_the_photograph(lend):
     with page.expect_file_chooser():
         choose.tap()
     assert page.locator("#photo-reld img").get_attribute("src") == before
+    small = page.locator("[role=tabpanel]:visible").evaluate(SMALL)
+    assert not small, "\n".join(small)
