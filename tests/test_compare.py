@@ -47,7 +47,7 @@ def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
     titles = [cell.title for cell in states[-1].cells]
     assert titles[:3] == ["clean", "input", "classical: non-local means"]
     assert titles[3].startswith("classical: total variation ")  # one of its weights
-    assert titles[4:6] == ["ld-rps · denoise · seed 0", "ld-rps · denoise · seed 1"] and len(titles) == 8
+    assert titles[4:6] == ["LD-RPS · denoise · seed 0", "LD-RPS · denoise · seed 1"] and len(titles) == 8
     assert states[-1].cells[2].scores["PSNR"] > states[-1].cells[1].scores["PSNR"]
     assert (
         "RELD must be told the damage" in states[-1].note
@@ -65,8 +65,8 @@ def test_a_photograph_that_is_damaged_already(tiny_prior, photo):
     assert [cell.title for cell in cells] == [
         "input",
         "classical: non-local means",
-        "reld · fast",
-        "ld-rps · denoise",
+        "RELD · fast",
+        "LD-RPS · denoise",
     ]
     assert (cells[0].image - noisy).abs().max() < 0.5001 / 255
     assert all(set(cell.scores) <= {"NIQE (own fit)", "consistency", "seconds"} for cell in cells)
@@ -86,7 +86,7 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
         file.extractall(tmp_path)
         names = file.namelist()
     assert len(names) == len(cells) + 2 and "contact-sheet.png" in names
-    runs = [name for name in names if "reld-fast-seed" in name]
+    runs = [name for name in names if "RELD-fast-seed" in name]
     assert [recipe.read(tmp_path / name)["seed"] for name in runs] == [0, 1]
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + sum(
         bool(cell.scores) for cell in cells
@@ -95,7 +95,7 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
 
 def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):
     states = compared(tiny_prior, photo[..., :64, :64], "super-resolution", [RELD, LD_RPS])
-    assert [cell.title for cell in states[-1].cells] == ["clean", "input", "reld · fast"]
+    assert [cell.title for cell in states[-1].cells] == ["clean", "input", "RELD · fast"]
     assert "LD-RPS does not enlarge" in states[-1].note
 
 
@@ -130,8 +130,8 @@ def test_every_prior_has_its_results_and_an_absent_one_takes_no_part(tiny_prior,
     priors = {"embedded": lambda: tiny_prior, "sd-1.5": absent, "sd-turbo": lambda: tiny_prior}
     *_, last = compare.compare(photo[..., :64, :64], "denoise", [RELD], 1, priors, steps_of)
     titles = [cell.title for cell in last.cells]
-    assert titles[-2:] == ["reld · fast · embedded", "reld · fast · sd-turbo"] and len(titles) == 5
-    assert "reld · fast · sd-1.5 took no part: The Hub does not answer." in last.note
+    assert titles[-2:] == ["RELD · fast · embedded", "RELD · fast · sd-turbo"] and len(titles) == 5
+    assert "RELD · fast · sd-1.5 took no part: The Hub does not answer." in last.note
     assert "sd-turbo's round trip" in last.note
 
 

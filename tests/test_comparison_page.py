@@ -48,9 +48,9 @@ def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
     assert [title.partition(" ★")[0].partition(" ·")[0] for title in titles] == [
         "input",
         "classical: non-local means",
-        "reld",
-        "latent-indigo",
-        "ld-rps",
+        "RELD",
+        "LatentINDIGO",
+        "LD-RPS",
     ]
     opened.locator("#start-compare:has-text('Compare'):enabled").wait_for()
     opened.get_by_role("button", name="Only the likely best: RELD").click()

@@ -10,6 +10,10 @@ from restoration.files import images
 from restoration.page import sizes
 
 SCREEN = {"width": 390, "height": 844}
+# what a finger can hardly hit: all but the circle of a choice, whose label is pressed with it
+SMALL = """tab => [...tab.querySelectorAll('button, input, label:has(input[type=radio])')]
+    .filter(e => e.checkVisibility() && !['radio', 'file'].includes(e.type))
+    .filter(e => Math.min(e.offsetHeight, e.offsetWidth) < 40).map(e => e.outerHTML.slice(0, 200))"""
 
 
 def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp_path, monkeypatch):
@@ -23,6 +27,7 @@ def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp
     seen = "[id=seen-reld] [data-width='{}']"
     visible(page, seen.format(96)).wait_for()
     page.wait_for_function("() => document.querySelector('#photo-reld img').naturalWidth")
+    preview = page.locator("#photo-reld img").get_attribute("src")
     page.get_by_label("Large: 4 megapixels").locator("visible=true").check()
     visible(page, seen.format(192)).wait_for()
     page.locator("#start-reld:has-text('Restore'):enabled").tap()
@@ -33,4 +38,25 @@ def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp
     assert page.evaluate("document.documentElement.scrollWidth") == SCREEN["width"]
     settings = page.locator('[role="tabpanel"]:visible').get_by_text("Method settings").bounding_box()
     assert settings["y"] > box["y"] + box["height"]
+    images.to_pil(x.flip(-1)).save(tmp_path / "other.tif")  # which is not stood for by the one before
+    upload(page, tmp_path / "other.tif")
+    image = "document.querySelector('#photo-reld img')"
+    page.wait_for_function(f"old => {image}?.src.startsWith('data:') && {image}.src !== old", arg=preview)
     page.context.close()
+
+
+def test_a_phone_opens_with_the_place_for_the_photograph(lend):
+    """Whose button opens the phone's own chooser though a picture is there; tabs are one row above it."""
+    page = lend(390)
+    rows = {round(tab.bounding_box()["y"]) for tab in page.get_by_role("tab").all() if tab.is_visible()}
+    assert len(rows) == 1
+    box = page.locator("#photo-reld").bounding_box()
+    assert box["y"] < 300
+    before = page.locator("#photo-reld img").get_attribute("src")
+    choose = page.locator("#photo-reld").get_by_role("button", name="Choose a photograph")
+    assert choose.bounding_box()["height"] >= 40
+    with page.expect_file_chooser():
+        choose.tap()
+    assert page.locator("#photo-reld img").get_attribute("src") == before
+    small = page.locator("[role=tabpanel]:visible").evaluate(SMALL)
+    assert not small, "\n".join(small)

@@ -102,7 +102,7 @@ def test_compare_takes_them(toys, tiny_prior, photo):
     *_, last = compare.compare(
         photo[..., :48, :48], "dim", runs, seeds, {"embedded": lambda: tiny_prior}, steps
     )
-    assert [cell.title for cell in last.cells][-2:] == ["toy · plain", "blind-toy · all"]
+    assert [cell.title for cell in last.cells][-2:] == ["Toy · plain", "Blind toy · all"]
     assert "mean error ↓" in compare_cells.score_table(last.cells)
 
 

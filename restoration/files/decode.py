@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from PIL import Image, ImageCms
 from restoration.files.colours import split, srgb, transform_of
 from restoration.files.containers.container import Container
 from restoration.files.masks import kernel, mask
-from restoration.files.opening import Unreadable, opened, turn_of, turned, upright
+from restoration.files.opening import Unreadable, cut, opened, turn_of, turned, upright
 from restoration.files.sizes import MAX_PIXELS, check_size, fitted
 from restoration.files.white import deep_how, is_deep, values_of, white
 
@@ -95,23 +96,41 @@ def describe(
         return upright(size, turn_of(container, image)), _how(container, image, size, level)
 
 
-def photo(data: bytes, name: str, enlarged: int | None = None, most: int = MAX_PIXELS) -> Photo:
+def photo(
+    data: bytes,
+    name: str,
+    enlarged: int | None = None,
+    most: int = MAX_PIXELS,
+    part: Sequence[float] | None = None,
+) -> Photo:
     """The photograph in a file's content; of an animation the first frame.
 
     enlarged: of a restoration so many times as large a side; a picture too large for it, or of more than
-    `most` pixels, is reduced. None: it is refused.
+    `most` pixels, is reduced. None: it is refused. part: of the upright picture (left, top, right, bottom) in
+    fractions of its sides; None: all of it.
     """
     with opened(data, name) as (container, image):
-        return flatten(image, container, enlarged, most)
+        return flatten(image, container, enlarged, most, part)
 
 
-def flatten(image: Image.Image, container: Container, enlarged: int | None, most: int = MAX_PIXELS) -> Photo:
-    """Upright 8-bit sRGB over white, at the size that `photo` says."""
+def flatten(
+    image: Image.Image,
+    container: Container,
+    enlarged: int | None,
+    most: int = MAX_PIXELS,
+    part: Sequence[float] | None = None,
+) -> Photo:
+    """Upright 8-bit sRGB over white, at the size and of the part that `photo` says."""
     size, turn = _fitted(image, enlarged, most), turn_of(container, image)
     (mode, transform), level = transform_of(image, container), None
-    if is_deep(image.mode):
+    if is_deep(image.mode):  # what is white in all of it is white in its part
         values = values_of(image, container)
         level = white(values, image.mode, container)
+    if part:
+        image = cut(image, part, turn)
+        size = _fitted(image, enlarged, most)
+    if level is not None:
+        values = values_of(image, container) if part else values
         how, alpha = _how(container, image, size, level), None
         colours = Image.fromarray((values / level * 255).clip(0, 255).round().astype(np.uint8))
     else:

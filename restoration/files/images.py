@@ -87,16 +87,22 @@ def load(function: str, source: str | Path | bytes, **arguments: Any) -> Any:
         raise ValueError(f"{name} cannot be opened: {error.strerror or error}.") from None
 
 
-def read_photo(source: str | Path | bytes, enlarged: int | None = None, most: int = MAX_PIXELS) -> Photo:
+def read_photo(
+    source: str | Path | bytes,
+    enlarged: int | None = None,
+    most: int = MAX_PIXELS,
+    part: Sequence[float] | None = None,
+) -> Photo:
     """The photograph in a file, or in a file's content: rotated as its EXIF says, in sRGB, over white where
     transparent, more than 8 bits scaled.
 
     enlarged: of a restoration so many times as large a side; a picture too large for it, or of more than
     `most` pixels, is reduced as `fitted` says. None: it is refused. The size is checked in the header,
-    before any pixel is decoded. Of an animation the first frame is taken. Raises ValueError, one sentence
+    before any pixel is decoded. Of an animation the first frame is taken. part: of the upright picture
+    (left, top, right, bottom) in fractions of its sides; None: all of it. Raises ValueError, one sentence
     that says what is wrong and what is accepted.
     """
-    pixels, alpha, how = load("photo", source, enlarged=enlarged, most=most)
+    pixels, alpha, how = load("photo", source, enlarged=enlarged, most=most, part=part)
     return Photo(to_tensor(pixels), None if alpha is None else Image.fromarray(alpha), how)
 
 

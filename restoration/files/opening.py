@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
@@ -22,6 +22,14 @@ TURNS = {
     5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+
+# of a point in an upright picture, in fractions of its sides, the place in the stored one, by turn
+STORED = {
+    1: lambda x, y: (x, y), 2: lambda x, y: (1 - x, y), 3: lambda x, y: (1 - x, 1 - y),
+    4: lambda x, y: (x, 1 - y), 5: lambda x, y: (y, x), 6: lambda x, y: (y, 1 - x),
+    7: lambda x, y: (1 - y, 1 - x), 8: lambda x, y: (1 - y, x),
+}  # fmt: skip
+GRID = 8  # pixels: a JPEG's blocks stay whole where a part is cut out
 
 
 class Unreadable(ValueError):
@@ -88,3 +96,18 @@ def upright(size: tuple[int, int], turn: int) -> tuple[int, int]:
 
 def turned(image: Image.Image, turn: int) -> Image.Image:
     return image.transpose(TURNS[turn]) if turn in TURNS else image
+
+
+def cut(image: Image.Image, part: Sequence[float], turn: int) -> Image.Image:
+    """The part of a stored picture that is (left, top, right, bottom) of the upright one, in fractions of its
+    sides, and up to GRID pixels more. Decodes all of the picture."""
+    start, end = STORED[turn](*part[:2]), STORED[turn](*part[2:])
+    left, right = _blocks(start[0], end[0], image.width)
+    top, bottom = _blocks(start[1], end[1], image.height)
+    return image.crop((left, top, right, bottom))
+
+
+def _blocks(one: float, other: float, side: int) -> tuple[int, int]:
+    """The whole blocks around the part of a side between two places on it, in fractions."""
+    low, high = sorted((round(one * side), round(other * side)))
+    return low // GRID * GRID, min(side, -(-high // GRID) * GRID)

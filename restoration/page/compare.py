@@ -70,7 +70,7 @@ def compare(
     reference, models = None, dict[str, LatentPrior]()
     for number, (name, (method, preset)) in enumerate(everything):
         pictures = list[Tensor]()
-        title = SEPARATOR.join([method, preset] + [name] * (len(priors) > 1))
+        title = SEPARATOR.join([SOLVERS[method].title, preset] + [name] * (len(priors) > 1))
         try:
             if name not in models:
                 models[name] = _loaded(priors[name])

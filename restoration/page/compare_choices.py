@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from restoration.degradations.blind import titles
 from restoration.files.errors import quoted
+from restoration.page import words
 from restoration.priors.catalogue import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS, resolve
 
@@ -18,6 +19,15 @@ MOST_SEEDS = 8
 def choices() -> list[str]:
     """Every method with each of its presets."""
     return [f"{method}{SEPARATOR}{preset}" for method in SOLVERS for preset in PRESETS[method]]
+
+
+def titled() -> list[tuple[str, str]]:
+    """`choices` with what each is called on the page."""
+    return [
+        (words.choice(method, preset), f"{method}{SEPARATOR}{preset}")
+        for method in SOLVERS
+        for preset in PRESETS[method]
+    ]
 
 
 def first(presets: Mapping[str, str]) -> list[str]:

@@ -16,10 +16,11 @@ from restoration import pace
 from restoration.files import images
 from restoration.page import compare, compare_cells, compare_choices, device
 from restoration.page.actions import loaded, steps_of, time_limit
-from restoration.page.controls import begin, picture, stoppable
+from restoration.page.controls import picture
 from restoration.page.device import ON_DEVICE, on_gpu
-from restoration.page.display import bar, data_uri, one_sentence, sentence
-from restoration.page.events import AT_ONCE, PRIVATE
+from restoration.page.display import bar, data_uri, one_sentence, remaining, sentence
+from restoration.page.events import AT_ONCE, PRIVATE, begin, stoppable
+from restoration.page.part import PartFold, part_fold
 from restoration.page.sizes import SIZES, usual_size
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import checked_photo, new_file
@@ -85,8 +86,8 @@ def compared(
         restore_until, began = functools.partial(steps_of, until=time_limit()), time.monotonic()
         for now in compare.compare(given, damage, runs, count, loaders(names), restore_until):
             spent = time.monotonic() - began
-            left = spent / now.share * (1 - now.share) if now.share > 0.1 else max(0.0, needed - spent)
-            status = bar(int(1000 * now.share), 1000, f"{now.note} · {left:.0f} s left")
+            whole = spent / now.share if now.share > 0.1 else needed  # models are loaded before the first run
+            status = bar(int(1000 * now.share), 1000, f"{now.note} · {remaining(whole * (1 - now.share))}")
             yield status, *_shown(now), None, "Stopped: this is how far it got."
         if not now.cells:
             raise ValueError(now.note)
@@ -151,6 +152,7 @@ class CompareTab(NamedTuple):
     """
 
     photo: gr.Image
+    part: PartFold
     damage: gr.Dropdown
     methods: gr.CheckboxGroup
     seen: gr.HTML
@@ -178,15 +180,15 @@ class Choices(NamedTuple):
 def choices_fold() -> Choices:
     """The choices, folded: what an upload fills in is what most visitors want."""
     damages = [(title, name) for name, title in compare_choices.damages().items()]
-    with gr.Accordion("What is compared: damage, methods, presets, seeds, priors", open=False):
+    with gr.Accordion("What is compared: damage, methods, tries, models", open=False):
         info = "Without a clean picture only the scores that need none are shown"
         damage = gr.Dropdown(damages, value="denoise", label="What is done to it first", info=info)
-        offered, first = compare_choices.choices(), compare_choices.first({})
+        offered, first = compare_choices.titled(), compare_choices.first({})
         methods = gr.CheckboxGroup(offered, value=first, label="Methods and presets")
-        info = "With several: their mean, and where they differ"
-        seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Seeds", info=info)
-        info = "The models that know what photographs look like; all but embedded are downloaded at first use"
-        priors = gr.CheckboxGroup(list(PRIORS), value=["embedded"], label="Priors", info=info)
+        info = "Each begins with other random numbers (seeds); of several: the mean, and where they differ"
+        seeds = gr.Slider(1, compare_choices.MOST_SEEDS, value=1, step=1, label="Tries", info=info)
+        info = "What knows how photographs look; all but embedded are downloaded at first use"
+        priors = gr.CheckboxGroup(list(PRIORS), value=["embedded"], label="Models", info=info)
     return Choices(damage, methods, seeds, priors)
 
 
@@ -212,6 +214,7 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
                 alt_text="The picture to compare methods on",
                 elem_id="photo-compare",
             )
+            part = part_fold("compare")
         with gr.Column(scale=1, min_width=300):
             seen = gr.HTML(elem_id="seen-compare")
             likely = gr.Textbox(visible=False)
@@ -239,7 +242,9 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
     gr.on(changes, forecast, inputs, budget, trigger_mode="always_last", **AT_ONCE)
     stoppable(stop, [event], status, last_words, start)
     page.load(stored, None, outputs[:3], **AT_ONCE)
-    return CompareTab(photo, choices.damage, choices.methods, seen, likely, quick, start, outputs, event)
+    return CompareTab(
+        photo, part, choices.damage, choices.methods, seen, likely, quick, start, outputs, event
+    )
 
 
 @functools.cache

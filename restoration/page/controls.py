@@ -14,11 +14,12 @@ from restoration.degradations.linear import FILES, TASKS, Inpaint
 from restoration.page import actions, display, drawing, sizes, state, strengths, words
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.events import AT_ONCE, PRIVATE, browser
+from restoration.page.part import PartFold, part_fold
 from restoration.page.state import CLEAN, DEGRADED
 from restoration.page.uploads import received
 from restoration.priors.caption import CAPTIONERS, prepare
 from restoration.priors.catalogue import PRIORS
-from restoration.solvers import PAPERS, PRESETS, SOLVERS
+from restoration.solvers import PAPERS, SOLVERS
 
 # the tabs: what a method is for before its name, and when it is the one
 TITLES = {
@@ -39,10 +40,12 @@ TITLES = {
 AS_PUBLISHED = "The paper's own algorithm, for comparison: takes minutes."
 NO_EXAMPLE = "No example is stored here, as a run takes minutes. Choose a picture and press Restore."
 EXPLAINED = (
+    "*PSNR, SSIM, LPIPS* and the like: how near it comes to the clean picture. *NIQE*: how natural it looks, "
+    "without a clean one. "
     "*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. "
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
 )
-READY, RUNNING = "Restore", "Restoring…"
+READY = "Restore"
 # of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs,
 # Gradio builds another from its class; and not of subclasses, beside whose module it writes a stub file
 for kind in (gr.Image, gr.File):
@@ -70,37 +73,17 @@ def upload(**options: Any) -> gr.File:
 def control(owner: str, field: dataclasses.Field[Any], value: Any) -> gr.components.Component:
     """The slider, drop-down, text or file box of one knob of a task or method, as it begins."""
     meta, label = field.metadata, words.label(owner, field.name)
+    info = words.explained(owner, field.name, meta["help"])
     if field.name in FILES:
         return upload(label=meta["help"], file_types=["image", ".npy"])
     if meta["choices"]:
-        return gr.Dropdown(list(meta["choices"]), value=value, label=label, info=meta["help"])
+        return gr.Dropdown(list(meta["choices"]), value=value, label=label, info=info)
     if isinstance(field.default, str):
-        return gr.Textbox(value, label=label, info=meta["help"], max_length=500)
+        return gr.Textbox(value, label=label, info=info, max_length=500)
     default: Any = field.default
     fine = min(-2, math.floor(math.log10(default)) - 1) if default else -2
     step = 1 if isinstance(field.default, int) else 10**fine
-    return gr.Slider(meta["low"], meta["high"], value=value, step=step, label=label, info=meta["help"])
-
-
-def begin(place: str, running: str = RUNNING) -> str:
-    """The `js` of a press: brings the status line into view and tells it that the run waits.
-
-    Returns what becomes of (button, pictures, status, file): until the run ends the button says what is going
-    on.
-    """
-    # on a phone the result follows below; on a desk it stands beside
-    block = "innerWidth < 720 ? 'start' : 'nearest'"
-    line = f"document.getElementById('status-{place}')"
-    see = f"{line}.scrollIntoView({{block: {block}, behavior: 'smooth'}})"
-    button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
-    return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
-
-
-def uploaded(mode: str) -> str:
-    """The `js` of an upload, for (mode, button): a press before it has been looked at would damage the
-    photograph first.
-    """
-    return f"() => ['{mode}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}]"
+    return gr.Slider(meta["low"], meta["high"], value=value, step=step, label=label, info=info)
 
 
 class Given(NamedTuple):
@@ -108,6 +91,7 @@ class Given(NamedTuple):
 
     photo: gr.Image
     seen: gr.HTML
+    part: PartFold
     size: gr.Radio
     start: gr.Button
     stop: gr.Button
@@ -132,12 +116,13 @@ def picture_column(method: str) -> Given:
     alt = "The picture to restore"
     photo = picture(label="Your picture", height=240, alt_text=alt, elem_id=f"photo-{method}")
     seen = gr.HTML(elem_id=f"seen-{method}")
+    part = part_fold(method)
     offered = [("Quick: 2 megapixels", sizes.QUICK), ("Large: 4 megapixels, takes longer", sizes.LARGE)]
     size = gr.Radio(offered, value=sizes.usual_size(), label="Size of the result", visible=False)
     with gr.Row():
         start = gr.Button(READY, variant="primary", elem_id=f"start-{method}", scale=3, min_width=160)
         stop = gr.Button("Stop", min_width=80)
-    return Given(photo, seen, size, start, stop, gr.HTML("&nbsp;"))
+    return Given(photo, seen, part, size, start, stop, gr.HTML("&nbsp;"))
 
 
 def settings_column(method: str, given: Given) -> Inputs:
@@ -154,7 +139,7 @@ def settings_column(method: str, given: Given) -> Inputs:
         info = "What a test does to a clean picture first; your photograph's is found out"
     damages = [(titles()[name], name) for name in SOLVERS[method].damages()]
     parts["task"] = gr.Dropdown(damages, value=SOLVERS[method].damages()[0], label=label, info=info)
-    info = "The prior: what knows how photographs look; embedded needs no download"
+    info = "What knows how photographs look; embedded is here already, others are downloaded"
     prior = gr.Dropdown(list(PRIORS), value="embedded", label="Model", info=info, render=False)
     parts["prior"] = prior
     groups = {}
@@ -172,7 +157,7 @@ def settings_column(method: str, given: Given) -> Inputs:
     about = gr.Markdown(actions.about_prior("embedded"))
     prior.input(actions.about_prior, prior, about, **AT_ONCE)
     parts["preset"] = gr.Dropdown(
-        list(PRESETS[method]), label="Preset", info="Fills in the method's settings"
+        words.presets(method), label="Preset", info="Ready-made settings; single ones can be changed below"
     )
     with gr.Accordion("Method settings", open=False):
         parts["seed"] = gr.Number(
@@ -184,7 +169,8 @@ def settings_column(method: str, given: Given) -> Inputs:
     caption_pair = None
     if (prompt := SOLVERS[method].__dataclass_fields__.get("prompt")) is not None:
         readers = ", ".join(name for name, entry in PRIORS.items() if entry.text)
-        with gr.Accordion(f"Caption: guides the priors that read text ({readers})", open=False):
+        with gr.Accordion("Caption: guides the models that read text", open=False):
+            gr.Markdown(f"These read it: {readers}.", elem_classes="small")
             parts[method, "prompt"] = control(method, prompt, "")
             caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
     return Inputs(parts, groups, given, caption_pair, examples, reference)
@@ -265,30 +251,3 @@ def caption_row(
     described = on_gpu(actions.describe, prepare=lambda photo, name, prior: prepare(name))
     ask.click(described, [photo, captioner, prior], [prompt, note], **ON_DEVICE, **PRIVATE)
     return gr.Button("Restore without and with this caption", size="sm")
-
-
-def stoppable(
-    stop: gr.Button,
-    runs: list[Any],
-    status: gr.components.Component,
-    last_words: gr.State,
-    start: gr.Button | None = None,
-) -> None:
-    """Let a button end the runs; once they have ended the status line says so, and `start` can be pressed
-    again.
-
-    The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is
-    drawn raw wherever it is shown.
-    """
-    stop.click(None, cancels=runs, **PRIVATE)
-    for event in runs:
-        event.then(lambda line: line or gr.skip(), last_words, status, **AT_ONCE)
-        if start:
-            press_again(event, start)
-
-
-def press_again(event: Any, start: gr.Button) -> None:
-    """Let the button be pressed once the event has ended, however it did."""
-    again = f"() => ({{__type__: 'update', value: '{start.value}', interactive: true}})"
-    for ended in (event.then, event.failure):
-        ended(None, None, start, js=again, **PRIVATE)

@@ -12,6 +12,7 @@ import io
 import re
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
@@ -24,13 +25,12 @@ from restoration.files.errors import DISK_FULL, LONGEST, cut, out_of_memory
 from restoration.page import state
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import new_file
+from restoration.page.words import plain
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.latent import LatentPrior
 from restoration.run import score_rows
 from restoration.solvers.base import Result, Step
 
-# where an iteration is, in the papers' terms
-JARGON = re.compile(r"(?:^|, | · )(?:pass \d+, timestep \d+|noise level [\d.]+/255)")
 # a result is clearly worse than its input where NIQE is so many times and so much higher, or PSNR so much
 # lower
 WORSE_NIQE, WORSE_NIQE_BY, WORSE_PSNR_BY = 1.5, 1.0, 0.5
@@ -85,13 +85,13 @@ def left_out(rows: Mapping[str, Mapping[str, float]]) -> str:
 def progress(step: Step, began: float) -> str:
     """A progress bar with the step and the seconds left."""
     left = (time.monotonic() - began) / step.index * (step.total - step.index)
-    parts = [f"Step {step.index} of {step.total}", plain(step.note), f"{left:.0f} s left"]
+    parts = [f"Step {step.index} of {step.total}", plain(step.note), remaining(left)]
     return bar(step.index, step.total, " · ".join(filter(None, parts)))
 
 
-def plain(note: str) -> str:
-    """A step's note without JARGON."""
-    return JARGON.sub("", note).strip(" ·,")
+def remaining(seconds: float) -> str:
+    """How long it goes on, in words."""
+    return f"{seconds:.0f} s left" if seconds < 100 else f"{seconds / 60:.0f} min left"
 
 
 def doubt(rows: Mapping[str, Mapping[str, float]]) -> str:
@@ -139,12 +139,14 @@ def finished(
     """
     result = step.result
     assert result is not None
-    rows = score_rows(before, result, prior, job.reference)
+    with ThreadPoolExecutor(1) as beside:  # a large PNG takes as long as the scores
+        written = beside.submit(stored_file, result, job)
+        rows = score_rows(before, result, prior, job.reference)
     notes = [plain(step.note), captioned(job), doubt(rows), *result.warnings, left_out(rows)]
     notes.append("transparent again in the download" if job.alpha else "")
     table = score_table(rows)
     try:
-        file = stored_file(result, job)
+        file = written.result()
     except Exception as error:
         file = shown
         notes.append(f"the download carries no recipe: {sentence(error)}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import gradio as gr
+
 PRIVATE: Any = {"api_visibility": "private"}
 # nothing tells of its progress: Gradio would otherwise tell every output of every event that has run of each
 # change of any other, thousands of times as the page opens, which took four seconds of a laptop
@@ -19,3 +21,58 @@ def browser(call: str, *arguments: str) -> str:
     names.
     """
     return f"async ({', '.join(arguments)}) => (await import({STATIC})).{call}"
+
+
+def begin(place: str, running: str = "Restoring…") -> str:
+    """The `js` of a press: brings the line that tells how the run goes into view, and says that it waits.
+
+    Returns what becomes of (button, pictures, status, file): until the run ends the button says what is going
+    on.
+    """
+    # on a phone the result follows below the buttons, of which one stops the run; on a desk it stands beside
+    line = f"document.getElementById((innerWidth < 720 ? 'start-' : 'status-') + '{place}')"
+    see = f"{line}.scrollIntoView({{block: innerWidth < 720 ? 'start' : 'nearest', behavior: 'smooth'}})"
+    button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
+    return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
+
+
+def uploaded(mode: str) -> str:
+    """The `js` of an upload, for (mode, button, what is seen): a press before it has been looked at would
+    damage the photograph first.
+    """
+    return f"() => ['{mode}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}, '']"
+
+
+def stopping(status: str | None) -> str:
+    """The `js` of a press on Stop: the status line of a run that goes on says so."""
+    on = f"document.querySelector('#{status} progress')"
+    return f"() => {on} ? 'Stopping…' : {{__type__: 'update'}}"
+
+
+def stoppable(
+    stop: gr.Button,
+    runs: list[Any],
+    status: gr.components.Component,
+    last_words: gr.State,
+    start: gr.Button | None = None,
+) -> None:
+    """Let a button end the runs; once they have ended the status line says so, and `start` can be pressed
+    again.
+
+    The server keeps the words: an HTML component may be no event's input, for what a browser posts as one is
+    drawn raw wherever it is shown.
+    """
+    stop.click(None, cancels=runs, **PRIVATE)
+    # at once: the run itself ends with the step that it is in
+    stop.click(None, None, status, js=stopping(status.elem_id), **PRIVATE)
+    for event in runs:
+        event.then(lambda line: line or gr.skip(), last_words, status, **AT_ONCE)
+        if start:
+            press_again(event, start)
+
+
+def press_again(event: Any, start: gr.Button) -> None:
+    """Let the button be pressed once the event has ended, however it did."""
+    again = f"() => ({{__type__: 'update', value: '{start.value}', interactive: true}})"
+    for ended in (event.then, event.failure):
+        ended(None, None, start, js=again, **PRIVATE)

@@ -15,7 +15,7 @@ from restoration.degradations.jpeg_traces import file_quality
 from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images
-from restoration.page import sizes, state
+from restoration.page import sizes, state, words
 from restoration.page.display import as_file, small_uri
 from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
@@ -70,9 +70,8 @@ def inspect(photo: str, read: str) -> Inspection:
     }
     width, height = images.size_read(photo)
     large = width * height > sizes.SIZES[sizes.QUICK]
-    sentences = " ".join((damage.describe() or ["Nothing seems wrong with it."]) + damage.doubts())
     return Inspection(
-        sentences, suggestions[0].solver if suggestions else "", before, size, large, preview, values
+        words.seen(damage), suggestions[0].solver if suggestions else "", before, size, large, preview, values
     )
 
 

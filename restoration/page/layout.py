@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import gradio as gr
@@ -18,9 +19,8 @@ from restoration.priors.latent import load_prior
 from restoration.solvers import SOLVERS
 
 INTRO = """# Latent restoration
-Restore a photograph with a latent diffusion model as the prior. Details are estimated,
-not recovered: do not use results
-to identify anybody."""
+Restores noisy, blurred, dark, hazy, grey or small photographs with a generative model (latent diffusion).
+Details are estimated, not recovered: do not use results to identify anybody."""
 # readable for everybody: text on its ground has a contrast of 4.5 and more
 THEME = gr.themes.Default().set(
     block_info_text_color="*neutral_600",
@@ -66,7 +66,7 @@ def build() -> gr.Blocks:
     sandbox.enable()
     age = int(max(1, uploads.AGE))
     with gr.Blocks(title="Latent restoration", delete_cache=(age, age), analytics_enabled=False) as page:
-        gr.Markdown(INTRO)
+        gr.Markdown(INTRO, elem_classes="intro")
         with gr.Tabs(overflow_behavior="wrap") as tabs:  # all of them in sight, on a phone too
             with gr.Tab("Compare", id=COMPARE):
                 compared = compare_tab(page)
@@ -87,8 +87,9 @@ def build() -> gr.Blocks:
 
 def main() -> None:
     """Open the page."""
-    if (
-        device.ZERO_GPU
-    ):  # models have to be placed before the first visitor comes; elsewhere they are loaded at first use
+    if device.ZERO_GPU:  # models have to be placed before the first visitor comes
         load_prior("embedded", device.DEVICE)
-    build().launch(**LAUNCH)
+    page = build()
+    if not device.ZERO_GPU:  # meanwhile, so that the first visitor neither waits for the page nor for it
+        threading.Thread(target=load_prior, args=("embedded", device.DEVICE), daemon=True).start()
+    page.launch(**LAUNCH)

@@ -15,16 +15,15 @@ from restoration.page.controls import (
     NO_EXAMPLE,
     Inputs,
     Parts,
-    begin,
     heading,
     picture_column,
     result_rest,
     result_top,
     settings_column,
-    stoppable,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
-from restoration.page.events import AT_ONCE, PRIVATE, SILENT, browser
+from restoration.page.events import AT_ONCE, PRIVATE, SILENT, begin, browser, stoppable
+from restoration.page.part import PartFold
 from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS, preset_for, resolve
 
@@ -67,13 +66,17 @@ class MethodTab:
         return self.inputs.given.seen
 
     @property
+    def part(self) -> PartFold:
+        return self.inputs.given.part
+
+    @property
     def status(self) -> gr.components.Component:
         return self.outputs[1]
 
     @property
-    def everything(self) -> list[gr.components.Component]:
+    def everything(self) -> list[gr.blocks.Block]:
         """What another run fills in."""
-        filled = [self.address, self.seen, self.sharing.shown, self.sharing.note]
+        filled = [self.address, self.seen, self.part.fold, self.sharing.shown, self.sharing.note]
         return [*self.parts.values(), *self.outputs, *filled]
 
     @property
@@ -158,6 +161,7 @@ class MethodTab:
         run = history.finished(self.method, values, shown)
         filled: Shown = {self.parts[name]: value for name, value in values.items()}
         filled[self.parts["size"]] = gr.update(value=values["size"], visible=False)
+        filled[self.part.fold] = gr.update(visible=False)
         filled |= {self.address: "", self.seen: "", self.sharing.note: "", self.sharing.shown: (run, None)}
         return filled | dict(zip(self.outputs, shown, strict=True))
 

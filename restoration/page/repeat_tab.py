@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from restoration.page import actions
-from restoration.page.controls import result_rest, result_top, stoppable, upload
+from restoration.page.controls import result_rest, result_top, upload
 from restoration.page.device import ON_DEVICE, on_gpu
-from restoration.page.events import PRIVATE
+from restoration.page.events import PRIVATE, begin, stoppable
 
 
 def repeat_tab() -> None:
@@ -20,8 +20,9 @@ def repeat_tab() -> None:
             title = "A PNG that this page wrote: it carries its recipe and its input"
             file = upload(label=title, file_types=[".png"])
             with gr.Row():
-                start, stop = gr.Button("Repeat", variant="primary"), gr.Button("Stop")
-            text = gr.Code(label="Its recipe", language="json", interactive=False)
+                start = gr.Button("Repeat", variant="primary", elem_id="start-repeat", min_width=160)
+                stop = gr.Button("Stop", min_width=80)
+            text = gr.Code(label="Its recipe", language=None, interactive=False, max_lines=10)
         with gr.Column(scale=3, min_width=320):
             comparison, status = result_top("repeat")
             outputs = [comparison, status, *result_rest(comparison, True)]
@@ -32,6 +33,8 @@ def repeat_tab() -> None:
         yield from actions.with_last_words(actions.repeat(path), 6, 1, 5)
 
     file.change(actions.read_recipe, file, text, show_progress="hidden", **PRIVATE)
+    comparison, status, *_, result = outputs
+    start.click(None, None, [start, comparison, status, result], js=begin("repeat", "Repeating…"), **PRIVATE)
     event = start.click(
         on_gpu(
             repeated, lambda path: actions.repeat_needs(path)[0], lambda path: actions.repeat_needs(path)[1]
@@ -43,4 +46,4 @@ def repeat_tab() -> None:
         **ON_DEVICE,
         **PRIVATE,
     )
-    stoppable(stop, [event], outputs[1], last_words)
+    stoppable(stop, [event], outputs[1], last_words, start)

@@ -3,8 +3,10 @@
 // would hand to others: a run's entry comes once, and only the one that is clicked goes back.
 
 import { followPhotographs } from './draw.js';
+import { followParts } from './part.js';
 import { nameSliders } from './slider.js';
 export { drawnMask, forgetDrawing, maskArrived } from './draw.js';
+export { framed } from './part.js';
 
 const HISTORY = 12; // runs that are kept; a browser gives a site about 5 MB
 const NO_LINK = 'Only a clean example picture, degraded here, fits into a settings link; ' +
@@ -29,7 +31,7 @@ function keep(entry) {
 export function showRuns(method) {
   const buttons = pastRuns().map((run, k) => run.method !== method ? '' :
     `<button data-method="${escaped(method)}" data-run="${k}">` +
-    `<img alt="${escaped(run.title)}" src="${escaped(run.pictures[1])}">${escaped(run.title)}</button>`);
+    `<img alt="" src="${escaped(run.pictures[1])}">${escaped(run.title)}</button>`);
   return `<div class="past">${buttons.join('') || 'Your results will be kept here.'}</div>`;
 }
 
@@ -72,32 +74,62 @@ export function sideBySide(pair) {
 }
 
 /* What Gradio's components leave out for screen readers: the lines that tell how a run goes are read out, what is empty is
-   a picture of that, and an icon beside its own name has none. */
+   a picture of that, a picture beside its own name has none, and a button holds no other. */
 const MENDED = { '[id^="status-"]': ['role', 'status'], '.notice': ['role', 'status'],
-  '[aria-label="Empty value"]': ['role', 'img'], 'footer img': ['alt', ''] };
+  '[aria-label="Empty value"]': ['role', 'img'], 'footer img': ['alt', ''],
+  '.thumbnail-item img': ['alt', ''], '.toast-header': ['role', 'group'],
+  '.cm-scroller': ['tabindex', '0'] };
+const CHOOSE = 'Choose a photograph';
 function mend() {
   for (const [selector, [name, value]] of Object.entries(MENDED)) {
     for (const element of document.querySelectorAll(selector)) {
       if (element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
   }
+  document.querySelectorAll('[id^="photo-"] [data-testid="source-select"] button:first-child').forEach(button => {
+    if (button.ariaLabel !== CHOOSE) button.ariaLabel = CHOOSE;
+  });
   followPhotographs();
+  followParts();
+  followTab();
   nameSliders();
   showShared();
   document.querySelectorAll('[id^="photo-"] img').forEach(standIn);
 }
 
+let tabShown; // the tab that was chosen last
+
+/** On a phone the tabs are one row: the chosen one is brought into it. */
+function followTab() {
+  const tab = document.querySelector('.tab-container:not(.visually-hidden) [role="tab"][aria-selected="true"]');
+  if (!tab || tab === tabShown) return;
+  tabShown = tab;
+  const row = tab.parentElement;
+  row.scrollLeft += tab.getBoundingClientRect().left - row.getBoundingClientRect().left - 16;
+}
+
+// Gradio's own press takes the picture away that is there, and opens nothing
+document.addEventListener('click', event => {
+  const button = event.target.closest(`[data-testid="source-select"] [aria-label="${CHOOSE}"]`);
+  if (!button) return;
+  event.stopPropagation();
+  button.closest('.block').querySelector('input[type="file"]').click();
+}, true);
+
 /** A photograph that this browser cannot draw, as a phone's HEIC, is stood for by a small picture of the server's. */
 function standIn(image) {
-  if (!image.complete || image.naturalWidth || !image.src || image.src.startsWith('data:')) return;
+  const standing = image.src.startsWith('data:'); // perhaps for the photograph before
+  if (!image.complete || !image.src || (image.naturalWidth && !standing)) return;
   const method = image.closest('[id^="photo-"]').id.slice('photo-'.length);
   const preview = document.querySelector(`#seen-${method} [data-preview]`)?.dataset.preview;
-  if (preview) image.src = preview;
+  if (preview && image.src !== preview) image.src = preview;
 }
 
 document.addEventListener('error', event => {
   if (event.target.matches?.('[id^="photo-"] img')) standIn(event.target);
 }, true);
+
+addEventListener('resize', () => { tabShown = null; followTab(); });
 
 let shared = new URLSearchParams(location.search).has('share');
 
@@ -112,7 +144,7 @@ function showShared() {
 
 mend();
 new MutationObserver(mend)
-  .observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ['src', 'alt'] });
+  .observe(document.body, { childList: true, subtree: true, attributes: true, attributeFilter: ['src', 'alt', 'aria-selected'] });
 
 /** Press a button; a tab's parts are there only some time after it is chosen. */
 function press(id, tries = 100) {
