@@ -27,7 +27,6 @@ def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp
     seen = "[id=seen-reld] [data-width='{}']"
     visible(page, seen.format(96)).wait_for()
     page.wait_for_function("() => document.querySelector('#photo-reld img').naturalWidth")
-    preview = page.locator("#photo-reld img").get_attribute("src")
     page.get_by_label("Large: 4 megapixels").locator("visible=true").check()
     visible(page, seen.format(192)).wait_for()
     page.locator("#start-reld:has-text('Restore'):enabled").tap()
@@ -38,8 +37,9 @@ def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp
     assert page.evaluate("document.documentElement.scrollWidth") == SCREEN["width"]
     settings = page.locator('[role="tabpanel"]:visible').get_by_text("Method settings").bounding_box()
     assert settings["y"] > box["y"] + box["height"]
+    preview = page.locator("#seen-reld [data-preview]").get_attribute("data-preview")
     images.to_pil(x.flip(-1)).save(tmp_path / "other.tif")  # which is not stood for by the one before
-    upload(page, tmp_path / "other.tif")
+    page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(tmp_path / "other.tif")
     image = "document.querySelector('#photo-reld img')"
     page.wait_for_function(f"old => {image}?.src.startsWith('data:') && {image}.src !== old", arg=preview)
     page.context.close()
