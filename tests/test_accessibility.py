@@ -14,11 +14,12 @@ THEMES = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
 
 
 def wear(page, theme: str) -> None:
-    """The theme as the visitor's system has it, once every colour is there."""
+    """The theme as the visitor's system has it, once every colour is there; a message goes on counting."""
     page.emulate_media(color_scheme=theme)
     page.wait_for_function(
         "dark => document.body.classList.contains('dark') === dark"
-        " && document.getAnimations().every(a => a.playState !== 'running')",
+        " && document.getAnimations().every("
+        "a => a.playState !== 'running' || a.effect.target.closest('.toast-body'))",
         arg=theme == "dark",
         polling=100,
     )

@@ -21,7 +21,7 @@ from restoration.degradations.blind import CORRUPTIONS
 from restoration.degradations.blur import GaussianBlur
 from restoration.degradations.features import texture
 from restoration.degradations.jpeg_traces import file_quality
-from restoration.degradations.light import KINDS, SIDE, WEIGHTS, fitted, load_light
+from restoration.degradations.light import HAZE_WEIGHTS, KINDS, SIDE, WEIGHTS, find_light, fitted, load_light
 from restoration.degradations.linear import TASKS, Denoise
 from restoration.degradations.meter import Estimate, measure_damage
 from restoration.degradations.realistic import jpeg
@@ -305,6 +305,14 @@ def test_darkened_copies_know_what_they_lack():
             assert (again - drawn.x).abs().median() < (drawn.y - drawn.x).abs().median()
         seen.add((drawn.dark, drawn.foggy, drawn.curved))
     assert len(seen) >= 5
+
+
+def test_light_and_haze_are_judged_by_a_network_each(scene):
+    small = F.adaptive_avg_pool2d(scene, SIDE)
+    found, lit, hazy = find_light(scene), load_light()(small), load_light(HAZE_WEIGHTS)(small)
+    assert torch.equal(found.stops, lit.stops) and torch.equal(found.veil, hazy.veil)
+    assert found.logits[0].tolist() == [*lit.logits[0, :2].tolist(), hazy.logits[0, 2].item()]
+    assert found.amounts.shape == (1, 3) and found.amounts[0, 2] == hazy.amounts[0, 2]
 
 
 def test_shade_stops_at_a_window():

@@ -10,12 +10,13 @@ import torch
 from presses import filled, press
 
 from restoration import pace
+from restoration.degradations.meter import Damage, Estimate
 from restoration.evaluation import metrics
-from restoration.page import actions, device, display, endpoints, state
+from restoration.page import actions, device, display, endpoints, state, words
 from restoration.page.state import DEGRADED
 from restoration.priors.latent import load_prior
 from restoration.record import Run
-from restoration.solvers import SOLVERS
+from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Step
 
 
@@ -55,6 +56,7 @@ def test_the_progress_line_counts_down(monkeypatch):
     step = Step(index=2, total=8, latent=torch.zeros(1), note="found: a < b, pass 0, timestep 59", scalars={})
     monkeypatch.setattr(time, "monotonic", lambda: 11.0)
     assert display.progress(step, 10.0).endswith(">Step 2 of 8 · found: a &lt; b · 3 s left")
+    assert display.remaining(540) == "9 min left"
     for note in ("pass 3, timestep 9", "noise level 12.5/255"):
         assert display.progress(dataclasses.replace(step, note=note), 10.0).endswith(
             ">Step 2 of 8 · 3 s left"
@@ -115,3 +117,27 @@ def test_calls_of_a_program_and_repeats_ask_zero_gpu_for_what_they_need(picture,
     seconds, prior = actions.repeat_needs(file)
     assert 0 < seconds != device.UNKNOWN_SECONDS and prior == "embedded"
     assert actions.repeat_needs(None) == (device.UNKNOWN_SECONDS, "embedded")
+
+
+def test_every_preset_says_what_it_means():
+    """Before the name that it has in recipes, links and commands."""
+    for method, presets in PRESETS.items():
+        for name in presets:
+            assert words.preset(method, name).endswith(f" ({name})"), (method, name)
+    assert words.choice("reld", "fast") == "RELD: Usual (fast)"
+
+
+def test_what_is_seen_is_said_in_plain_words():
+    none = {kind: Estimate(0.0, 0.0) for kind in Damage.__dataclass_fields__ if not kind.startswith("noise_")}
+    there = lambda value: Estimate(value, 1.0)  # noqa: E731
+    seen = lambda **kinds: words.seen(Damage(noise_curve=(0.0, 0.0), noise_as_white=1.0, **none | kinds))  # noqa: E731
+    assert seen() == "Nothing seems wrong with it."
+    assert seen(noise=there(2 / 255)) == "It is noisy, slightly."
+    assert seen(noise=there(9 / 255), blur=there(4.0)) == "It is noisy. It is blurred, strongly."
+    assert seen(jpeg=there(30.0)) == "Compression (JPEG) has left traces, strongly."
+    assert seen(darkness=there(2.0), backlight=there(3.0)) == (
+        "It is too dark: it needs about 4.0 times as much light."
+    )
+    assert words.plain("found: too dark (2.1 stops where it is darkest) · noisy (5/255)") == (
+        "found: too dark · noisy"
+    )

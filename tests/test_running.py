@@ -148,7 +148,10 @@ def test_a_press_is_answered_where_it_can_be_seen(lend, monkeypatch):
     assert button.inner_text() == "Restoring…" and button.is_disabled()
     box = status.bounding_box()
     assert 0 <= box["y"] < box["y"] + box["height"] <= 900
-    page.get_by_role("button", name="Stop").first.click()
+    stop = page.get_by_role("button", name="Stop").first
+    assert 0 <= stop.bounding_box()["y"] <= box["y"]  # beside the line, not above the screen
+    stop.click()
+    page.get_by_text("Stopping…").wait_for()
     going_on.set()
     page.get_by_text("Stopped").wait_for()
     page.locator("#start-reld:has-text('Restore'):enabled").wait_for()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor, nn
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "meter" / "light.safetensors"
+# the same network, trained on: better at haze, worse at little light
+HAZE_WEIGHTS = WEIGHTS.with_name("haze.safetensors")
 KINDS = ("darkness", "backlight", "veil")
 UNITS = (1.0, 1.0, 0.2)  # of what the network says of the amount of each
 SIDE, FOLD = 64, 4  # of the copy that the network sees; pixels of it per value of its maps
@@ -116,8 +118,17 @@ def load_light(path: Path = WEIGHTS) -> LightNet:
 
 @torch.no_grad()
 def find_light(x: Tensor) -> Light:
-    """What the trained network says of x (B,3,H,W) in [0,1], on the CPU."""
-    return load_light()(F.adaptive_avg_pool2d(x.detach().float().cpu().clamp(0, 1), SIDE))
+    """What the trained networks say of x (B,3,H,W) in [0,1], on the CPU: one of light, one of haze."""
+    small = F.adaptive_avg_pool2d(x.detach().float().cpu().clamp(0, 1), SIDE)
+    light, haze = load_light()(small), load_light(HAZE_WEIGHTS)(small)
+    veil = KINDS.index("veil")  # the last
+    return replace(
+        light,
+        veil=haze.veil,
+        air=haze.air,
+        logits=torch.cat([light.logits[:, :veil], haze.logits[:, veil:]], 1),
+        amounts=torch.cat([light.amounts[:, :veil], haze.amounts[:, veil:]], 1),
+    )
 
 
 def clear(y: Tensor, veil: Tensor, air: Tensor | float) -> Tensor:

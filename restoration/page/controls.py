@@ -73,16 +73,17 @@ def upload(**options: Any) -> gr.File:
 def control(owner: str, field: dataclasses.Field[Any], value: Any) -> gr.components.Component:
     """The slider, drop-down, text or file box of one knob of a task or method, as it begins."""
     meta, label = field.metadata, words.label(owner, field.name)
+    info = words.explained(owner, field.name, meta["help"])
     if field.name in FILES:
         return upload(label=meta["help"], file_types=["image", ".npy"])
     if meta["choices"]:
-        return gr.Dropdown(list(meta["choices"]), value=value, label=label, info=meta["help"])
+        return gr.Dropdown(list(meta["choices"]), value=value, label=label, info=info)
     if isinstance(field.default, str):
-        return gr.Textbox(value, label=label, info=meta["help"], max_length=500)
+        return gr.Textbox(value, label=label, info=info, max_length=500)
     default: Any = field.default
     fine = min(-2, math.floor(math.log10(default)) - 1) if default else -2
     step = 1 if isinstance(field.default, int) else 10**fine
-    return gr.Slider(meta["low"], meta["high"], value=value, step=step, label=label, info=meta["help"])
+    return gr.Slider(meta["low"], meta["high"], value=value, step=step, label=label, info=info)
 
 
 class Given(NamedTuple):

@@ -12,6 +12,7 @@ import io
 import re
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
@@ -138,12 +139,14 @@ def finished(
     """
     result = step.result
     assert result is not None
-    rows = score_rows(before, result, prior, job.reference)
+    with ThreadPoolExecutor(1) as beside:  # a large PNG takes as long as the scores
+        written = beside.submit(stored_file, result, job)
+        rows = score_rows(before, result, prior, job.reference)
     notes = [plain(step.note), captioned(job), doubt(rows), *result.warnings, left_out(rows)]
     notes.append("transparent again in the download" if job.alpha else "")
     table = score_table(rows)
     try:
-        file = stored_file(result, job)
+        file = written.result()
     except Exception as error:
         file = shown
         notes.append(f"the download carries no recipe: {sentence(error)}")

@@ -58,7 +58,8 @@ def cut_out(photo: str | None, frame: str) -> str:
     if not photo:
         raise ValueError("Choose a photograph first.")
     checked_photo(photo)
-    x, alpha, _ = images.read_photo(photo, 1, part=sides(frame))
+    enclosed = sides(frame)  # all of a very large photograph is read at the size that is kept
+    x, alpha, _ = images.read_photo(photo, 1, part=None if enclosed == [0, 0, 1, 1] else enclosed)
     part = images.to_pil(x)
     file = new_file("part.png")
     (images.see_through(part, alpha) if alpha else part).save(file, compress_level=1)

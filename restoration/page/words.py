@@ -39,6 +39,14 @@ LABELS: dict[tuple[str, str] | str, str] = {
     ("reld", "penalty"): "How much the model decides",
     ("reld", "renoise"): "Fresh noise in every step",
 }
+# what a setting of a damage means, where its help speaks to programs
+HELP = {
+    "noise_std": "5 is faint, 25 plain to see, 50 hides details",
+    "std": "How far a point is spread, in pixels",
+    "size": "How far across the blur reaches, in pixels",
+    "path": "Each number is another movement of the hand",
+    "missing": "The share of all pixels; a mask, painted or uploaded, takes its place",
+}
 # of a preset, by its method and its name
 PRESET_LABELS = {
     ("reld", "fast"): "Usual",
@@ -72,6 +80,11 @@ GRADES = {"noise": (4 / 255, 20 / 255), "blur": (1.0, 3.0), "jpeg": (20.0, 60.0)
 def label(owner: str, name: str) -> str:
     """What the setting `name` of a task or method is called on the page."""
     return LABELS.get((owner, name)) or LABELS.get(name) or name.replace("_", " ").capitalize()
+
+
+def explained(owner: str, name: str, usual: str) -> str:
+    """One line about the setting `name` of a task or method; usual: its help."""
+    return HELP.get(name, usual) if owner not in SOLVERS else usual
 
 
 def presets(method: str) -> list[tuple[str, str]]:
