@@ -19,11 +19,13 @@ MOST_WORKERS = 4  # each takes 1.5 GB
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A process for each core where the whole suite is run; for a part of it none but the one that began."""
+    """One process more than there are cores where the whole suite is run, as tests of the browser wait half
+    of their time; for a part of it none but the one that began.
+    """
     cores = os.cpu_count() or 1
     named = config.args_source is pytest.Config.ArgsSource.ARGS or config.getoption("keyword")
     whole = not named and config.getoption("markexpr") == "not slow"
-    return min(cores, MOST_WORKERS) if whole and cores > 1 else 0
+    return min(cores + 1, MOST_WORKERS) if whole and cores > 1 else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:

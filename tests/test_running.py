@@ -79,8 +79,8 @@ def test_an_upload_ends_the_run_of_the_picture_before(tab, monkeypatch, tmp_path
     recipe.save_png(torch.rand(1, 3, 64, 64), tmp_path / "own.png", {})
     upload(tab, tmp_path / "own.png")
     told(tab, "Press Restore.")
+    visible(tab, "button:has-text('Restore')").click()  # while that run is still in its step
     going_on.set()
-    visible(tab, "button:has-text('Restore')").click()
     told(tab, "64×64 pixels in")
 
 

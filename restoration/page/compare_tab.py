@@ -235,6 +235,7 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
         [*outputs, last_words],
         show_progress="minimal",
         show_progress_on=status,
+        trigger_mode="multiple",  # as in a method's tab
         **ON_DEVICE,
         **PRIVATE,
     )

@@ -225,6 +225,9 @@ def _run_events(tab: MethodTab) -> list[Any]:
     posted: set[gr.blocks.Block] = set(tab.parts.values())
     # the place in the queue is shown over the status line
     running: Any = {"show_progress": "minimal", "show_progress_on": status} | ON_DEVICE | PRIVATE
+    # the button cannot be pressed during a run, but while one that an upload has stopped is in its last step;
+    # "once" would drop that press
+    running["trigger_mode"] = "multiple"
     running["outputs"] = [*tab.outputs, last_words, tab.entry, tab.sharing.shown]
     for button in (start, caption_pair):
         if button:
