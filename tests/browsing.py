@@ -101,8 +101,8 @@ class Visitor:
         page.evaluate("wake()")
         page.set_viewport_size({"width": self.width, "height": 900})
         page.evaluate("localStorage.clear(); scrollTo(0, 0); document.activeElement?.blur()")
-        for message in page.locator(".toast-close").all():  # which would go after ten seconds
-            message.click()
+        # messages would go after ten seconds
+        page.evaluate("document.querySelectorAll('.toast-close').forEach(button => button.click())")
         page.get_by_role("tab", name=TITLES[self.method][0] if self.method else "Compare", exact=True).click()
         for name, is_open in page.evaluate(FOLDS).items():
             if self.folds.get(name, is_open) != is_open:
