@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,15 +29,10 @@ def of_the_browser(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the browser first, one after the other, as they share pages, which take time while they stand
-    open; half of them where the next process begins. xdist deals every process a run of tests.
+    """Tests of the browser first, one after the other: they share pages, which take time while they stand
+    open.
     """
-    drawn = [item for item in items if of_the_browser(item)]
-    others = [item for item in items if not of_the_browser(item)]
-    half = next((k for k, item in enumerate(drawn) if item.path.name > "test_browser.py"), 0)
-    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-    between = max(0, len(items) // processes - half) if processes > 1 else 0
-    items[:] = [*drawn[:half], *others[:between], *drawn[half:], *others[between:]]
+    items.sort(key=lambda item: not of_the_browser(item))
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
