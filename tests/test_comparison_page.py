@@ -53,7 +53,7 @@ def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
         "LD-RPS",
     ]
     opened.locator("#start-compare:has-text('Compare'):enabled").wait_for()
-    opened.get_by_role("button", name="Only the likely best: RELD").click()
+    opened.get_by_role("button", name="Restore: RELD is likely the best").click()
     told(opened, "192×192 pixels in")
     assert "It is noisy" in opened.locator("#seen-reld").inner_text()
     opened.get_by_role("tab", name=TITLES["ld-rps"][0]).click()

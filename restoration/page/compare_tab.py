@@ -218,7 +218,7 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
         with gr.Column(scale=1, min_width=300):
             seen = gr.HTML(elem_id="seen-compare")
             likely = gr.Textbox(visible=False)
-            quick = gr.Button(visible=False, elem_id="quick")
+            quick = gr.Button(variant="primary", visible=False, elem_id="quick")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", elem_id="start-compare")
                 stop = gr.Button("Stop", min_width=80)

@@ -112,7 +112,7 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
 def _compare(tab: CompareTab, inspected: inspection.Inspection, seen: str) -> dict[Any, Any]:
     """What Compare shows of a photograph that has been looked at."""
     likely = inspected.method
-    title = f"Only the likely best: {SOLVERS[likely].title}" if likely else ""
+    title = f"Restore: {SOLVERS[likely].title} is likely the best" if likely else ""
     presets = {name: values["preset"] for name, values in inspected.values.items()}
     return {
         tab.photo: inspected.values[next(iter(SOLVERS))]["photo"],
