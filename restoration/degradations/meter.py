@@ -135,9 +135,14 @@ class Damage:
             "veil": f"It is hazy: about {self.veil.value:.0%} of what is seen is haze.",
             "colour": "It has no colour.",
         }
-        if self.darkness.present:
-            del sentences["backlight"]  # of a picture that is dark everywhere this says the same again
-        return [sentences[kind] for kind in sentences if self.estimates()[kind].present]
+        return [sentences[kind] for kind in self.told()]
+
+    def told(self) -> list[str]:
+        """The kinds of damage that are there and are worth a sentence each, by name."""
+        kinds = [kind for kind, estimate in self.estimates().items() if estimate.present]
+        if self.darkness.present and self.backlight.present:
+            kinds.remove("backlight")  # of a picture that is dark everywhere this says the same again
+        return kinds
 
     def doubts(self) -> list[str]:
         """What is as often meant as wrong and only who took the picture knows, one plain sentence each."""

@@ -86,16 +86,13 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
             size = methods[where].parts["size"]
             again = functools.partial(look_again, where)
             press_again(size.input(again, [photo, size, mode], everything, **AT_ONCE), start)
-        fold, new, seen_to = (
-            folds[where],
-            functools.partial(look, where),
-            functools.partial(look_at_upload, where),
-        )
+        fold, part = folds[where], functools.partial(look, where)
+        upload = functools.partial(look_at_upload, where)
         framed = browser(f"framed(photo, size, '{where}')", "photo", "size", "frame")
         for trigger, called, given, script in (
-            (photo.upload, seen_to, [photo, size], None),
-            (fold.take.click, new, [uploaded_file, size, fold.frame], framed),
-            (fold.whole.click, new, [uploaded_file, size], None),
+            (photo.upload, upload, [photo, size], None),
+            (fold.take.click, part, [uploaded_file, size, fold.frame], framed),
+            (fold.whole.click, part, [uploaded_file, size], None),
         ):
             trigger(None, None, [mode, start, line], js=uploaded(value), cancels=runs, **PRIVATE)
             press_again(trigger(called, given, everything, js=script, **AT_ONCE), start)

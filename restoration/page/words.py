@@ -121,9 +121,7 @@ def seen(damage: Damage) -> str:
         "veil": f"It is hazy: about {damage.veil.value:.0%} of what is seen is haze.",
         "colour": "It has no colour.",
     }
-    if damage.darkness.present:
-        del sentences["backlight"]  # of a picture that is dark everywhere this says the same again
-    wrong = [sentence for kind, sentence in sentences.items() if damage.estimates()[kind].present]
+    wrong = [sentences[kind] for kind in damage.told()]
     return " ".join((wrong or ["Nothing seems wrong with it."]) + damage.doubts())
 
 
