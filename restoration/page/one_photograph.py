@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import html
 from typing import Any
@@ -11,12 +12,109 @@ import gradio as gr
 from restoration.page import compare_choices, display, inspection
 from restoration.page.compare_tab import CompareTab
 from restoration.page.events import AT_ONCE, PRIVATE, browser, press_again, uploaded
-from restoration.page.method_tab import MethodTab
-from restoration.page.part import cut_out
+from restoration.page.method_tab import MethodTab, Shown
+from restoration.page.part import PartFold, cut_out
 from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS
 
 COMPARE = "compare"  # the tab's id
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OnePhotograph:
+    """What an upload into any tab fills in, and the file that was uploaded, of which a part may be taken."""
+
+    methods: dict[str, MethodTab]
+    compared: CompareTab
+    uploaded: gr.State
+
+    @property
+    def photos(self) -> dict[str, Any]:
+        """The photograph's box by tab."""
+        return {COMPARE: self.compared.photo} | {
+            name: tab.parts["photo"] for name, tab in self.methods.items()
+        }
+
+    @property
+    def folds(self) -> dict[str, PartFold]:
+        """By tab."""
+        return {COMPARE: self.compared.part} | {name: tab.part for name, tab in self.methods.items()}
+
+    @property
+    def fold_boxes(self) -> list[gr.blocks.Block]:
+        return [box for fold in self.folds.values() for box in (fold.fold, fold.whole)]
+
+    @property
+    def everything(self) -> list[gr.blocks.Block]:
+        places = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in self.methods.values()]
+        filled = [*self.compared.filled, *(part for parts in places for part in parts)]
+        return [*filled, self.uploaded, *self.fold_boxes]
+
+    @property
+    def runs(self) -> list[Any]:
+        """What an upload ends: it would show what was made of another photograph."""
+        return [self.compared.run, *(run for tab in self.methods.values() for run in tab.runs)]
+
+    def line(self, where: str) -> gr.HTML:
+        """The line about the photograph of a tab."""
+        return self.compared.seen if where == COMPARE else self.methods[where].seen
+
+    def look(self, where: str, photo: str | None, size: str, frame: str = "") -> Shown:
+        """All that is filled in for a photograph; frame: of the part that is taken, as `cut_out` reads it."""
+        try:
+            file = cut_out(photo, frame) if frame else photo
+            inspected = inspection.inspect(file or "", size)
+        except (ValueError, OSError, MemoryError) as error:
+            return {self.line(where): html.escape(display.sentence(error))}
+        width, height = inspected.size
+        told = f'data-width="{width}" data-height="{height}" data-preview="{inspected.preview}"'
+        seen = f"<span {told}>{html.escape(inspected.sentences)}</span>"
+        filled = _compare(self.compared, inspected, seen)
+        for name, tab in self.methods.items():
+            filled |= {tab.parts[key]: value for key, value in inspected.values[name].items()}
+            shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
+            filled |= dict(zip(tab.outputs, shown, strict=True))
+            filled |= {tab.address: "", tab.seen: seen}
+            filled[tab.parts["size"]] = gr.update(value=size, visible=inspected.large)
+        for fold in self.folds.values():
+            filled |= fold.shown(bool(frame))
+        return filled
+
+    def look_at_upload(self, where: str, photo: str | None, size: str) -> Shown:
+        filled = self.look(where, photo, size) | {self.uploaded: photo}
+        filled.pop(self.photos[where], None)  # which shows it already
+        return filled
+
+    def look_again(self, where: str, photo: str | None, size: str, mode: str) -> Shown:
+        if not photo or mode != DEGRADED:
+            return {self.line(where): gr.skip()}
+        filled = self.look(where, photo, size)
+        for box in (self.photos[where], *self.fold_boxes):
+            filled.pop(box, None)  # which stay as they are
+        return filled
+
+    def follow(self, where: str) -> None:
+        """Look at what is uploaded into one tab, at a part of it, and at another size."""
+        photo, fold, everything = self.photos[where], self.folds[where], self.everything
+        start: gr.Button = self.compared.start
+        mode: gr.components.Component = self.compared.damage
+        size: Any = next(iter(self.methods.values())).parts["size"]  # an upload makes all the same
+        value = compare_choices.REAL
+        if where in self.methods:
+            tab = self.methods[where]
+            start, mode, size, value = tab.start, tab.parts["mode"], tab.parts["size"], DEGRADED
+            again = functools.partial(self.look_again, where)
+            press_again(size.input(again, [photo, size, mode], everything, **AT_ONCE), start)
+        part, upload = functools.partial(self.look, where), functools.partial(self.look_at_upload, where)
+        framed = browser(f"framed(photo, size, '{where}')", "photo", "size", "frame")
+        for trigger, called, given, script in (
+            (photo.upload, upload, [photo, size], None),
+            (fold.take.click, part, [self.uploaded, size, fold.frame], framed),
+            (fold.whole.click, part, [self.uploaded, size], None),
+        ):
+            looking = [mode, start, self.line(where)]
+            trigger(None, None, looking, js=uploaded(value), cancels=self.runs, **PRIVATE)
+            press_again(trigger(called, given, everything, js=script, **AT_ONCE), start)
 
 
 def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr.Tabs) -> None:
@@ -24,78 +122,9 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
 
     The tab stays: Compare names the method that is likely the best, and its button goes there.
     """
-    photos: dict[str, Any] = {COMPARE: compared.photo} | {
-        name: tab.parts["photo"] for name, tab in methods.items()
-    }
-    sizes = [tab.parts["size"] for tab in methods.values()]  # which an upload makes the same
-    folds = {COMPARE: compared.part} | {name: tab.part for name, tab in methods.items()}
-    places = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in methods.values()]
-    uploaded_file = gr.State()  # of which a part may be taken
-    everything: list[gr.blocks.Block] = [
-        *compared.filled,
-        *(part for parts in places for part in parts),
-        uploaded_file,
-    ]
-    everything += [box for fold in folds.values() for box in (fold.fold, fold.whole)]
-    # which would show what was made of another photograph
-    runs = [compared.run, *(run for tab in methods.values() for run in tab.runs)]
-
-    def look(where: str, photo: str | None, size: str, frame: str = "") -> dict[Any, Any]:
-        try:
-            file = cut_out(photo, frame) if frame else photo
-            inspected = inspection.inspect(file or "", size)
-        except (ValueError, OSError, MemoryError) as error:
-            line = compared.seen if where == COMPARE else methods[where].seen
-            return {line: html.escape(display.sentence(error))}
-        width, height = inspected.size
-        told = f'data-width="{width}" data-height="{height}" data-preview="{inspected.preview}"'
-        seen = f"<span {told}>{html.escape(inspected.sentences)}</span>"
-        filled = _compare(compared, inspected, seen)
-        for name, tab in methods.items():
-            filled |= {tab.parts[key]: value for key, value in inspected.values[name].items()}
-            shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
-            filled |= dict(zip(tab.outputs, shown, strict=True))
-            filled |= {tab.address: "", tab.seen: seen}
-            filled[tab.parts["size"]] = gr.update(value=size, visible=inspected.large)
-        for fold in folds.values():
-            filled |= fold.shown(bool(frame))
-        return filled
-
-    def look_at_upload(where: str, photo: str | None, size: str) -> dict[Any, Any]:
-        filled = look(where, photo, size) | {uploaded_file: photo}
-        filled.pop(photos[where], None)  # which shows it already
-        return filled
-
-    def look_again(where: str, photo: str | None, size: str, mode: str) -> dict[Any, Any]:
-        if not photo or mode != DEGRADED:
-            return {methods[where].seen: gr.skip()}
-        filled = look(where, photo, size)
-        for box in (photos[where], *(box for fold in folds.values() for box in (fold.fold, fold.whole))):
-            filled.pop(box, None)  # which stay as they are
-        return filled
-
-    for where, photo in photos.items():
-        start: gr.Button = compared.start
-        mode: gr.components.Component = compared.damage
-        value = compare_choices.REAL
-        size: Any = sizes[0]
-        line = compared.seen
-        if where in methods:
-            line = methods[where].seen
-            start, mode, value = methods[where].start, methods[where].parts["mode"], DEGRADED
-            size = methods[where].parts["size"]
-            again = functools.partial(look_again, where)
-            press_again(size.input(again, [photo, size, mode], everything, **AT_ONCE), start)
-        fold, part = folds[where], functools.partial(look, where)
-        upload = functools.partial(look_at_upload, where)
-        framed = browser(f"framed(photo, size, '{where}')", "photo", "size", "frame")
-        for trigger, called, given, script in (
-            (photo.upload, upload, [photo, size], None),
-            (fold.take.click, part, [uploaded_file, size, fold.frame], framed),
-            (fold.whole.click, part, [uploaded_file, size], None),
-        ):
-            trigger(None, None, [mode, start, line], js=uploaded(value), cancels=runs, **PRIVATE)
-            press_again(trigger(called, given, everything, js=script, **AT_ONCE), start)
+    photograph = OnePhotograph(methods, compared, gr.State())
+    for where in photograph.photos:
+        photograph.follow(where)
     chosen = compared.quick.click(
         lambda name: gr.update(selected=name if name in SOLVERS else COMPARE),
         compared.likely,
