@@ -156,8 +156,8 @@ def fitted(field: Tensor, y: Tensor) -> Tensor:
 
 
 def unrounded(y: Tensor) -> Tensor:
-    """y (1,3,H,W) in [0,1] smoothed where it varies by no more than a file's rounding, of which more light would
-    make specks: guided by itself.
+    """y (1,3,H,W) in [0,1] smoothed, guided by itself, where it varies by no more than a file's rounding, of
+    which more light would make specks.
     """
     planes = y[0].float().cpu().numpy()
     smooth = [guided_filter(plane, plane, ROUNDING_RADIUS, ROUNDING**2) for plane in planes]
