@@ -269,6 +269,16 @@ def test_a_backlit_picture_gets_light_where_it_lacks_it(photo):
     assert ((x > 0.995).any(1) & (y < 0.9).all(1)).float().mean() < 0.01
 
 
+def test_a_black_sky_gets_no_specks(embedded, photo):
+    """What a file keeps of one is 0 or 1 by chance; more light would make 0 or 17 of it."""
+    scene = F.interpolate(photo, (192, 192), mode="bicubic").clamp(0, 1)
+    y = quantise(relit(scene, -3.0))
+    y[..., :64, :] = torch.randint(2, (1, 1, 64, 192), generator=torch.Generator().manual_seed(0)) / 255
+    guess = first_guess(y, "exposure")
+    sky = run(embedded, y, LDRPSFast(guess="exposure"))[-1].result.image[..., 8:56, 8:-8]
+    assert guess.dark and guess.invert(y)[..., 8:56, 8:-8].std() > 5 / 255 > 3 * sky.std()
+
+
 def test_strength_lies_between_input_and_result(embedded, photo):
     y = CORRUPTIONS["noise"].degrade(photo, torch.Generator().manual_seed(0))
     none, half, whole = (

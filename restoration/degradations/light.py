@@ -30,6 +30,8 @@ SIDE, FOLD = 64, 4  # of the copy that the network sees; pixels of it per value 
 THICKEST = 0.95  # haze that hides more than this leaves nothing to restore
 # of the guided filter (He et al. 2013) that fits a map to the photograph's edges
 GUIDE_SIDE, GUIDE_WIDTH, GUIDE_EPSILON = 256, 1 / 12, 1e-3
+# of what is no more than a file's rounding, as a standard deviation; pixels around one that say what it was
+ROUNDING, ROUNDING_RADIUS = 0.7 / 255, 3
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,15 @@ def fitted(field: Tensor, y: Tensor) -> Tensor:
     smooth = guided_filter(np.sqrt(guide), rough, radius, GUIDE_EPSILON)
     smooth = smooth.clip(float(field.min()), float(field.max()))
     return F.interpolate(torch.from_numpy(smooth)[None, None].to(y), y.shape[-2:], mode="bilinear")
+
+
+def unrounded(y: Tensor) -> Tensor:
+    """y (1,3,H,W) in [0,1] smoothed, guided by itself, where it varies by no more than a file's rounding, of
+    which more light would make specks.
+    """
+    planes = y[0].float().cpu().numpy()
+    smooth = [guided_filter(plane, plane, ROUNDING_RADIUS, ROUNDING**2) for plane in planes]
+    return torch.from_numpy(np.stack(smooth))[None].to(y).clamp(0, 1)
 
 
 def guided_filter(guide: np.ndarray, rough: np.ndarray, radius: int, epsilon: float) -> np.ndarray:

@@ -34,6 +34,7 @@ from torch import Generator, Tensor
 
 from restoration.degradations.blind import to_grey
 from restoration.degradations.estimate import GUESSES, Guess, first_guess, is_grey
+from restoration.degradations.light import unrounded
 from restoration.degradations.meter import WEIGHTS
 from restoration.diffusion import ddim_step, falling
 from restoration.knobs import knob
@@ -106,7 +107,8 @@ class LDRPSFast(Solver):
         # guess the damage ψ; y ← ψ⁻¹(y); σ ← the noise left in it
         always = self.act == "always"
         guess = first_guess(y, self.guess, always)
-        target = to_grey(guess.invert(y)) if guess.grey and not always else guess.invert(y)
+        target = guess.invert(unrounded(y) if guess.dark else y)
+        target = to_grey(target) if guess.grey and not always else target
         described, size = f"found: {guess.describe()}", (y.shape[-2], y.shape[-1])
         # z ← E(y)
         with torch.no_grad():
