@@ -16,7 +16,7 @@ from presses import filled, press
 from restoration import pace
 from restoration.degradations.linear import FILES
 from restoration.files import images, recipe
-from restoration.page import actions, compare_tab, device, display, endpoints, history, state
+from restoration.page import actions, compare_actions, device, display, endpoints, history, state
 from restoration.page.state import CLEAN, DEGRADED
 from restoration.priors.latent import load_prior
 from restoration.solvers.base import Step
@@ -85,9 +85,9 @@ def test_one_press_has_one_limit(picture, monkeypatch):
     """Several runs of one press share it, and what cannot be over by then does not begin."""
     with pytest.raises(gr.Error, match="fewer seeds"):
         monkeypatch.setattr(device, "TIME_LIMIT", 0.001)
-        list(compare_tab.compared(picture, "denoise", ["reld · fast"], 8, ["embedded"]))
-    monkeypatch.setattr(compare_tab.compare, "seconds", lambda *_: 0.0)
-    *_, (said, *_) = compare_tab.compared(
+        list(compare_actions.compared(picture, "denoise", ["reld · fast"], 8, ["embedded"]))
+    monkeypatch.setattr(compare_actions.compare, "seconds", lambda *_: 0.0)
+    *_, (said, *_) = compare_actions.compared(
         picture, "denoise", ["reld · fast", "reld · few-step"], 2, ["embedded"]
     )
     assert said.count("Not begun") == 2
@@ -109,7 +109,7 @@ def test_a_phones_picture_is_reduced_and_said(picture, monkeypatch):
             "about 1 s"
         )
         assert Image.open(press(values)[-1][0][1]).size == (side * factor, side * factor)
-    *_, (said, *_) = compare_tab.compared(picture, "denoise", ["reld · fast"], 1, ["embedded"])
+    *_, (said, *_) = compare_actions.compared(picture, "denoise", ["reld · fast"], 1, ["embedded"])
     assert said.startswith("Done. ") and said.endswith(" dB. The picture: 96×96 pixels, reduced to 54×54.")
 
 
