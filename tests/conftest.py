@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 
@@ -33,4 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
     out.
     """
     if hasattr(config, "workerinput") or not config.getoption("numprocesses"):
+        gc.disable()
         config.pluginmanager.import_plugin("shared")
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: whoever looks for garbage, Python or a test, need not look there."""
+    gc.freeze()
+    gc.enable()

@@ -81,7 +81,7 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
     from restoration.files import recipe
 
     cells = compared(tiny_prior, photo[..., :64, :64], "denoise", [RELD], seeds=2)[-1].cells
-    compare_cells.archive(cells, str(tmp_path / "all.zip"))
+    compare_cells.archive([cell.figure for cell in cells], str(tmp_path / "all.zip"))
     with ZipFile(tmp_path / "all.zip") as file:
         file.extractall(tmp_path)
         names = file.namelist()
@@ -139,7 +139,9 @@ def test_the_download_without_the_photograph(tiny_prior, photo, tmp_path):
     from zipfile import ZipFile
 
     cells = compared(tiny_prior, photo[..., :64, :64], "denoise", [RELD])[-1].cells
-    compare_cells.archive(compare_cells.results_alone(cells), str(tmp_path / "results.zip"))
+    compare_cells.archive(
+        compare_cells.results_alone([cell.figure for cell in cells]), str(tmp_path / "results.zip")
+    )
     with ZipFile(tmp_path / "results.zip") as file:
         names = file.namelist()
         assert "input" not in file.read("scores.csv").decode()

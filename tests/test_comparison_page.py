@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
-from browsing import told, touches, upload
+from browsing import told, touches, upload, visit
 from skimage.data import astronaut
 
 from restoration.files import images, recipe
+from restoration.page import actions
 from restoration.page.controls import TITLES
 
 
@@ -31,6 +34,15 @@ def middle(locator) -> tuple[float, float, float]:
     """(x, y) of a picture's middle on the screen, and its frame's width."""
     box = locator.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, box["width"]
+
+
+def sources(page) -> list[str]:
+    """What the pictures of the grid that is seen load."""
+    return page.locator(".zoom:visible img").evaluate_all("all => all.map(i => i.src)")
+
+
+def files(page) -> list[bytes]:
+    return [page.request.get(source).body() for source in sources(page)]
 
 
 @pytest.fixture
@@ -90,13 +102,12 @@ def test_all_pictures_zoom_and_move_together(opened):
     opened.get_by_role("button", name="One to one").click()
     shown = grid.locator("img").first.evaluate("i => i.getBoundingClientRect().width * devicePixelRatio")
     assert shown == pytest.approx(256, abs=0.5)
-    sources = lambda: grid.locator("img").evaluate_all("all => all.map(i => i.src)")  # noqa: E731
-    before = sources()
+    before = sources(opened)
     grid.focus()
     opened.keyboard.down("i")
-    assert set(sources()) == {before[1]}
+    assert set(sources(opened)) == {before[1]}
     opened.keyboard.up("i")
-    assert sources() == before
+    assert sources(opened) == before
     opened.keyboard.press("0")
 
 
@@ -115,3 +126,56 @@ def test_two_fingers_zoom_on_a_phone(lend):
         ".map(b => b.outerHTML)"
     )
     assert small == []
+
+
+def test_a_comparison_is_linked_kept_and_shared(browser, address, tmp_path, monkeypatch):
+    """A settings link compares by itself; the history brings it back; a second browser, a phone, sees it at
+    once, without computing.
+    """
+    monkeypatch.setenv("RESTORATION_SHARES", str(tmp_path))
+    one = visit(browser, f"{address}?method=compare&image=chelsea.png&choices=reld:fast&damage=denoise")
+    one.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    told(one, "Done.")
+    titles = one.locator(".zoom:visible figcaption").all_inner_texts()
+    assert [title.split(" ★")[0] for title in titles][-1] == "RELD · fast" and len(titles) == 4
+    one.locator("#start-compare:has-text('Compare'):enabled").wait_for()
+    one.evaluate("document.querySelector('.zoom').remove()")
+    one.locator(".past:visible button:has-text('denoise, 1 result')").click()
+    one.locator(".zoom:visible").wait_for()
+    assert one.locator(".zoom:visible figcaption").all_inner_texts() == titles
+    one.locator("#share-compare").click()
+    one.get_by_text("Copied.").wait_for()
+    link = one.evaluate("navigator.clipboard.readText()")
+    assert re.fullmatch(re.escape(address) + r"\?method=compare&share=[\w-]{32}", link)
+    remover = one.locator("label:has-text('Delete link')").locator("input, textarea").first.input_value()
+    pictures = files(one)
+    one.context.close()
+
+    monkeypatch.setattr(actions, "restore", lambda *args, **options: pytest.fail("a share was computed"))
+    two = visit(browser, link, 390, has_touch=True)
+    two.get_by_text("Somebody shared this comparison with you").wait_for()
+    assert two.get_by_role("tab", name="Compare", exact=True).get_attribute("aria-selected") == "true"
+    assert two.locator(".zoom:visible figcaption").all_inner_texts() == titles and files(two) == pictures
+    two.locator(":text-matches('^[0-9.]+ ★$'):visible").first.wait_for()
+    two.locator("[role=tabpanel]:visible a.download-link").nth(1).wait_for()
+    picture = two.locator(".zoom:visible img").nth(1)
+    picture.scroll_into_view_if_needed()
+    x, y, width = middle(picture)
+    assert width >= 320
+    touches(two, [[(x - way, y), (x + way, y)] for way in (30, 45, 60)])
+    assert view(two)[0] == pytest.approx(2, abs=0.1)
+    before = sources(two)
+    two.locator(".zoom:visible").focus()
+    two.keyboard.down("i")
+    assert set(sources(two)) == {before[1]}
+    two.keyboard.up("i")
+    assert sources(two) == before
+
+    two.goto(remover)
+    two.get_by_role("button", name="Delete the shared comparison").click()
+    two.get_by_text("Deleted: its link").wait_for()
+    assert not [*tmp_path.iterdir()]
+    two.goto(link)
+    told(two, "This shared result is not here any more")
+    assert two.locator(".zoom:visible").count() == 0
+    two.context.close()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
+import torch
 from strangers import past_run
 
 from restoration.degradations.linear import FILES
-from restoration.page import display, history, state
+from restoration.files import images
+from restoration.page import compare_cells, compare_tab, comparisons, display, history, state
 from restoration.page.state import EXAMPLES
 
 HOSTILE = [
@@ -55,3 +58,75 @@ def test_a_picture_of_the_history_keeps_no_folder_and_no_other_kind(upload_folde
             and len(pair) == 2
             and not any(values[key] for key in values if key[-1] in FILES)
         )
+
+
+def past_comparison(**changes) -> str:
+    """An entry of the history that is taken, as the page opens with."""
+    return json.dumps(json.loads(comparisons.entry(*compare_tab.stored())) | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "reld"},
+        {"damage": "x"},
+        {"choices": ["reld · x"]},
+        {"choices": "reld · fast"},
+        {"seeds": 99},
+        {"seeds": True},
+        {"priors": ["../x"]},
+        {"pictures": ["/etc/hostname"] * 6},
+        {"pictures": []},
+        {"rows": []},
+        {"rows": [{"title": "x", "scores": {"PSNR": "<b>"}}] * 6},
+        {"rows": [{"title": "x", "scores": {}}] * 61},
+        {"photo": ["x.png", "bm90IGEgcGljdHVyZQ=="]},
+        {"photo": "/etc/hostname"},
+        {"files": ["/etc/hostname"]},
+        {"status": "x" * 3_000_000},
+        {"best": {"__type__": "update"}},
+    ],
+    ids=lambda changes: str(changes)[:60],
+)
+def test_nothing_of_a_past_comparison_is_trusted(upload_folder, changes):
+    with pytest.raises(gr.Error, match="cannot be read"):
+        comparisons.recall(past_comparison(**changes))
+
+
+def test_pictures_of_the_history_are_few_pixels(upload_folder, monkeypatch):
+    """Small files can hold large pictures, whose reading has a limit all together."""
+    monkeypatch.setattr(comparisons, "MOST_PIXELS", 6 * 256**2 - 1)
+    with pytest.raises(gr.Error, match="cannot be read"):
+        comparisons.recall(past_comparison())
+
+
+def test_a_comparison_comes_back_from_the_history(upload_folder, monkeypatch):
+    """Whole; smaller where the browser has too little space; its text as text."""
+    past = compare_tab.stored()
+    again = comparisons.recall(past_comparison(status="<img src=x>"))
+    assert again.status.startswith("&lt;img src=x&gt;") and again.asked[1:] == past.asked[1:]
+    assert [figure[:2] for figure in again.figures] == [figure[:2] for figure in past.figures]
+    pairs = [(a.file, b.file) for a, b in zip(again.figures, past.figures, strict=True)]
+    assert all(torch.equal(*map(images.read_image, pair)) for pair in pairs)
+    assert all(Path(figure.file).is_relative_to(upload_folder) for figure in again.figures)
+    monkeypatch.setattr(history, "RUN_BYTES", 100_000)
+    small = comparisons.entry(*past)
+    assert len(small) < 105_000 and json.loads(small)["pictures"][0].startswith("data:image/jpeg")
+    again = comparisons.recall(small)
+    assert again.asked.photo is None and history.SMALLER in again.status and history.GONE in again.status
+
+
+def test_a_title_is_text(upload_folder):
+    rows = json.loads(past_comparison())["rows"]
+    rows[0]["title"] = '"><img src=x onerror=1>'
+    figures = comparisons.recall(past_comparison(rows=rows)).figures
+    assert "<img src=x" not in compare_cells.grid(figures) and len(figures) == 6
+    comparisons.archives(figures)
+
+
+def test_a_comparison_has_a_link():
+    asked = compare_tab.stored().asked
+    query = dict(parse_qsl(comparisons.to_query(asked).removeprefix("?")))
+    assert query["choices"].startswith("reld:fast,") and comparisons.from_query(query) == asked
+    assert comparisons.to_query(asked._replace(damage="real")) == ""
+    assert comparisons.to_query(asked._replace(photo=None)) == ""

@@ -68,12 +68,15 @@ def test_psnr_is_scikit_images(pair):
 
 
 @every_pair
-def test_ssim_is_scikit_images_and_at_most_1(pair):
+def test_ssim_is_scikit_images_and_piqs_and_at_most_1(pair):
     a, b = map(channels_last, pair)
     options = {"data_range": 1, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     scores = metrics.score(*pair)
     assert scores["SSIM"] == pytest.approx(structural_similarity(a, b, channel_axis=-1, **options), abs=1e-6)
     assert scores["SSIM-Y"] == pytest.approx(structural_similarity(luma(a), luma(b), **options), abs=1e-6)
+    for name, x, r in (("SSIM", *pair), ("SSIM-Y", *map(metrics.luma, pair))):
+        second = piq.ssim(x.double(), r.double(), downsample=False)
+        assert scores[name] == pytest.approx(float(second), abs=1e-6)
     assert max(scores["SSIM"], scores["SSIM-Y"]) <= 1
 
 

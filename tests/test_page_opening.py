@@ -17,10 +17,10 @@ from restoration.solvers import SOLVERS
 
 
 def texts(page: gr.Blocks, **query: str) -> list[str]:
-    """All text that the methods' tabs are given as a link opens the page."""
+    """All text that Compare and the methods' tabs are given as a link opens the page."""
     request = SimpleNamespace(query_params=query)
     opening = [function.fn for function in page.fns.values() if function.name == "open_page"]
-    assert len(opening) == len(SOLVERS)
+    assert len(opening) == len(SOLVERS) + 1
     return [value for fn in opening for value in fn(request).values() if isinstance(value, str)]
 
 
@@ -67,6 +67,11 @@ def test_a_tab_without_an_example_says_why(blocks):
         ({"method": "reld", "share": "a" * 32}, "This shared result is not here any more"),
         ({"method": "foo", "share": "a" * 32}, "This shared result is not here any more"),
         ({"share": "../" * 8}, "This shared result is not here any more"),
+        ({"method": "compare", "share": "a" * 32}, "This shared result is not here any more"),
+        ({"method": "compare", "image": "/etc/hostname"}, "Here is an example instead"),
+        ({"method": "compare", "image": "chelsea.png", "seeds": "99"}, "Here is an example instead"),
+        ({"method": "compare", "image": "chelsea.png", "choices": "reld:x"}, "Here is an example instead"),
+        ({"method": "compare", "image": "chelsea.png", "priors": "../x"}, "Here is an example instead"),
     ],
 )
 def test_a_wrong_link_is_answered_in_one_tab(blocks, query, said):

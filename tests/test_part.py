@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 from browsing import touches, upload, visible
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from restoration.degradations.jpeg_traces import TOLD, quality_of_file
 from restoration.files import images
 from restoration.files.opening import TURNS
-from restoration.page import part
+from restoration.page import inspection, part
 
 WHOLE = np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8)
 
@@ -47,6 +48,25 @@ def test_a_part_has_the_colours_of_the_whole(tmp_path, kind):
     cut = images.read_photo(part.cut_out(str(file), json.dumps(sides)))
     assert (cut.x - whole.x[..., :40, :64]).abs().max() < 1.5 / 255
     assert (cut.alpha is None) == (whole.alpha is None)
+
+
+def test_a_part_of_a_jpeg_is_judged_as_a_jpeg(tmp_path, monkeypatch):
+    """Its blocks do not begin where the part does; a number that is none is not believed."""
+    told = []
+    measure = inspection.measure_damage
+    monkeypatch.setattr(inspection, "measure_damage", lambda x, quality: told.append(quality) or measure(x))
+    Image.fromarray(WHOLE).save(tmp_path / "own.jpg", quality=35)
+    cut = part.cut_out(str(tmp_path / "own.jpg"), "[0.1, 0.1, 0.7, 0.9]")
+    for file in (tmp_path / "own.jpg", cut, part.cut_out(cut, "[0, 0, 0.5, 0.5]")):
+        inspection.inspect(str(file), "quick")
+    assert told == [35, 35, 35]
+    Image.fromarray(WHOLE).save(tmp_path / "own.png")
+    assert quality_of_file(part.cut_out(str(tmp_path / "own.png"), "[0, 0, 0.5, 0.5]")) is None
+    for text in ("999", "-1", "x", "9" * 5000):
+        hostile = PngImagePlugin.PngInfo()
+        hostile.add_text(TOLD, text)
+        Image.fromarray(WHOLE).save(tmp_path / "own.png", pnginfo=hostile)
+        assert quality_of_file(tmp_path / "own.png") is None
 
 
 @pytest.mark.parametrize(

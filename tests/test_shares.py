@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 from browsing import visit
+from PIL import Image
 
-from restoration.files import images
-from restoration.page import actions, history, shares, state
+from restoration.files import images, recipe
+from restoration.page import actions, comparisons, history, shares, state
+from restoration.page.compare_cells import Cell
+from restoration.page.comparisons import Asked
 from restoration.page.display import example_outputs
 
 
@@ -139,8 +143,6 @@ def test_nobody_else_provides_the_folder(kept, pictures, monkeypatch, tmp_path):
 
 
 def test_a_shared_run_comes_back_with_its_settings_and_without_what_the_camera_wrote(kept, tmp_path):
-    from PIL import Image
-
     exif = Image.Exif()
     exif[0x010E] = "where it was taken"
     row = state.stored_examples("reld")[0]
@@ -163,6 +165,78 @@ def test_a_shared_run_comes_back_with_its_settings_and_without_what_the_camera_w
     assert shown[2].equals(example_outputs(row)[2])
     with pytest.raises(ValueError, match="another method"):
         history.shared("ld-rps", token)
+
+
+@pytest.fixture
+def comparison(tmp_path, photo) -> comparisons.Shown:
+    """Of a photograph into whose file the camera has written, with a run's recipe."""
+    exif = Image.Exif()
+    exif[0x010E] = "where it was taken"
+    images.to_pil(photo).save(tmp_path / "mine.png", exif=exif)
+    cells = [
+        Cell("input", images.quantise(photo), {"NIQE (own fit)": 5.0}),
+        Cell("RELD · fast", images.quantise(photo / 2), {"NIQE (own fit)": 4.0, "seconds": 1.5}, {"seed": 7}),
+    ]
+    asked = Asked(str(tmp_path / "mine.png"), "real", ["reld · fast"], 1, ["embedded"])
+    return comparisons.Shown(asked, "Done. &lt;b&gt;", [cell.figure for cell in cells])
+
+
+def test_a_shared_comparison_comes_back_with_everything(kept, upload_folder, comparison):
+    """Pictures, scores, recipes, choices, downloads; without what the camera wrote; opened twice it takes the
+    space of once."""
+    token, secret = comparisons.share(comparison.run, "")
+    assert b"where it was taken" in Path(comparison.asked.photo).read_bytes()
+    assert b"where it was taken" not in (kept / f"{token}.zip").read_bytes()
+    for _ in range(2):
+        again = comparisons.shared(token)
+        assert again.asked._replace(photo="") == comparison.asked._replace(photo="")
+        assert again.status == comparison.status
+        assert [figure[:2] for figure in again.figures] == [figure[:2] for figure in comparison.figures]
+        pairs = [(a.file, b.file) for a, b in zip(again.figures, comparison.figures, strict=True)]
+        assert all(Path(a).read_bytes() == Path(b).read_bytes() for a, b in pairs)
+        everything, results = comparisons.shared_archives(again.run)
+        assert len([path for path in (kept.parent / "cache").rglob("*") if path.is_file()]) == 5
+    assert recipe.read_png(again.figures[1].file) == {"seed": 7}
+    assert (
+        images.to_pil(images.read_image(again.asked.photo)).tobytes()
+        == images.to_pil(images.read_image(comparison.asked.photo)).tobytes()
+    )
+    with zipfile.ZipFile(everything) as one, zipfile.ZipFile(results) as other:
+        names = {"00-input.png", "01-RELD-fast.png", "contact-sheet.png", "scores.csv"}
+        assert set(one.namelist()) == names
+        assert set(other.namelist()) == {"00-RELD-fast.png", "contact-sheet.png", "scores.csv"}
+    shares.delete(token, secret)
+    assert not [path for path in (kept.parent / "cache").rglob("*") if path.is_file()]
+
+
+def test_what_is_no_comparison_is_not_shown_as_one(kept, comparison, upload_folder):
+    manifest = comparison.run.manifest
+    row = state.stored_examples("reld")[0]
+    run = history.finished("reld", state.example_values(row), example_outputs(row))
+    files = {"cell-00.png": Path(comparison.figures[0].file)}
+    for text in (run.manifest, manifest, manifest.replace('"real"', '"x"')):
+        token, _ = shares.save(text, files)
+        with pytest.raises(ValueError):
+            comparisons.shared(token)
+    token, _ = comparisons.share(comparison.run, "")
+    with pytest.raises(ValueError):
+        history.shared("reld", token)
+    assert comparisons.shared_archives(comparison.run) == []  # only a share has a folder of its own
+
+
+def test_a_comparison_that_cannot_be_shared_says_why(kept, upload_folder, comparison, monkeypatch):
+    """In one sentence; nothing is kept."""
+    many = comparison._replace(figures=comparison.figures * 40)
+    with pytest.raises(ValueError, match="has 80 pictures, and 60 is the most"):
+        comparisons.share(many.run, "")
+    assert comparisons.entry(*many) == ""
+    Path(comparison.figures[0].file).unlink()
+    with pytest.raises(ValueError, match="compare once more"):
+        comparisons.share(comparison.run, "")
+    monkeypatch.setattr(shares, "LARGEST", 1000)
+    with pytest.raises(ValueError, match="too large"):
+        comparisons.share(comparison._replace(figures=comparison.figures[1:]).run, "")
+    assert not kept.exists()
 
 
 def test_a_second_browser_sees_the_result_at_once(lend, browser, address, tmp_path, monkeypatch):

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import io
 import math
+import multiprocessing
+import os
 import signal
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -210,27 +210,29 @@ def test_an_ffdnet_beside_the_unet_stays_as_it_was_while_the_unet_learns_from_wh
     assert load_prior(str(tmp_path), "cpu").denoise(torch.zeros(1, 16, 8, 8), 300).z0.shape == (1, 16, 8, 8)
 
 
-KILLED = """
-import os, signal, sys, torch
-from restoration.training import denoiser
-save, calls = torch.save, []
-def killed(state, path):
-    calls.append(path)
-    if len(calls) == 20:
-        with open(path, "wb") as file:
-            file.write(b"half a checkpoint")
-        os.kill(os.getpid(), signal.SIGKILL)
-    save(state, path)
-torch.save = killed
-denoiser.main(sys.argv[1:])
-"""  # a run that is killed while it writes its 20th checkpoint
+def killed(arguments: list[str]) -> None:
+    """A run that is killed while it writes its 20th checkpoint."""
+    save, calls = torch.save, []
+
+    def save_or_die(state, path):
+        calls.append(path)
+        if len(calls) == 20:
+            with open(path, "wb") as file:
+                file.write(b"half a checkpoint")
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(state, path)
+
+    torch.save = save_or_die
+    denoiser.main(arguments)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(shard, codec, tmp_path):
     denoiser.main(command(shard, codec, tmp_path / "whole", 30))
     arguments = command(shard, codec, tmp_path / "killed", 30, "--save-every", "0")
-    process = subprocess.run([sys.executable, "-c", KILLED, *arguments], stderr=subprocess.DEVNULL)
-    assert process.returncode == -signal.SIGKILL
+    process = multiprocessing.get_context("fork").Process(target=killed, args=[arguments])
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert torch.load(tmp_path / "killed" / "unet.pt", weights_only=True)["step"] == 19
     denoiser.main(arguments)
     whole, resumed = (

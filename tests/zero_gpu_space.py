@@ -8,6 +8,7 @@ object.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -68,11 +69,15 @@ def main() -> None:
         "ZEROGPU_OFFLOAD_DIR": tempfile.mkdtemp(),
     }
     torch.version.cuda = torch.version.cuda or "13.0"  # ZeroGPU's torch has CUDA
+    gc.disable()
     import app  # noqa: F401  as the Space does
     from restoration import pace
     from restoration.page import device, layout
     from restoration.priors import caption
     from restoration.priors.latent import load_prior
+
+    gc.freeze()  # what has been imported is no garbage, and workers share it
+    gc.enable()
 
     emulated = sys.modules["spaces.zero.torch"]
     emulated.init = lambda _: setattr(device, "DEVICE", "cpu")  # type: ignore[attr-defined]

@@ -10,18 +10,16 @@ from typing import Any
 
 from restoration.parser import parser as command_parser
 
-HEAD = 2**17  # bytes of a file in which its JPEG tables are looked for
-
 
 def report(path: str) -> dict[str, Any]:
     """Measurement and advice of one file, in JSON's types. ValueError where it cannot be read."""
     from restoration.degradations.advice import suggest
-    from restoration.degradations.jpeg_traces import file_quality
+    from restoration.degradations.jpeg_traces import quality_of_file
     from restoration.degradations.meter import measure_damage
     from restoration.files import images
 
     y = images.read_image(path, 1)
-    damage = measure_damage(y, file_quality(Path(path).read_bytes()[:HEAD]))
+    damage = measure_damage(y, quality_of_file(path))
     return {
         "photo": path,
         "sentences": damage.describe(),

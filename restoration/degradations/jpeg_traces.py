@@ -4,11 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+from PIL import PngImagePlugin
 
 from restoration.degradations.blocks import BLOCK, blocks_of, coefficients
+from restoration.files.containers.png import SIGNATURE, png_text
+
+HEADER = 2**17  # bytes of a file in which its quality is looked for
+TOLD = "restoration-jpeg-quality"  # the PNG text chunk with the quality of the JPEG that it was cut out of
 
 BLOCKS = 600  # of JPEG's that are looked at
 ROUNDING = 0.3  # standard deviation of a DCT coefficient of luma through 8-bit colours
@@ -23,10 +30,30 @@ STEPS = {
 QUALITIES = np.arange(5, 101)
 
 
+def quality_of_file(path: str | Path) -> int | None:
+    """`file_quality` of a file."""
+    with open(path, "rb") as file:
+        return file_quality(file.read(HEADER))
+
+
+def as_text(quality: int | None) -> PngImagePlugin.PngInfo | None:
+    """What makes a PNG of a JPEG's pixels tell the JPEG's quality; None where that is not known."""
+    if quality is None:
+        return None
+    text = PngImagePlugin.PngInfo()
+    text.add_text(TOLD, str(quality))
+    return text
+
+
 def file_quality(data: bytes) -> int | None:
-    """The quality, 1 to 100, that libjpeg would have taken for the table of luma in the bytes of a JPEG file;
-    None of anything else.
+    """The quality, 1 to 100, that libjpeg would have taken for the table of luma in the first bytes of a JPEG
+    file, or that a PNG tells by `as_text`; None of anything else.
     """
+    if data.startswith(SIGNATURE):
+        with contextlib.suppress(ValueError):
+            told = int(png_text(data, TOLD) or 0)
+            return told if 1 <= told <= 100 else None
+        return None
     place = 2
     while data[:2] == b"\xff\xd8" and place + 4 <= len(data) and data[place] == 0xFF:
         end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")

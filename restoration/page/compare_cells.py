@@ -1,24 +1,57 @@
-"""The pictures of a comparison: the table of their scores, and all of them as one archive."""
+"""The pictures of a comparison: side by side, the table of their scores, and all of them as one archive."""
 
 from __future__ import annotations
 
 import functools
+import html
 import io
 import re
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from restoration.evaluation import metrics
 from restoration.files import images, recipe
+from restoration.files.whole import whole_file
+from restoration.page.state import EXAMPLES
+from restoration.page.uploads import new_file
 
 GIVEN = {"clean", "input"}  # the titles of what a visitor gave
+SHEET_SIDE = 512  # pixels of a picture in the contact sheet, at most
+TOOLS = {
+    "out": ("−", "Zoom out"), "in": ("+", "Zoom in"), "fit": ("Fit", "Whole pictures"), "pixels": ("1:1",
+    "One to one"),
+    "input": ("Hold: input", "Show the input as long as this is held"),
+}  # fmt: skip
+KEYS = (
+    "All zoom and move together: wheel, drag, pinch, or + − arrows, 0 whole, 1 for 1:1, hold i for the input."
+)
+
+
+class Figure(NamedTuple):
+    """A picture of a comparison as the page shows it: a file of the server, and its scores where it has any.
+
+    The file is one of EXAMPLES or among the uploads; that of a run carries its recipe.
+    """
+
+    title: str
+    scores: Mapping[str, float]
+    file: str
+
+    @property
+    def source(self) -> str:
+        """What an <img> of the page loads, relative to the page."""
+        path = Path(self.file)
+        if path.parent == EXAMPLES:
+            return f"restoration/examples/{quote(path.name)}"
+        return f"gradio_api/file={quote(self.file)}"
 
 
 @dataclass(frozen=True)
@@ -31,11 +64,22 @@ class Cell:
     recipe: Mapping[str, Any] | None = None  # of a run
 
     @functools.cached_property
-    def png(self) -> bytes:
-        """The image as a file: encoded once, shown again with every further result."""
-        buffer = io.BytesIO()
-        images.to_pil(self.image).save(buffer, format="PNG")
-        return buffer.getvalue()
+    def figure(self) -> Figure:
+        """The cell with its image as a file: written once, shown again with every further result."""
+        file = new_file(f"{_plain(self.title)}.png")
+        if self.recipe is None:
+            images.to_pil(self.image).save(file, compress_level=1)
+        else:
+            recipe.save_png(self.image, file, self.recipe, self.scores)
+        return Figure(self.title, self.scores, file)
+
+
+def _plain(title: str) -> str:
+    """A title as the name of a file."""
+    return re.sub(r"[^\w.+-]+", "-", title).strip("-")[:80]
+
+
+Scored = Cell | Figure  # what has a title and scores
 
 
 def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:
@@ -54,7 +98,7 @@ def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:
     return stack.mean(0, keepdim=True), torch.from_numpy(colours).float().permute(2, 0, 1)[None], top
 
 
-def columns(cells: Sequence[Cell]) -> dict[str, tuple[bool, float | None]]:
+def columns(cells: Sequence[Scored]) -> dict[str, tuple[bool, float | None]]:
     """Of every score that a cell has: whether more is better, and the best value; None where there is no
     contest.
     """
@@ -70,7 +114,7 @@ def columns(cells: Sequence[Cell]) -> dict[str, tuple[bool, float | None]]:
     return table
 
 
-def score_table(cells: Sequence[Cell]) -> dict[str, list[str]]:
+def score_table(cells: Sequence[Scored]) -> dict[str, list[str]]:
     """Columns of a table, a row per scored cell; the best of every metric is starred."""
     scored = [cell for cell in cells if cell.scores]
     table: dict[str, list[str]] = {"picture": [cell.title for cell in scored]}
@@ -79,7 +123,7 @@ def score_table(cells: Sequence[Cell]) -> dict[str, list[str]]:
     return table
 
 
-def won(cell: Cell, cells: Sequence[Cell]) -> list[str]:
+def won(cell: Scored, cells: Sequence[Scored]) -> list[str]:
     """The scores in which a cell is the best."""
     return [
         name
@@ -92,27 +136,50 @@ def _cell(value: float | None, best: float | None) -> str:
     return "–" if value is None else f"{value:.3f}" + (" ★" if value == best else "")
 
 
-def results_alone(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells without the photograph: neither as it was nor as it was damaged."""
-    return [cell for cell in cells if cell.title not in GIVEN]
+def results_alone(figures: Sequence[Figure]) -> list[Figure]:
+    """The pictures without the photograph: neither as it was nor as it was damaged."""
+    return [figure for figure in figures if figure.title not in GIVEN]
 
 
-def archive(cells: Sequence[Cell], path: str) -> None:
+def grid(figures: Sequence[Figure]) -> str:
+    """The pictures of a comparison side by side, each with the scores in which it is the best; they zoom
+    together.
+    """
+    drawn = []
+    for figure in figures:
+        title, best = html.escape(figure.title), html.escape(", ".join(won(figure, figures)))
+        mark = f' <span class="won">★ best {best}</span>' if best else ""
+        with Image.open(figure.file) as picture:  # its header: the page does not move as pictures arrive
+            size = f'width="{picture.width}" height="{picture.height}"'
+        role = " data-input" if figure.title == "input" else ""
+        image = f'<img alt="{title}" src="{html.escape(figure.source)}" {size} draggable="false"{role}>'
+        drawn.append(f"<figure><figcaption>{title}{mark}</figcaption><div>{image}</div></figure>")
+    buttons = "".join(
+        f'<button type="button" data-tool="{tool}" aria-label="{name}" title="{name}">{sign}</button>'
+        for tool, (sign, name) in TOOLS.items()
+    )
+    label = f'tabindex="0" role="group" aria-label="Results side by side. {KEYS}"'
+    tools = f'<div class="tools">{buttons}<small>{KEYS}</small></div>'
+    return f'{tools}<div class="zoom" {label}>{"".join(drawn)}</div>'
+
+
+def archive(figures: Sequence[Figure], path: str | Path) -> None:
     """All pictures as a ZIP, those of runs with their recipes, the table of scores and a contact sheet."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file, tempfile.TemporaryDirectory() as folder:
-        for number, cell in enumerate(cells):
-            name = re.sub(r"[^\w.+-]+", "-", cell.title).strip("-")
-            png = Path(folder, f"{number:02d}-{name}.png")
-            if cell.recipe is None:
-                png.write_bytes(cell.png)
-            else:
-                recipe.save_png(cell.image, png, cell.recipe, cell.scores)
-            file.write(png, png.name)
-        sheet = images.sheet([(cell.title, images.to_pil(cell.image)) for cell in cells], columns=4)
-        sheet.save(picture := Path(folder, "contact-sheet.png"))
-        file.write(picture, picture.name)
-        table = score_table(cells)
-        file.writestr(
-            "scores.csv",
-            "\n".join(",".join(row) for row in [table.keys(), *zip(*table.values(), strict=True)]) + "\n",
-        )
+    with whole_file(path) as target, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:
+        for number, figure in enumerate(figures):
+            file.write(figure.file, f"{number:02d}-{_plain(figure.title)}.png")
+        file.writestr("contact-sheet.png", _sheet(figures))
+        table = score_table(figures)
+        rows = [table.keys(), *zip(*table.values(), strict=True)]
+        file.writestr("scores.csv", "\n".join(map(",".join, rows)) + "\n")
+
+
+def _sheet(figures: Sequence[Figure]) -> bytes:
+    """The contact sheet of all pictures, a PNG; large ones are reduced."""
+    small = []
+    for figure in figures:
+        picture = images.to_pil(images.read_image(figure.file))
+        picture.thumbnail((SHEET_SIDE, SHEET_SIDE))
+        small.append((figure.title, picture))
+    images.sheet(small, columns=4).save(buffer := io.BytesIO(), format="PNG")
+    return buffer.getvalue()

@@ -12,6 +12,7 @@ from restoration.priors.catalogue import PRIORS
 from restoration.solvers import PAPERS, PRESETS, SOLVERS, resolve
 
 SEPARATOR = " · "  # of method and preset in a choice
+COMPARE = "compare"  # the tab's id
 REAL = "real"  # the damage of a photograph that is damaged already, which is all that there is of it
 MOST_SEEDS = 8
 

@@ -5,167 +5,25 @@ from __future__ import annotations
 import functools
 import html
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
-import pandas as pd
 
-from restoration import pace
-from restoration.files import images
-from restoration.page import compare, compare_cells, compare_choices, device
-from restoration.page.actions import loaded, steps_of, time_limit
+from restoration.page import compare_choices, comparisons, shares
+from restoration.page.compare_actions import drawn, forecast, needed_seconds, with_last_words
+from restoration.page.compare_cells import Figure
+from restoration.page.compare_choices import COMPARE
+from restoration.page.comparisons import Asked
 from restoration.page.controls import picture
 from restoration.page.device import ON_DEVICE, on_gpu
-from restoration.page.display import bar, data_uri, one_sentence, remaining, sentence
-from restoration.page.events import AT_ONCE, PRIVATE, begin, stoppable
+from restoration.page.display import sentence
+from restoration.page.events import AT_ONCE, PRIVATE, SILENT, begin, browser, stoppable
 from restoration.page.part import PartFold, part_fold
-from restoration.page.sizes import SIZES, usual_size
+from restoration.page.share_row import ShareRow, share_row
 from restoration.page.state import EXAMPLES
-from restoration.page.uploads import checked_photo, new_file
 from restoration.priors.catalogue import PRIORS
-from restoration.priors.latent import LatentPrior, in_memory
 
-NOTHING = "Choose a picture and at least one method."
-TOOLS = {
-    "out": ("−", "Zoom out"), "in": ("+", "Zoom in"), "fit": ("Fit", "Whole pictures"), "pixels": ("1:1",
-    "One to one"),
-    "input": ("Hold: input", "Show the input as long as this is held"),
-}  # fmt: skip
-KEYS = (
-    "All zoom and move together: wheel, drag, pinch, or + − arrows, 0 whole, 1 for 1:1, hold i for the input."
-)
-
-
-def grid(cells: Sequence[compare_cells.Cell]) -> str:
-    """The pictures of a comparison side by side, each with the scores in which it is the best; they zoom
-    together.
-    """
-    figures = []
-    for cell in cells:
-        title, won = html.escape(cell.title), html.escape(", ".join(compare_cells.won(cell, cells)))
-        best = f' <span class="won">★ best {won}</span>' if won else ""
-        role = " data-input" if cell.title == "input" else ""
-        image = f'<img alt="{title}" src="{data_uri(cell.png)}" draggable="false"{role}>'
-        figures.append(f"<figure><figcaption>{title}{best}</figcaption><div>{image}</div></figure>")
-    buttons = "".join(
-        f'<button type="button" data-tool="{tool}" aria-label="{name}" title="{name}">{sign}</button>'
-        for tool, (sign, name) in TOOLS.items()
-    )
-    label = f'tabindex="0" role="group" aria-label="Results side by side. {KEYS}"'
-    tools = f'<div class="tools">{buttons}<small>{KEYS}</small></div>'
-    return f'{tools}<div class="zoom" {label}>{"".join(figures)}</div>'
-
-
-def loaders(priors: Sequence[str]) -> dict[str, Callable[[], LatentPrior]]:
-    """What loads each prior, by its name."""
-    return {name: functools.partial(loaded, name) for name in priors}
-
-
-def compared(
-    photo: str | None, damage: str, choices: list[str], seeds: float, priors: list[str]
-) -> Iterator[tuple[Any, ...]]:
-    """Restore the picture with every choice, seed and prior; yield (status, grid, table, files, what to say
-    should this be the end).
-    """
-    if not photo or not choices:
-        raise gr.Error(NOTHING, print_exception=False)
-    with one_sentence():
-        checked_photo(photo)
-        runs, count, names = compare_choices.checked(damage, choices, seeds, priors)
-        most = SIZES[usual_size()]
-        read = html.escape(images.how_read(photo, 1, most))
-        yield f"{read}. Getting ready…" if read else "Getting ready…", None, None, None, "Stopped."
-        given = images.read_photo(photo, 1, most).x
-        needed = compare.seconds((given.shape[-1], given.shape[-2]), damage, runs, count, names)
-        if needed > device.TIME_LIMIT:
-            fewer = "fewer methods, fewer seeds, fewer priors, a smaller picture"
-            limit = f"{device.TIME_LIMIT:.0f} s is the limit: {fewer}"
-            raise ValueError(f"This would take about {needed:.0f} s, and {limit}.")
-        restore_until, began = functools.partial(steps_of, until=time_limit()), time.monotonic()
-        for now in compare.compare(given, damage, runs, count, loaders(names), restore_until):
-            spent = time.monotonic() - began
-            whole = spent / now.share if now.share > 0.1 else needed  # models are loaded before the first run
-            status = bar(int(1000 * now.share), 1000, f"{now.note} · {remaining(whole * (1 - now.share))}")
-            yield status, *_shown(now), None, "Stopped: this is how far it got."
-        if not now.cells:
-            raise ValueError(now.note)
-        note = html.escape(now.note) + (f" The picture: {read}." if read else "")
-        yield note, gr.skip(), gr.skip(), archives(now.cells), ""
-
-
-def _shown(now: compare.State) -> tuple[Any, Any]:
-    """(grid, table) where there is a new picture."""
-    if not now.new:
-        return gr.skip(), gr.skip()
-    return grid(now.cells), pd.DataFrame(compare_cells.score_table(now.cells))
-
-
-def archives(cells: Sequence[compare_cells.Cell]) -> list[str]:
-    """The files of two ZIPs: of all pictures, and of all but the photograph itself."""
-    kinds = {"comparison.zip": cells, "without-your-photograph.zip": compare_cells.results_alone(cells)}
-    files = []
-    for name, kept in kinds.items():
-        compare_cells.archive(kept, file := new_file(name))
-        files.append(file)
-    return files
-
-
-def needed_seconds(
-    photo: str | None, damage: str, choices: list[str], seeds: float, priors: list[str]
-) -> float:
-    """What a comparison takes, UNKNOWN_SECONDS where it cannot be run: the run itself will say why."""
-    try:
-        chosen = compare_choices.checked(damage, choices, seeds, priors)
-        return compare.seconds(images.size_read(photo or "", 1, SIZES[usual_size()]), damage, *chosen)
-    except (ValueError, OSError):
-        return device.UNKNOWN_SECONDS
-
-
-def forecast(photo: str | None, damage: str, choices: list[str], seeds: float, priors: list[str]) -> str:
-    """How long it will take, as HTML, or why it cannot be."""
-    if not photo or not choices:
-        return NOTHING
-    try:
-        checked_photo(photo)
-        chosen = compare_choices.checked(damage, choices, seeds, priors)
-        width, height = images.size_read(photo, 1, SIZES[usual_size()])
-        needed = compare.seconds((width, height), damage, *chosen)
-    except (ValueError, OSError, MemoryError) as error:
-        return html.escape(sentence(error))
-    over = f", and {device.TIME_LIMIT:.0f} s is the limit" if needed > device.TIME_LIMIT else ""
-    absent = [prior for prior in chosen.priors if not in_memory(prior, device.DEVICE)]
-    pixels = chosen.total * width * height
-    wait = pace.estimate_wait(needed, chosen.priors[0], pixels, loaded=chosen.priors[0] not in absent)
-    wait += sum(
-        pace.estimate_wait(0, prior, 0, loaded=False) for prior in absent if prior != chosen.priors[0]
-    )
-    what = f"the model{'s' if len(absent) > 1 else ''} loaded first"
-    first = f", {what}" if absent else ""
-    return f"{chosen.total} run{'s' if chosen.total > 1 else ''}: {pace.about(wait)}{first}{over}."
-
-
-class CompareTab(NamedTuple):
-    """What an upload fills in: controls, the line about the photograph, the result's places, and the button
-    to the method that is likely the best, named in a hidden box.
-    """
-
-    photo: gr.Image
-    part: PartFold
-    damage: gr.Dropdown
-    methods: gr.CheckboxGroup
-    seen: gr.HTML
-    likely: gr.Textbox
-    quick: gr.Button
-    start: gr.Button
-    outputs: list[gr.components.Component]  # status, pictures, scores, file
-    run: Any  # the event that compares
-
-    @property
-    def filled(self) -> list[gr.components.Component]:
-        """All that an upload fills in."""
-        return [self.photo, self.damage, self.methods, self.seen, self.likely, self.quick, *self.outputs]
+Shown = dict[Any, Any]  # what an event shows, by component
 
 
 class Choices(NamedTuple):
@@ -175,6 +33,85 @@ class Choices(NamedTuple):
     methods: gr.CheckboxGroup
     seeds: gr.Slider
     priors: gr.CheckboxGroup
+
+
+class CompareTab(NamedTuple):
+    """What an upload, a link and the history fill in: controls, the line about the photograph, the result's
+    places, and the button to the method that is likely the best, named in a hidden box.
+
+    linked: whether a link has filled in the controls; entry: a comparison on its way to or from the browser's
+    history; bring: pressed by the history.
+    """
+
+    tabs: gr.Tabs
+    photo: gr.Image
+    part: PartFold
+    choices: Choices
+    seen: gr.HTML
+    likely: gr.Textbox
+    quick: gr.Button
+    start: gr.Button
+    stop: gr.Button
+    budget: gr.HTML
+    sharing: ShareRow
+    outputs: list[gr.components.Component]  # status, pictures, scores, file
+    address: gr.Textbox
+    past: gr.HTML
+    bring: gr.Button
+    linked: gr.Checkbox
+    entry: gr.Textbox
+    runs: list[Any]  # the event that compares
+
+    @property
+    def asked(self) -> list[gr.components.Component]:
+        """The controls, in the order of `compared`'s arguments."""
+        return [self.photo, *self.choices]
+
+    @property
+    def damage(self) -> gr.Dropdown:
+        return self.choices.damage
+
+    @property
+    def filled(self) -> list[gr.blocks.Block]:
+        """All that an upload or a comparison of before fills in."""
+        beside = [self.seen, self.likely, self.quick, self.address, self.sharing.shown, self.sharing.note]
+        return [*self.asked, *self.outputs, *beside]
+
+    def emptied(self, status: str) -> Shown:
+        """No result, and nothing to share."""
+        nothing = {self.address: "", self.sharing.shown: None, self.sharing.note: ""}
+        return nothing | dict(zip(self.outputs, (status, None, None, None), strict=True))
+
+    def open_page(self, request: gr.Request) -> Shown:
+        """What the link says, where it is for this tab, or else the stored comparison."""
+        query = dict(request.query_params)
+        if query.get("method") != COMPARE:
+            return self.show(stored())
+        here = {self.tabs: gr.update(selected=COMPARE)}
+        try:
+            if "share" in query:
+                filled = self.show(comparisons.shared(query["share"]))
+                return filled | self.sharing.opened(filled, query) | here
+            if "image" not in query:
+                return self.show(stored()) | here
+            asked = comparisons.from_query(query)
+            return dict(zip(self.asked, asked, strict=True)) | {self.linked: True} | here
+        except shares.Gone as error:
+            return self.emptied(f'<b class="gone">{error}</b>') | here
+        except ValueError as error:
+            said = html.escape(f"{sentence(error)} Here is an example instead.")
+            return self.show(stored()) | {self.outputs[0]: said} | here
+
+    def bring_back(self, text: str) -> Shown:
+        return self.show(comparisons.recall(text))
+
+    def show(self, past: comparisons.Shown) -> Shown:
+        """A comparison of before with its controls."""
+        filled: Shown = dict(zip(self.asked, past.asked, strict=True))
+        shown = past.status, *drawn(past.figures), None
+        filled |= {self.seen: "", self.likely: "", self.quick: gr.update(visible=False)}
+        filled |= self.emptied("") | dict(zip(self.outputs, shown, strict=True))
+        return filled | {self.part.fold: gr.update(visible=False), self.sharing.shown: (past.run, None)}
 
 
 def choices_fold() -> Choices:
@@ -192,18 +129,32 @@ def choices_fold() -> Choices:
     return Choices(damage, methods, seeds, priors)
 
 
-def results() -> list[gr.components.Component]:
-    """The places of (status, pictures, scores, files), which take the whole width."""
+def results() -> tuple[ShareRow, list[gr.components.Component]]:
+    """The Share button, and the places of (status, pictures, scores, files), which take the whole width."""
     status = gr.HTML(elem_id="status-compare", elem_classes="status")
+    sharing = share_row(COMPARE, comparisons.share, "comparison", "Compare")
     pictures = gr.HTML(padding=False, elem_id="compared")
-    scores = gr.Dataframe(headers=["picture"], label="Scores: ★ is the best of its column", interactive=False)
+    scores = gr.Dataframe(
+        headers=["picture"],
+        label="Scores: ★ is the best of its column",
+        interactive=False,
+        elem_classes="of-result",
+    )
     title = "Download: pictures with their recipes, scores, contact sheet; with your photograph, or without"
-    file = gr.File(label=title, file_count="multiple", height=110, interactive=False, elem_classes="download")
-    return [status, pictures, scores, file]
+    file = gr.File(label=title, file_count="multiple", interactive=False, elem_classes="download")
+    return sharing, [status, pictures, scores, file]
 
 
-def compare_tab(page: gr.Blocks) -> CompareTab:
-    """The picture, the choices and the results; a stored comparison at first."""
+def compare_tab(page: gr.Blocks, tabs: gr.Tabs) -> CompareTab:
+    """The picture, the choices and the results; as it opens a stored comparison, or what the link says."""
+    tab = _laid_out(tabs)
+    _run_events(tab)
+    _opening_events(tab, page)
+    _history_events(tab, page)
+    return tab
+
+
+def _laid_out(tabs: gr.Tabs) -> CompareTab:
     gr.Markdown("Your photograph, restored by every method, side by side.")
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
@@ -214,7 +165,7 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
                 alt_text="The picture to compare methods on",
                 elem_id="photo-compare",
             )
-            part = part_fold("compare")
+            part = part_fold(COMPARE)
         with gr.Column(scale=1, min_width=300):
             seen = gr.HTML(elem_id="seen-compare")
             likely = gr.Textbox(visible=False)
@@ -224,39 +175,71 @@ def compare_tab(page: gr.Blocks) -> CompareTab:
                 stop = gr.Button("Stop", min_width=80)
             budget = gr.HTML("&nbsp;")
             choices = choices_fold()
-    outputs = results()
-    status, pictures, _, file = outputs
-    last_words, inputs = gr.State(""), [photo, *choices]
-    waiting = begin("compare", "Comparing…")
-    start.click(None, None, [start, pictures, status, file], js=waiting, **PRIVATE)
-    event = start.click(
-        on_gpu(compared, needed_seconds, lambda *values: values[-1]),
-        inputs,
-        [*outputs, last_words],
+    sharing, outputs = results()
+    title = "Settings link: compares the same again anywhere, for ever"
+    address = gr.Textbox(label=title, interactive=False, buttons=["copy"], placeholder="After the next run")
+    with gr.Accordion("History (kept in your browser alone)"):
+        past = gr.HTML()
+    bring = gr.Button(elem_id="bring-back-compare", visible="hidden")
+    linked, entry = gr.Checkbox(visible=False), gr.Textbox(visible=False)
+    given = tabs, photo, part, choices, seen, likely, quick, start, stop, budget
+    return CompareTab(*given, sharing, outputs, address, past, bring, linked, entry, [])
+
+
+def _run_events(tab: CompareTab) -> None:
+    """What starts a comparison and what stops it, and the forecast."""
+    status, pictures, _, file = tab.outputs
+    last_words = gr.State("")
+    waiting = begin(COMPARE, "Comparing…")
+    tab.start.click(None, None, [tab.start, pictures, status, file], js=waiting, **PRIVATE)
+    event = tab.start.click(
+        on_gpu(with_last_words, needed_seconds, lambda *values: values[-1]),
+        tab.asked,
+        [*tab.outputs, tab.entry, tab.sharing.shown, last_words],
         show_progress="minimal",
         show_progress_on=status,
         trigger_mode="multiple",  # as in a method's tab
         **ON_DEVICE,
         **PRIVATE,
     )
-    changes = [part.change for part in (photo, *choices)]  # type: ignore[attr-defined]
-    gr.on(changes, forecast, inputs, budget, trigger_mode="always_last", **AT_ONCE)
-    stoppable(stop, [event], status, last_words, start)
-    page.load(stored, None, outputs[:3], **AT_ONCE)
-    return CompareTab(
-        photo, part, choices.damage, choices.methods, seen, likely, quick, start, outputs, event
-    )
+    tab.runs.append(event)
+    changes = [part.change for part in tab.asked]  # type: ignore[attr-defined]
+    gr.on(changes, forecast, tab.asked, tab.budget, trigger_mode="always_last", **AT_ONCE)
+    stoppable(tab.stop, [event], status, last_words, tab.start)
+
+
+def _opening_events(tab: CompareTab, page: gr.Blocks) -> None:
+    """What the page opens with; the comparison of a settings link begins by itself, and the downloads of a
+    shared one follow its pictures."""
+    places = [*tab.filled, tab.part.fold, tab.linked, tab.tabs, tab.sharing.erase]
+    opened = page.load(tab.open_page, None, places, **AT_ONCE)
+    pressed = browser(f"pressIf(linked, 'start-{COMPARE}')", "linked")
+    opened.then(None, tab.linked, None, js=pressed, **PRIVATE)
+
+    def downloads(now: Any) -> Any:
+        return (now and comparisons.shared_archives(now[0])) or gr.skip()
+
+    opened.then(downloads, tab.sharing.shown, tab.outputs[3], **AT_ONCE)
+
+
+def _history_events(tab: CompareTab, page: gr.Blocks) -> None:
+    """The browser keeps what has been compared, and brings it back."""
+    (event,) = tab.runs
+    kept = browser("keepRun(text)", "text")
+    travelled = [event.success(None, tab.entry, [tab.address, tab.past], js=kept, **PRIVATE)]
+    page.load(None, None, tab.past, js=browser(f"showRuns('{COMPARE}')"), **PRIVATE)
+    filled = [*tab.filled, tab.part.fold]
+    picked = browser("pickedRun()")
+    travelled.append(tab.bring.click(tab.bring_back, tab.entry, filled, js=picked, **SILENT))
+    for event in travelled:
+        event.then(lambda: "", None, tab.entry, **AT_ONCE)
 
 
 @functools.cache
-def stored() -> tuple[str, str, pd.DataFrame]:
-    """(status, grid, table) of the comparison that `python examples/make.py` has stored, without any
-    computation.
-    """
+def stored() -> comparisons.Shown:
+    """The comparison that `python examples/make.py` has stored, without any computation."""
     rows = json.loads((EXAMPLES / "comparison.json").read_text())
-    cells = [
-        compare_cells.Cell(row["title"], images.read_image(EXAMPLES / row["file"]), row["scores"])
-        for row in rows
-    ]
+    figures = [Figure(row["title"], row["scores"], str(EXAMPLES / row["file"])) for row in rows]
+    asked = Asked(str(EXAMPLES / "chelsea.png"), "denoise", compare_choices.first({}), 1, ["embedded"])
     status = "An example, computed beforehand. Every method gets the same damaged picture: drop yours above."
-    return status, grid(cells), pd.DataFrame(compare_cells.score_table(cells))
+    return comparisons.Shown(asked, status, figures)

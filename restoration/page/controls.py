@@ -46,6 +46,7 @@ EXPLAINED = (
     "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
 )
 READY = "Restore"
+CHOOSE = "Choose a picture and press Restore."
 # of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs,
 # Gradio builds another from its class; and not of subclasses, beside whose module it writes a stub file
 for kind in (gr.Image, gr.File):
@@ -188,7 +189,7 @@ def example_row(method: str) -> gr.Dataset:
 
 def result_top(place: str) -> tuple[gr.components.Component, gr.components.Component]:
     """(comparison, status): what is looked at first."""
-    status = gr.HTML("Choose a picture and press Restore.", elem_id=f"status-{place}", elem_classes="status")
+    status = gr.HTML(CHOOSE, elem_id=f"status-{place}", elem_classes="status")
     # without a height: a block of another height than its pictures cuts them, and tears the two apart
     comparison = gr.ImageSlider(
         label="Before and after",
@@ -212,18 +213,21 @@ def result_rest(comparison: gr.components.Component, inside: bool) -> list[gr.co
         elem_classes="download",
     )
     alone = gr.HTML(elem_classes="alone")
-    with gr.Accordion("Side by side: the wheel or + and − zoom both", open=False):
+    shown = "of-result"  # page.css leaves it out where there is no result
+    title = "Side by side: the wheel or + and − zoom both"
+    with gr.Accordion(title, open=False, elem_classes=shown):
         sides = gr.HTML()
     title = "Scores: ↑ higher is better, ↓ lower is better"
-    scores = gr.Dataframe(headers=["metric", "input", "result"], label=title, interactive=False)
-    gr.Markdown(EXPLAINED, elem_classes="small")
+    headers = ["metric", "input", "result"]
+    scores = gr.Dataframe(headers=headers, label=title, interactive=False, elem_classes=shown)
+    gr.Markdown(EXPLAINED, elem_classes=["small", shown])
     drawn = browser("sideBySide(pair)", "pair")
     comparison.change(  # type: ignore[attr-defined]
         None, comparison, [sides, alone], js=drawn, show_progress="hidden", **PRIVATE
     )
-    with gr.Accordion("Course of the run", open=False):
+    with gr.Accordion("Course of the run", open=False, elem_classes=shown):
         curve = gr.LinePlot(x="step", y="residual", label="Distance to the measurement by step", height=180)
-    with gr.Accordion("Inside the method", open=False, visible=inside):
+    with gr.Accordion("Inside the method", open=False, visible=inside, elem_classes=shown):
         views = gr.Gallery(
             show_label=False,
             format="png",

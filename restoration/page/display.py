@@ -17,6 +17,7 @@ from typing import Any
 
 import gradio as gr
 import pandas as pd
+from PIL import Image
 from torch import Tensor
 
 from restoration.evaluation import metrics
@@ -192,7 +193,12 @@ def small_uri(x: Tensor, side: int) -> str:
     """x (1,3,H,W) at no more than `side` pixels a side, as a page can carry it, by JPEG."""
     small = images.to_pil(x)
     small.thumbnail((side, side))
-    small.save(buffer := io.BytesIO(), format="JPEG", quality=85)
+    return jpeg_uri(small)
+
+
+def jpeg_uri(picture: Image.Image) -> str:
+    """A picture as a page can carry it, by JPEG."""
+    picture.save(buffer := io.BytesIO(), format="JPEG", quality=85)
     return data_uri(buffer.getvalue(), "jpeg")
 
 

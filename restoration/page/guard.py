@@ -15,6 +15,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from restoration.page.state import EXAMPLES
 from restoration.page.visitors import listening
 
 STATIC = Path(__file__).parent / "static"
@@ -153,4 +154,7 @@ class Answer:
 
 
 MIDDLEWARE = [Middleware(Guard)]
-ROUTES = [Mount("/restoration", StaticFiles(directory=STATIC))]
+ROUTES = [
+    Mount("/restoration/examples", StaticFiles(directory=EXAMPLES)),
+    Mount("/restoration", StaticFiles(directory=STATIC)),
+]

@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from restoration.degradations.jpeg_traces import as_text, quality_of_file
 from restoration.degradations.linear import FILES
 from restoration.files import images
 from restoration.page import shares, sizes, state
@@ -102,10 +103,16 @@ def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
         pictures = [smaller(Path(side)) for side in shown[0]]
         finished.status += SMALLER
     finished.pictures = pictures
-    space, photo = RUN_BYTES - sum(map(len, pictures)), Path(values["photo"])
-    if photo.stat().st_size * 4 / 3 < space:
-        finished.photo = [photo.name, base64.b64encode(photo.read_bytes()).decode()]
+    finished.photo = kept_photo(values["photo"], RUN_BYTES - sum(map(len, pictures)))
     return finished.model_dump_json()
+
+
+def kept_photo(photo: str | None, space: int) -> list[str] | None:
+    """A photograph's name and its content in base64; None where that has not less than `space` characters."""
+    path = Path(photo) if photo else None
+    if path is None or not path.is_file() or path.stat().st_size * 4 / 3 >= space:
+        return None
+    return [path.name, base64.b64encode(path.read_bytes()).decode()]
 
 
 def smaller(picture: Path) -> str:
@@ -122,7 +129,7 @@ def recall(method: str, text: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
         past = Entry.model_validate_json(text)
         before, after = (as_file(from_uri(picture)) for picture in past.pictures)
         values, shown = _shown(method, past, before, after)
-        values["photo"] = _photo(*past.photo) if past.photo else None
+        values["photo"] = photo_again(*past.photo) if past.photo else None
     except (ValueError, TypeError, OSError):
         raise gr.Error("This entry of the history cannot be read.", print_exception=False) from None
     return values, (*shown[:1], shown[1] + ("" if past.photo else GONE), *shown[2:])
@@ -161,11 +168,19 @@ def share(run: Finished, address: str) -> tuple[str, str]:
     if not all(path.is_file() for path in pictures.values()):
         raise ValueError("This result is not on the server any more: restore it once more, then share it.")
     if run.photo and Path(run.photo).is_file():
-        photo = images.read_photo(run.photo, *run.read)
-        picture, file = images.to_pil(photo.x), Path(new_file("photo.png"))
-        (images.see_through(picture, photo.alpha) if photo.alpha else picture).save(file)
-        pictures["photo.png"] = file
+        pictures["photo.png"] = bare_photo(run.photo, run.read)
     return shares.save(run.manifest, pictures, address)
+
+
+def bare_photo(photo: str, read: tuple[int, int]) -> Path:
+    """A file of a photograph as it was read, without what a camera wrote but a JPEG's quality; read: see
+    Finished.
+    """
+    x, alpha, _ = images.read_photo(photo, *read)
+    picture, file = images.to_pil(x), Path(new_file("photo.png"))
+    told = as_text(quality_of_file(photo))
+    (images.see_through(picture, alpha) if alpha else picture).save(file, pnginfo=told)
+    return file
 
 
 def shared(method: str, token: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
@@ -204,7 +219,7 @@ def _values(past: Entry) -> dict[Any, Any]:
     return values
 
 
-def _photo(name: str, content: str) -> str:
+def photo_again(name: str, content: str) -> str:
     """The uploaded picture as a file again. ValueError where it is no picture."""
     images.describe(decoded := base64.b64decode(content))
     suffix = Path(name).suffix.lower()

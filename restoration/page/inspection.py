@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from restoration.degradations.advice import FLOOR, Suggestion, noise_to_denoise, noise_to_enlarge, suggest
-from restoration.degradations.jpeg_traces import file_quality
+from restoration.degradations.jpeg_traces import quality_of_file
 from restoration.degradations.linear import TASKS
 from restoration.degradations.meter import Damage, measure_damage
 from restoration.files import images
@@ -21,7 +21,6 @@ from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
 from restoration.solvers import PRESETS, SOLVERS
 
-HEADER = 65_536  # bytes of a file in which a JPEG's tables are looked for
 SHOWN = 1_000_000  # pixels of the picture that stands as Before until the run
 # files that every browser draws, by ending; of others it gets a small picture to show in the photograph's box
 DRAWN = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp"}
@@ -58,9 +57,7 @@ def inspect(photo: str, read: str) -> Inspection:
     checked_photo(photo)
     with _places:
         x = images.read_photo(photo, 1, sizes.known_size(read)).x
-        with open(photo, "rb") as file:
-            quality = file_quality(file.read(HEADER))
-        damage = measure_damage(x, quality)
+        damage = measure_damage(x, quality_of_file(photo))
         before = as_file(_reduced(x))
         preview = "" if Path(photo).suffix.lower() in DRAWN else small_uri(x, PREVIEW)
     suggestions, size = suggest(damage), (x.shape[-1], x.shape[-2])

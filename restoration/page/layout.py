@@ -9,10 +9,11 @@ import gradio as gr
 
 from restoration.files import sandbox
 from restoration.page import device, endpoints, guard, shares, uploads, visitors
+from restoration.page.compare_choices import COMPARE
 from restoration.page.compare_tab import compare_tab
 from restoration.page.controls import heading
 from restoration.page.method_tab import method_tab
-from restoration.page.one_photograph import COMPARE, one_photograph
+from restoration.page.one_photograph import one_photograph
 from restoration.page.repeat_tab import repeat_tab
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.latent import load_prior
@@ -25,6 +26,8 @@ Details are estimated, not recovered: do not use results to identify anybody."""
 THEME = gr.themes.Default().set(
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
+    input_placeholder_color="*neutral_600",
+    input_placeholder_color_dark="*neutral_300",
     body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_300",
     button_primary_background_fill="*primary_700",
@@ -69,7 +72,7 @@ def build() -> gr.Blocks:
         gr.Markdown(INTRO, elem_classes="intro")
         with gr.Tabs(overflow_behavior="wrap") as tabs:  # all of them in sight, on a phone too
             with gr.Tab("Compare", id=COMPARE):
-                compared = compare_tab(page)
+                compared = compare_tab(page, tabs)
             methods = {}
             for method in SOLVERS:
                 with gr.Tab(heading(method)[0], id=method):

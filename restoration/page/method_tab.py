@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from restoration.page import actions, display, history, share_row, shares, state
+from restoration.page.compare_choices import COMPARE
 from restoration.page.controls import (
     NO_EXAMPLE,
     Inputs,
@@ -131,7 +132,7 @@ class MethodTab:
     def _is_meant(self, query: Mapping[str, str]) -> bool:
         """Whether a link is for this tab; the first one answers for methods that there are not."""
         asked = resolve(query.get("method", ""), query.get("preset", ""))[0]
-        if asked in SOLVERS:
+        if asked in SOLVERS or asked == COMPARE:
             return asked == self.method
         return bool(asked or "share" in query) and self.method == next(iter(SOLVERS))
 
@@ -208,7 +209,9 @@ def _laid_out(method: str, tabs: gr.Tabs) -> MethodTab:
             sharing = share_row.share_row(method)
             outputs = [comparison, status, *result_rest(comparison, SOLVERS[method].blind)]
             title = "Settings link: repeats this run anywhere, for ever"
-            address = gr.Textbox(label=title, interactive=False, buttons=["copy"])
+            address = gr.Textbox(
+                label=title, interactive=False, buttons=["copy"], placeholder="After the next run"
+            )
             with gr.Accordion("History (kept in your browser alone)"):
                 past = gr.HTML()
             bring = gr.Button(elem_id=f"bring-back-{method}", visible="hidden")

@@ -10,14 +10,14 @@ from typing import Any
 import gradio as gr
 
 from restoration.page import compare_choices, display, inspection
+from restoration.page.compare_choices import COMPARE
 from restoration.page.compare_tab import CompareTab
+from restoration.page.controls import CHOOSE
 from restoration.page.events import AT_ONCE, PRIVATE, browser, press_again, uploaded
 from restoration.page.method_tab import MethodTab, Shown
 from restoration.page.part import PartFold, cut_out
 from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS
-
-COMPARE = "compare"  # the tab's id
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,14 +46,17 @@ class OnePhotograph:
 
     @property
     def everything(self) -> list[gr.blocks.Block]:
-        places = [[*tab.parts.values(), *tab.outputs, tab.address, tab.seen] for tab in self.methods.values()]
+        places = [
+            [*tab.parts.values(), *tab.outputs, tab.address, tab.seen, tab.sharing.shown, tab.sharing.note]
+            for tab in self.methods.values()
+        ]
         filled = [*self.compared.filled, *(part for parts in places for part in parts)]
         return [*filled, self.uploaded, *self.fold_boxes]
 
     @property
     def runs(self) -> list[Any]:
         """What an upload ends: it would show what was made of another photograph."""
-        return [self.compared.run, *(run for tab in self.methods.values() for run in tab.runs)]
+        return [*self.compared.runs, *(run for tab in self.methods.values() for run in tab.runs)]
 
     def line(self, where: str) -> gr.HTML:
         """The line about the photograph of a tab."""
@@ -75,15 +78,29 @@ class OnePhotograph:
             shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
             filled |= dict(zip(tab.outputs, shown, strict=True))
             filled |= {tab.address: "", tab.seen: seen}
+            filled |= {tab.sharing.shown: None, tab.sharing.note: ""}
             filled[tab.parts["size"]] = gr.update(value=size, visible=inspected.large)
         for fold in self.folds.values():
             filled |= fold.shown(bool(frame))
         return filled
 
     def look_at_upload(self, where: str, photo: str | None, size: str) -> Shown:
-        filled = self.look(where, photo, size) | {self.uploaded: photo}
-        filled.pop(self.photos[where], None)  # which shows it already
-        return filled
+        filled = self.look(where, photo, size)
+        if self.photos[where] not in filled:
+            return filled | self.refused(where)
+        del filled[self.photos[where]]  # which shows it already
+        return filled | {self.uploaded: photo}
+
+    def refused(self, where: str) -> Shown:
+        """A tab without the file that cannot be read, of which its line speaks; the others keep theirs."""
+        nothing: Shown = {self.photos[where]: None, self.folds[where].fold: gr.update(visible=False)}
+        if where == COMPARE:
+            hidden = {self.compared.likely: "", self.compared.quick: gr.update(visible=False)}
+            return nothing | hidden | self.compared.emptied("")
+        tab = self.methods[where]
+        empty = None, CHOOSE, None, None, None, None
+        nothing |= {tab.address: "", tab.sharing.shown: None, tab.sharing.note: ""}
+        return nothing | dict(zip(tab.outputs, empty, strict=True))
 
     def look_again(self, where: str, photo: str | None, size: str, mode: str) -> Shown:
         if not photo or mode != DEGRADED:
@@ -143,8 +160,8 @@ def _compare(tab: CompareTab, inspected: inspection.Inspection, seen: str) -> di
     return {
         tab.photo: inspected.values[next(iter(SOLVERS))]["photo"],
         tab.damage: compare_choices.REAL,
-        tab.methods: compare_choices.first(presets),
+        tab.choices.methods: compare_choices.first(presets),
         tab.seen: seen,
         tab.likely: likely,
         tab.quick: gr.update(value=title, visible=bool(likely)),
-    } | dict(zip(tab.outputs, ("Press Compare.", None, None, None), strict=True))
+    } | tab.emptied("Press Compare.")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import gradio as gr
 
+from restoration.degradations.jpeg_traces import as_text, quality_of_file
 from restoration.files import images
 from restoration.files.recipe import parse_json
 from restoration.page.uploads import checked_photo, new_file
@@ -53,7 +54,7 @@ def part_fold(place: str) -> PartFold:
 
 def cut_out(photo: str | None, frame: str) -> str:
     """A file of the part of a photograph that `frame`, JSON of (left, top, right, bottom) in fractions of its
-    sides, encloses. ValueError, one sentence, where there is none.
+    sides, encloses; of a JPEG it tells the quality. ValueError, one sentence, where there is none.
     """
     if not photo:
         raise ValueError("Choose a photograph first.")
@@ -62,7 +63,8 @@ def cut_out(photo: str | None, frame: str) -> str:
     x, alpha, _ = images.read_photo(photo, 1, part=None if enclosed == [0, 0, 1, 1] else enclosed)
     part = images.to_pil(x)
     file = new_file("part.png")
-    (images.see_through(part, alpha) if alpha else part).save(file, compress_level=1)
+    told = as_text(quality_of_file(photo))
+    (images.see_through(part, alpha) if alpha else part).save(file, compress_level=1, pnginfo=told)
     return file
 
 

@@ -4,7 +4,7 @@ deleted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -20,34 +20,47 @@ Ticket = tuple[str, str]  # token and secret of a share, for whoever made it
 
 
 class ShareRow(NamedTuple):
-    """shown: a State, (history.Finished of the result that is shown, Ticket of its share if it is this
+    """shown: a State, (what `keep` takes of the result that is shown, Ticket of its share if it is this
     visitor's) or None.
     """
 
     shown: gr.State
     erase: gr.Button
     note: gr.HTML
+    what: str  # is shared
+    press: str  # repeats it
 
     def opened(self, filled: Mapping[Any, Any], query: Mapping[str, str]) -> dict[Any, Any]:
         """What to show beside the run that a link has filled in; a delete link carries the secret too."""
         if "delete" not in query:
-            note = "Somebody shared this result with you. Press Restore to repeat it, or change anything."
+            again = f"Press {self.press} to repeat it, or change anything."
+            note = f"Somebody shared this {self.what} with you. {again}"
             return {self.note: note}
         run, _ = filled[self.shown]
-        note = "This is the result that you shared. Once it is deleted, its link does not open any more."
+        note = (
+            f"This is the {self.what} that you shared. Once it is deleted, its link does not open any more."
+        )
         mine = (run, (query["share"], query["delete"]))
         return {self.note: note, self.shown: mine, self.erase: gr.update(visible=True)}
 
 
-def share_row(method: str) -> ShareRow:
-    """The button, the links that it makes and the button that deletes what they open."""
+def share_row(
+    place: str,
+    keep: Callable[[Any, str], Ticket] = history.share,
+    what: str = "result",
+    press: str = "Restore",
+) -> ShareRow:
+    """The button, the links that it makes and the button that deletes what they open.
+
+    keep: takes what is shown and the visitor's address; what, press: as in ShareRow.
+    """
     shown = gr.State()
-    with gr.Row():
-        button = gr.Button("Share this result", size="sm", elem_id=f"share-{method}")
-        erase = gr.Button("Delete the shared result", size="sm", variant="stop", visible=False)
+    with gr.Row(elem_classes="of-result"):
+        button = gr.Button(f"Share this {what}", size="sm", elem_id=f"share-{place}")
+        erase = gr.Button(f"Delete the shared {what}", size="sm", variant="stop", visible=False)
     note = gr.HTML(elem_classes="notice")
     with gr.Group(visible=False) as links:
-        title = f"Link to this result, for whoever has it: kept for {shares.kept_for()}"
+        title = f"Link to this {what}, for whoever has it: kept for {shares.kept_for()}"
         link = gr.Textbox(label=title, interactive=False, buttons=["copy"])
         remover = gr.Textbox(
             label="Delete link: keep it for yourself", interactive=False, buttons=["copy"], max_lines=1
@@ -57,9 +70,9 @@ def share_row(method: str) -> ShareRow:
         run, ticket = now or (None, None)
         with one_sentence():
             if run is None:
-                raise ValueError("There is no finished result yet: press Restore first.")
-            token, secret = ticket or history.share(run, address(request))
-        named = {"method": method, "share": token}
+                raise ValueError(f"There is no finished {what} yet: press {press} first.")
+            token, secret = ticket or keep(run, address(request))
+        named = {"method": place, "share": token}
         return {
             shown: (run, (token, secret)),
             links: gr.update(visible=True),
@@ -72,7 +85,7 @@ def share_row(method: str) -> ShareRow:
         run, ticket = now or (None, None)
         with one_sentence():
             if ticket is None:
-                raise ValueError("Whoever shared this result can delete it, and nobody else.")
+                raise ValueError("Whoever shared this can delete it, and nobody else.")
             shares.delete(*ticket)
         return {shown: (run, None), note: DELETED}
 
@@ -87,4 +100,4 @@ def share_row(method: str) -> ShareRow:
     event.success(None, [link, remover], [link, remover, note], js=copied, **PRIVATE)
     erase.click(delete, shown, [shown, note], show_progress="minimal", **PRIVATE)
     shown.change(another, shown, [links, erase], **AT_ONCE)
-    return ShareRow(shown, erase, note)
+    return ShareRow(shown, erase, note, what, press)

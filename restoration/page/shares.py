@@ -30,7 +30,7 @@ LARGEST = 100_000_000  # bytes of one share: the pictures of a 4-megapixel run a
 HOURLY = 30  # shares of one address in an hour: nobody pushes the others' out
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 MANIFEST, SECRET = "manifest.json", "secret"
-NAMES = re.compile(r"(?:before|after|photo|download)\.(?:png|jpg)")  # of the pictures in a share
+NAMES = re.compile(r"(?:before|after|photo|download|cell-\d{2})\.(?:png|jpg)")  # of the pictures in a share
 
 _recent: dict[str, deque[float]] = {}  # by address, when it shared within the last hour
 

@@ -217,7 +217,7 @@ def to_query(method: str, values: Values) -> str:
 
     "" where the picture is no example.
     """
-    example = _example_name(values["photo"])
+    example = example_name(values["photo"])
     if not example or values["mode"] != CLEAN:
         return ""
     task, usual = values["task"], opening_values(method) | preset_values(method, values["preset"])
@@ -242,7 +242,7 @@ def to_query(method: str, values: Values) -> str:
 def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
     """(method, values) of a link's query. ValueError names what is not known here or out of bounds."""
     method, example = query.get("method", ""), query.get("image", "")
-    if method not in SOLVERS or not _is_example(example):
+    if method not in SOLVERS or not is_example(example):
         raise ValueError(
             f"The link names the method {quoted(method)} and the picture {quoted(example)}, which are not "
             "both known here."
@@ -254,11 +254,8 @@ def from_query(query: Mapping[str, str]) -> tuple[str, dict[Any, Any]]:
             f"The link names the task {quoted(task)} and the preset {quoted(preset)}, which are not both "
             f"known to {method}."
         )
-    values = (
-        opening_values(method)
-        | preset_values(method, preset)
-        | {"photo": str(EXAMPLES / example), "task": task}
-    )
+    values = opening_values(method) | preset_values(method, preset)
+    values |= {"photo": str(EXAMPLES / example), "task": task}
     values["prior"] = known_prior(query.get("prior", values["prior"]))
     try:
         values["seed"] = check_seed(_of_text(int, "seed", query.get("seed", "0")))
@@ -284,14 +281,15 @@ def _own(values: Values, method: str, task: str) -> list[tuple[str, str]]:
     return [key for key in values if isinstance(key, tuple) and key[0] in {method, task}]
 
 
-def _is_example(name: str) -> bool:
+def is_example(name: str) -> bool:
+    """Whether it is the name of a picture among EXAMPLES."""
     return name in {path.name for path in EXAMPLES.glob("*.png")}
 
 
-def _example_name(photo: str | None) -> str:
+def example_name(photo: str | None) -> str:
     """The name of the example that the file holds, whatever the page calls its copy; "" where it is none."""
     path = Path(photo) if photo else None
-    if path is None or not _is_example(path.name):
+    if path is None or not is_example(path.name):
         return ""
     same = (
         hashlib.sha256(path.read_bytes()).digest()

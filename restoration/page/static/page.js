@@ -10,7 +10,8 @@ export { framed } from './part.js';
 
 const HISTORY = 12; // runs that are kept; a browser gives a site about 5 MB
 const NO_LINK = 'Only a clean example picture, degraded here, fits into a settings link; ' +
-  '"Share this result" keeps any other.';
+  '"Share" keeps any other.';
+const NOT_KEPT = 'Too many pictures for a link or the history: download them.';
 let picked = ''; // the run of the history that was clicked, as JSON
 
 function escaped(text) {
@@ -31,12 +32,13 @@ function keep(entry) {
 export function showRuns(method) {
   const buttons = pastRuns().map((run, k) => run.method !== method ? '' :
     `<button data-method="${escaped(method)}" data-run="${k}">` +
-    `<img alt="" src="${escaped(run.pictures[1])}">${escaped(run.title)}</button>`);
+    `<img alt="" src="${escaped(run.pictures[run.best ?? 1])}">${escaped(run.title)}</button>`);
   return `<div class="past">${buttons.join('') || 'Your results will be kept here.'}</div>`;
 }
 
-/** The finished run into the history; [its address for the link's box, the history as HTML]. */
+/** The finished run, "" where it is too large to be kept, into the history; [its address for the link's box, the history as HTML]. */
 export function keepRun(text) {
+  if (!text) return [NOT_KEPT, { __type__: 'update' }];
   const entry = JSON.parse(text);
   keep(entry);
   return [entry.link ? location.origin + location.pathname + entry.link : NO_LINK, showRuns(entry.method)];
@@ -48,7 +50,7 @@ export async function copyLink(query, remover) {
   let copied = true;
   try { await navigator.clipboard.writeText(address); } catch { copied = copyOld(address); } // http has no clipboard
   return [address, base + remover.slice(remover.indexOf('?')), copied ? '<b>Copied.</b> Whoever opens the link sees ' +
-    'this result and your photograph at once.' : 'Copy the link below: this browser does not let the page do it.'];
+    'this and your photograph at once.' : 'Copy the link below: this browser does not let the page do it.'];
 }
 
 function copyOld(text) {
@@ -131,15 +133,20 @@ document.addEventListener('error', event => {
 
 addEventListener('resize', () => { tabShown = null; followTab(); });
 
+function seeStatus(element) {
+  const status = element.closest('[role="tabpanel"]').querySelector('.status');
+  status.scrollIntoView({ block: innerWidth < 720 ? 'start' : 'nearest' });
+}
+
 let shared = new URLSearchParams(location.search).has('share');
 
 /** The result that a link opens, or that it is gone, is brought into view: on a phone it would be below. */
 function showShared() {
-  const told = shared && [...document.querySelectorAll('.method .notice, .gone')].find(
+  const told = shared && [...document.querySelectorAll('.notice, .gone')].find(
     element => element.offsetParent && element.innerText.trim());
   if (!told) return;
   shared = false;
-  told.closest('.method').querySelector('.status').scrollIntoView({ block: innerWidth < 720 ? 'start' : 'nearest' });
+  seeStatus(told);
 }
 
 mend();
@@ -276,5 +283,6 @@ document.addEventListener('click', event => {
   const button = event.target.closest('.past button');
   if (!button) return;
   picked = JSON.stringify(pastRuns()[button.dataset.run]);
+  seeStatus(button);
   press('bring-back-' + button.dataset.method);
 });
