@@ -11,7 +11,7 @@ import pytest
 import torch
 from browsing import Lender
 from ports import free_port
-from tiny_models import KINDS, WORDS, letters_tokenizer, plain_vae, save_pipeline
+from tiny_models import KINDS, WORDS, letters_tokenizer, measured, plain_vae, save_pipeline
 from torch import Tensor
 
 from restoration.files import recipe, sandbox
@@ -98,7 +98,9 @@ def text_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def text_prior(text_folder: str) -> LatentPrior:
-    return load_prior.__wrapped__(text_folder, "cpu")
+    prior = load_prior.__wrapped__(text_folder, "cpu")
+    prior.isometric, prior.gain = measured(Path(text_folder))
+    return prior
 
 
 class Folders(dict):

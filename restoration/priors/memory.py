@@ -109,11 +109,22 @@ class Demand(NamedTuple):
         return max(encoding, decoding, learning, denoising) + PICTURES * self.pixels
 
 
+_counted: dict[tuple[Any, ...], Costs] = {}  # by architecture
+
+
 def count(parts: Parts, like: Denoiser, text: Tensor | None, factor: int, channels: int) -> Costs:
-    """The costs of a prior's architecture in its precision: a second or two, no memory.
+    """The costs of a prior's architecture in its precision: a second or two the first time, no memory.
 
     like: its denoiser; text: as that reads it; factor, channels: of its latents.
     """
+    networks = [(type(part), part.to_json_string(), part.dtype) for part in (parts.vae, parts.unet)]
+    architecture = *networks, type(like), None if text is None else text.shape, factor, channels
+    if architecture not in _counted:
+        _counted[architecture] = _count(parts, like, text, factor, channels)
+    return _counted[architecture]
+
+
+def _count(parts: Parts, like: Denoiser, text: Tensor | None, factor: int, channels: int) -> Costs:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
