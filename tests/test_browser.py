@@ -31,6 +31,7 @@ def test_a_visitor_sees_a_result_without_computation_and_repeats_it(tab):
 def test_garbage_is_answered_with_one_sentence(lend, tmp_path, method):
     """Once, where the upload happens; the box is empty then, and a press says so."""
     tab, place = lend(1280, method), method or "compare"
+    assert tab.locator(f"#share-{place}").is_visible()
     (tmp_path / "garbage.png").write_bytes(b"not a picture")
     upload(tab, tmp_path / "garbage.png")
     sentence = tab.locator(":text('is not a picture that can be read here'):visible")
@@ -41,7 +42,8 @@ def test_garbage_is_answered_with_one_sentence(lend, tmp_path, method):
     assert sentence.count() == 1
     # another one is looked at all the same
     tab.locator(f"#photo-{place} input[type=file]").set_input_files(EXAMPLES / "chelsea.png")
-    tab.locator(f"#seen-{place}:has-text('is not a picture')").wait_for(state="detached")
+    tab.locator(f"#status-{place}:has-text('Press ')").wait_for()
+    assert sentence.count() == 0 and not tab.locator(f"#share-{place}").is_visible()  # there is no result
 
 
 @pytest.mark.parametrize("width", [390, 1280])

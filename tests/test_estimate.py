@@ -72,6 +72,14 @@ def test_correlated_noise_is_told_from_white(scene):
     assert measure_damage(enlarged).noise_as_white > 2
 
 
+@pytest.mark.parametrize("level", [10, 25])
+def test_a_denoiser_is_told_enough(scene, level):
+    """Noise that is told too low stays."""
+    y = images.quantise(Denoise(level).degrade(scene, seeded()))
+    found, real = measure_damage(y), (y - scene).std().item()
+    assert 1.05 * real < found.as_white(found.noise.value) < 1.3 * real
+
+
 def test_the_noise_is_told_by_brightness_too():
     ramp = torch.linspace(0.05, 0.95, 192).expand(1, 3, 192, 192)
     y = (ramp + (0.01 + 0.1 * ramp) * torch.randn(ramp.shape, generator=seeded())).clamp(0, 1)

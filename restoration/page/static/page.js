@@ -64,9 +64,10 @@ export function pickedRun() {
   return picked;
 }
 
-/** [the two files of the slider once more, the second as a download]: the server neither sends nor keeps anything for it. */
+/** [the two files of the slider once more, the second as a download], nothing before there is a result: the server
+ * neither sends nor keeps anything for it. */
 export function sideBySide(pair) {
-  if (!pair || !pair[1]) return ['', ''];
+  if (!pair || !pair[1] || pair[0].url === pair[1].url) return ['', ''];
   const figures = ['Before', 'After'].map((title, k) =>
     `<figure><figcaption>${title}</figcaption><div><img alt="${title}" src="${escaped(pair[k].url)}" draggable="false"` +
     `${k ? '' : ' data-input'}></div></figure>`);
