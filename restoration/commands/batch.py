@@ -12,11 +12,12 @@ import argparse
 import collections
 import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from accelerate import PartialState
@@ -211,12 +212,22 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.batch
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     state = PartialState(cpu=cpu, timeout=PATIENCE)
     try:
-        return restore_all(args, parser, state)
+        code = restore_all(args, parser, state)
     except Exception as error:
         if (message := sentence(error)) is None:  # a fault of ours, whose trace we want to see
             raise
         if state.is_main_process:
             print(f"error: {cli.shown(message)}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
-    finally:
-        state.destroy_process_group()
+        code = 2 if isinstance(error, ValueError) else 1
+    if state.num_processes > 1:
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process, one of a launcher's, at once: taking down a connection that another has closed may
+    abort it, and the launcher would call the finished run failed.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
