@@ -92,7 +92,7 @@ def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
     tab.get_by_label("Seed", exact=True).first.fill("7")
     changed.set()
     told(tab, "256×256 pixels in")
-    link = tab.locator("label:has-text('Settings link')").locator("input, textarea").first
+    link = visible(tab, "label:has-text('Settings link')").locator("input, textarea").first
     tab.wait_for_function("box => box.value.includes('steps=3')", arg=link.element_handle())
     assert "seed=0" in link.input_value()
     tab.get_by_role("button", name="Denoise", exact=True).click()
