@@ -39,6 +39,5 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What has been imported stays: whoever looks for garbage, Python or a test, need not look there."""
-    gc.freeze()
+    """Imports make no garbage that is worth looking for while they go on."""
     gc.enable()
