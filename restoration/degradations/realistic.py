@@ -3,9 +3,10 @@ at random.
 
 y = JPEG(sinc(resize(N₂(resize(blur₂(JPEG(N₁(resize(blur₁(x)))))))))  (Wang et al. 2021, arXiv 2107.10833,
 fig. 2). The probabilities and ranges of `strong` are Real-ESRGAN's, those of `light` StableSR's (its public
-configuration), those of `mild` ours, for photographs that went through one reduction and one JPEG at most.
-Differences: of the kernel families only the Gaussian ones are drawn (isotropic and
-anisotropic; the generalised and the plateau kernels have 30 % there); all pictures of a batch share one draw.
+configuration). Those of `mild` are ours, for photographs that went through one reduction and one JPEG at
+most, and those of `enlarged`, for photographs that were smaller before. Differences: of the kernel families
+only the Gaussian ones are drawn (isotropic and anisotropic; the generalised and the plateau kernels have 30 %
+there); all pictures of a batch share one draw.
 """
 
 from __future__ import annotations
@@ -57,6 +58,12 @@ class Pipeline(NamedTuple):
 STRENGTHS = {
     "mild": Pipeline(
         Ranges(21, 0.5, (0.2, 2.0), (0.0, 0.0, 1.0), (1.0, 1.0), (0, 3), (0.0, 0.2), (90, 100)),
+        Ranges(11, 0.1, (0.2, 1.0), (0.0, 0.0, 1.0), (1.0, 1.0), (0, 3), (0.0, 0.2), (75, 100)),
+        ringing=0.1,
+        antialias=True,
+    ),
+    "enlarged": Pipeline(
+        Ranges(21, 0.5, (0.2, 1.0), (0.0, 1.0, 0.0), (0.3, 1.0), (0, 3), (0.0, 0.2), (85, 100)),
         Ranges(11, 0.1, (0.2, 1.0), (0.0, 0.0, 1.0), (1.0, 1.0), (0, 3), (0.0, 0.2), (75, 100)),
         ringing=0.1,
         antialias=True,
