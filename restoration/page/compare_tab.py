@@ -74,12 +74,12 @@ class CompareTab(NamedTuple):
     @property
     def filled(self) -> list[gr.blocks.Block]:
         """All that an upload or a comparison of before fills in."""
-        beside = [self.seen, self.likely, self.quick, self.address, self.sharing.shown, self.sharing.note]
+        beside = [self.seen, self.likely, self.quick, self.address, *self.sharing.places]
         return [*self.asked, *self.outputs, *beside]
 
     def emptied(self, status: str) -> Shown:
         """No result, and nothing to share."""
-        nothing = {self.address: "", self.sharing.shown: None, self.sharing.note: ""}
+        nothing = {self.address: ""} | self.sharing.of()
         return nothing | dict(zip(self.outputs, (status, None, None, None), strict=True))
 
     def open_page(self, request: gr.Request) -> Shown:
@@ -111,7 +111,7 @@ class CompareTab(NamedTuple):
         shown = past.status, *drawn(past.figures), None
         filled |= {self.seen: "", self.likely: "", self.quick: gr.update(visible=False)}
         filled |= self.emptied("") | dict(zip(self.outputs, shown, strict=True))
-        return filled | {self.part.fold: gr.update(visible=False), self.sharing.shown: (past.run, None)}
+        return filled | {self.part.fold: gr.update(visible=False)} | self.sharing.of(past.run)
 
 
 def choices_fold() -> Choices:
@@ -211,7 +211,7 @@ def _run_events(tab: CompareTab) -> None:
 def _opening_events(tab: CompareTab, page: gr.Blocks) -> None:
     """What the page opens with; the comparison of a settings link begins by itself, and the downloads of a
     shared one follow its pictures."""
-    places = [*tab.filled, tab.part.fold, tab.linked, tab.tabs, tab.sharing.erase]
+    places = [*tab.filled, tab.part.fold, tab.linked, tab.tabs]
     opened = page.load(tab.open_page, None, places, **AT_ONCE)
     pressed = browser(f"pressIf(linked, 'start-{COMPARE}')", "linked")
     opened.then(None, tab.linked, None, js=pressed, **PRIVATE)

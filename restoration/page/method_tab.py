@@ -77,7 +77,7 @@ class MethodTab:
     @property
     def everything(self) -> list[gr.blocks.Block]:
         """What another run fills in."""
-        filled = [self.address, self.seen, self.part.fold, self.sharing.shown, self.sharing.note]
+        filled = [self.address, self.seen, self.part.fold, *self.sharing.places]
         return [*self.parts.values(), *self.outputs, *filled]
 
     @property
@@ -163,7 +163,7 @@ class MethodTab:
         filled: Shown = {self.parts[name]: value for name, value in values.items()}
         filled[self.parts["size"]] = gr.update(value=values["size"], visible=False)
         filled[self.part.fold] = gr.update(visible=False)
-        filled |= {self.address: "", self.seen: "", self.sharing.note: "", self.sharing.shown: (run, None)}
+        filled |= {self.address: "", self.seen: ""} | self.sharing.of(run)
         return filled | dict(zip(self.outputs, shown, strict=True))
 
     def boxes_for(self, mode: str) -> tuple[Any, Any]:
@@ -245,9 +245,7 @@ def _run_events(tab: MethodTab) -> list[Any]:
 
 def _opening_events(tab: MethodTab, page: gr.Blocks) -> None:
     """What the page opens with; the run of a link begins by itself."""
-    opened = page.load(
-        tab.open_page, None, [*tab.everything, tab.linked, tab.tabs, tab.sharing.erase], **AT_ONCE
-    )
+    opened = page.load(tab.open_page, None, [*tab.everything, tab.linked, tab.tabs], **AT_ONCE)
     pressed = browser(f"pressIf(linked, 'start-{tab.method}')", "linked")
     opened.then(None, tab.linked, None, js=pressed, **PRIVATE)
 

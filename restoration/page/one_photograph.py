@@ -48,7 +48,7 @@ class OnePhotograph:
     @property
     def everything(self) -> list[gr.blocks.Block]:
         places = [
-            [*tab.parts.values(), *tab.outputs, tab.address, tab.seen, tab.sharing.shown, tab.sharing.note]
+            [*tab.parts.values(), *tab.outputs, tab.address, tab.seen, *tab.sharing.places]
             for tab in self.methods.values()
         ]
         filled = [*self.compared.filled, *(part for parts in places for part in parts)]
@@ -78,8 +78,7 @@ class OnePhotograph:
             filled |= {tab.parts[key]: value for key, value in inspected.values[name].items()}
             shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
             filled |= dict(zip(tab.outputs, shown, strict=True))
-            filled |= {tab.address: "", tab.seen: seen}
-            filled |= {tab.sharing.shown: None, tab.sharing.note: ""}
+            filled |= {tab.address: "", tab.seen: seen} | tab.sharing.of()
             filled[tab.parts["size"]] = gr.update(value=size, visible=inspected.large)
         for fold in self.folds.values():
             filled |= fold.shown(bool(frame))
@@ -100,7 +99,7 @@ class OnePhotograph:
             return nothing | hidden | self.compared.emptied("")
         tab = self.methods[where]
         empty = None, CHOOSE, None, None, None, None
-        nothing |= {tab.address: "", tab.sharing.shown: None, tab.sharing.note: ""}
+        nothing |= {tab.address: ""} | tab.sharing.of()
         return nothing | dict(zip(tab.outputs, empty, strict=True))
 
     def look_again(self, where: str, photo: str | None, size: str, mode: str) -> Shown:

@@ -25,10 +25,20 @@ class ShareRow(NamedTuple):
     """
 
     shown: gr.State
+    links: gr.Group
     erase: gr.Button
     note: gr.HTML
     what: str  # is shared
     press: str  # repeats it
+
+    @property
+    def places(self) -> list[gr.blocks.Block]:
+        return [self.shown, self.links, self.erase, self.note]
+
+    def of(self, run: Any = None) -> dict[Any, Any]:
+        """What to show beside another result, which nobody has shared yet, or beside none."""
+        hidden = gr.update(visible=False)
+        return {self.shown: run and (run, None), self.links: hidden, self.erase: hidden, self.note: ""}
 
     def opened(self, filled: Mapping[Any, Any], query: Mapping[str, str]) -> dict[Any, Any]:
         """What to show beside the run that a link has filled in; a delete link carries the secret too."""
@@ -90,7 +100,9 @@ def share_row(
         return {shown: (run, None), note: DELETED}
 
     def another(now: Any) -> list[Any]:
-        """Another result is not the one that the links open."""
+        """Another result is not the one that the links open; Gradio tells of the change after queued events
+        alone, as runs are.
+        """
         return [gr.skip() if now and now[1] else gr.update(visible=False)] * 2
 
     event = button.click(
@@ -100,4 +112,4 @@ def share_row(
     event.success(None, [link, remover], [link, remover, note], js=copied, **PRIVATE)
     erase.click(delete, shown, [shown, note], show_progress="minimal", **PRIVATE)
     shown.change(another, shown, [links, erase], **AT_ONCE)
-    return ShareRow(shown, erase, note, what, press)
+    return ShareRow(shown, links, erase, note, what, press)
