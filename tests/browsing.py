@@ -11,14 +11,13 @@ from restoration.files import images
 from restoration.page.controls import TITLES
 
 PATIENCE = 180_000  # milliseconds: a busy machine draws slowly
-RETURN = 20_000  # milliseconds in which a page that was lent is as it opened, or is loaded anew
 # what a visitor sees, but for the history and pictures that are made anew for everyone
 SEEN = """() => JSON.stringify([...document.querySelectorAll(
     'input, textarea, button, img, canvas, table, [role=slider], .status, .notice, [id^=seen-], .zoom')]
     .filter(e => e.checkVisibility() && !e.closest('.past'))
     .map(e => [e.tagName, e.value ?? e.innerText, e.checked, e.disabled, e.className,
         e.getAttribute('aria-selected'), e.getAttribute('aria-valuenow'), e.src?.startsWith('data:'),
-        e.classList.contains('zoom') && e.getAttribute('style')]))"""
+        e.classList.contains('zoom') && e.style.getPropertyValue('--zoom') > 1]))"""
 # Gradio draws without end, though nothing moves: not while nobody looks
 SLEEP = """{
     const draw = window.requestAnimationFrame.bind(window), waiting = [];
@@ -95,8 +94,6 @@ class Visitor:
 
     def _returned(self) -> bool:
         """Whether the page is as it opened, after a try to make it so."""
-        from playwright.sync_api import TimeoutError as TooLate
-
         page = self.page
         page.evaluate("wake()")
         page.set_viewport_size({"width": self.width, "height": 900})
@@ -104,20 +101,21 @@ class Visitor:
         # messages would go after ten seconds
         page.evaluate("document.querySelectorAll('.toast-close').forEach(button => button.click())")
         page.get_by_role("tab", name=TITLES[self.method][0] if self.method else "Compare", exact=True).click()
-        for name, is_open in page.evaluate(FOLDS).items():
-            if self.folds.get(name, is_open) != is_open:
-                page.locator("button.label-wrap:visible", has_text=name.split("\n")[0]).first.click()
-        settle(page)
-        if page.evaluate(SEEN) == self.seen:
+        if self._folded():
             return True
         if not self.method:
             return False
-        page.locator("[role=tabpanel]:visible .gallery-item").first.click()  # the example that it opens with
-        try:
-            page.wait_for_function(f"seen => ({SEEN})() === seen", arg=self.seen, timeout=RETURN, polling=500)
-        except TooLate:
-            return False
-        return True
+        with page.expect_response("**/run/predict*"):  # the example that it opens with
+            page.locator("[role=tabpanel]:visible .gallery-item").first.click()
+        return any(self._folded() for _ in range(3))  # an answer may be drawn late on a busy machine
+
+    def _folded(self) -> bool:
+        """Whether the page is as it opened, its folds brought back."""
+        for name, is_open in self.page.evaluate(FOLDS).items():
+            if self.folds.get(name, is_open) != is_open:
+                self.page.locator("button.label-wrap:visible", has_text=name.split("\n")[0]).first.click()
+        settle(self.page)
+        return self.page.evaluate(SEEN) == self.seen
 
 
 class Lender:

@@ -50,33 +50,6 @@ def opened(lend):
     return lend(1280, "")
 
 
-def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
-    """In both directions; looked at once; and the method that is likely the best is a button away."""
-    upload(opened, noisy)
-    opened.locator("#seen-compare:has-text('It is noisy')").wait_for()
-    opened.locator("#start-compare:has-text('Compare'):enabled").click()
-    opened.locator("#status-compare:has-text('Done.')").wait_for()
-    titles = opened.locator(".zoom:visible figcaption").all_inner_texts()
-    assert [title.partition(" ★")[0].partition(" ·")[0] for title in titles] == [
-        "input",
-        "classical: non-local means",
-        "RELD",
-        "LatentINDIGO",
-        "LD-RPS",
-    ]
-    opened.locator("#start-compare:has-text('Compare'):enabled").wait_for()
-    opened.get_by_role("button", name="Restore: RELD is likely the best").click()
-    told(opened, "192×192 pixels in")
-    assert "It is noisy" in opened.locator("#seen-reld").inner_text()
-    opened.get_by_role("tab", name=TITLES["ld-rps"][0]).click()
-    upload(opened, noisy.with_name("own.png"))
-    opened.locator("#status-ld-rps:has-text('Press Restore.')").wait_for()
-    opened.locator("#start-ld-rps:has-text('Restore'):enabled").wait_for()
-    opened.get_by_role("tab", name="Compare", exact=True).click()
-    opened.locator("#status-compare:has-text('Press Compare.')").wait_for()
-    assert opened.locator(".zoom:visible").count() == 0 and opened.locator("#photo-compare img").count() == 1
-
-
 def test_all_pictures_zoom_and_move_together(opened):
     """By wheel, drag, buttons and keys; one to one; and the input shows while its key is held."""
     grid = opened.locator(".zoom:visible")
@@ -109,6 +82,33 @@ def test_all_pictures_zoom_and_move_together(opened):
     opened.keyboard.up("i")
     assert sources(opened) == before
     opened.keyboard.press("0")
+
+
+def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
+    """In both directions; looked at once; and the method that is likely the best is a button away."""
+    upload(opened, noisy)
+    opened.locator("#seen-compare:has-text('It is noisy')").wait_for()
+    opened.locator("#start-compare:has-text('Compare'):enabled").click()
+    opened.locator("#status-compare:has-text('Done.')").wait_for()
+    titles = opened.locator(".zoom:visible figcaption").all_inner_texts()
+    assert [title.partition(" ★")[0].partition(" ·")[0] for title in titles] == [
+        "input",
+        "classical: non-local means",
+        "RELD",
+        "LatentINDIGO",
+        "LD-RPS",
+    ]
+    opened.locator("#start-compare:has-text('Compare'):enabled").wait_for()
+    opened.get_by_role("button", name="Restore: RELD is likely the best").click()
+    told(opened, "192×192 pixels in")
+    assert "It is noisy" in opened.locator("#seen-reld").inner_text()
+    opened.get_by_role("tab", name=TITLES["ld-rps"][0]).click()
+    upload(opened, noisy.with_name("own.png"))
+    opened.locator("#status-ld-rps:has-text('Press Restore.')").wait_for()
+    opened.locator("#start-ld-rps:has-text('Restore'):enabled").wait_for()
+    opened.get_by_role("tab", name="Compare", exact=True).click()
+    opened.locator("#status-compare:has-text('Press Compare.')").wait_for()
+    assert opened.locator(".zoom:visible").count() == 0 and opened.locator("#photo-compare img").count() == 1
 
 
 def test_two_fingers_zoom_on_a_phone(lend):

@@ -117,7 +117,7 @@ def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, mon
     tab.get_by_text("Stopped").wait_for()
 
 
-def test_a_run_ends_with_the_page_that_started_it(browser, address, monkeypatch):
+def test_a_run_ends_with_the_page_that_started_it(lend, monkeypatch):
     ended = threading.Event()
 
     def endless(*args, **options):
@@ -130,7 +130,7 @@ def test_a_run_ends_with_the_page_that_started_it(browser, address, monkeypatch)
             ended.set()
 
     monkeypatch.setattr(actions, "restore", endless)
-    page = visit_method(browser, address)
+    page = lend(who="another")
     restore_in_steps(page, 200)
     page.get_by_text("Step 1 of 200").wait_for()
     page.context.close()

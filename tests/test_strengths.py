@@ -57,7 +57,7 @@ def test_a_click_sets_the_strength(lend, blurred, monkeypatch):
     page.locator("#strengths-reld img").nth(4).click()
     width = page.get_by_label("number input for How wide the blur is").locator("visible=true").first
     page.wait_for_function("e => e.value === '2.4'", arg=width.element_handle())
-    page.context.close()
+    page.context.close()  # no example takes the strengths away
 
 
 @pytest.mark.parametrize("index", [None, -1, 0, 6, 2.0, "1", True])
