@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import torch
 from browsing import (
@@ -135,6 +136,27 @@ def test_a_run_ends_with_the_page_that_started_it(browser, address, monkeypatch)
     page.get_by_text("Step 1 of 200").wait_for()
     page.context.close()
     assert ended.wait(PATIENCE / 1000)
+
+
+def test_what_was_before_stays_while_a_run_waits(tab):
+    """On either side, and the page does not move; the old result goes."""
+    pair = "[role=tabpanel]:visible .slider-wrap img"
+    before, after = (image.get_attribute("src") for image in tab.locator(pair).all())
+    assert before != after
+    waiting: list[Any] = []
+    tab.route("**/queue/join*", lambda route: waiting.append(route))
+    tab.locator("#start-reld").click()
+    told(tab, "Waiting for a place in the queue")
+    tab.wait_for_function(
+        "([pair, before]) => [...document.querySelectorAll(pair)].filter(e => e.offsetParent)"
+        ".every(image => image.src === before)",
+        arg=[pair.replace(":visible", ""), before],
+    )
+    assert tab.locator(pair).count() == 2
+    for held_back in waiting:
+        held_back.continue_()
+    tab.unroute("**/queue/join*")
+    told(tab, "256×256 pixels in")
 
 
 def test_a_press_is_answered_where_it_can_be_seen(lend, monkeypatch):

@@ -24,16 +24,19 @@ def browser(call: str, *arguments: str) -> str:
 
 
 def begin(place: str, running: str = "Restoring…") -> str:
-    """The `js` of a press: brings the line that tells how the run goes into view, and says that it waits.
+    """The `js` of a press, for the pictures: brings the line that tells how the run goes into view, and says
+    that it waits.
 
     Returns what becomes of (button, pictures, status, file): until the run ends the button says what is going
-    on.
+    on; of before and after, what was before stays on either side.
     """
     # on a phone the result follows below the buttons, of which one stops the run; on a desk it stands beside
     line = f"document.getElementById((innerWidth < 720 ? 'start-' : 'status-') + '{place}')"
     see = f"{line}.scrollIntoView({{block: innerWidth < 720 ? 'start' : 'nearest', behavior: 'smooth'}})"
     button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
-    return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
+    left = "Array.isArray(pictures) && pictures[0] ? [pictures[0], pictures[0]] : null"
+    waits = "Waiting for a place in the queue…"
+    return f"pictures => {{ {see}; return [{button}, {left}, '{waits}', null]; }}"
 
 
 def uploaded(mode: str) -> str:
