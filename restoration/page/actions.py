@@ -20,6 +20,7 @@ from restoration.files import images, recipe
 from restoration.files.errors import quoted
 from restoration.page import device, sizes, state
 from restoration.page.display import as_file, bar, course, finished, gallery, one_sentence, progress, sentence
+from restoration.page.events import halfway
 from restoration.page.previews import Previews
 from restoration.page.state import Values
 from restoration.page.uploads import checked_photo
@@ -125,8 +126,8 @@ def with_last_words(
     shown: tuple[Any, ...] | None = None
     try:
         for shown in runs:
-            halfway = "<progress" in shown[status]
-            line = "Stopped: this is how far it got." if halfway else "Stopped."
+            on = "<progress" in shown[status]
+            line = halfway("Stopped: this is how far it got.") if on else "Stopped."
             yield *shown, "" if shown[file] else line
     except gr.Error as error:
         last: list[Any] = [None if shown is None else gr.skip()] * count

@@ -13,6 +13,7 @@ SILENT: Any = {"show_progress": "hidden", "show_progress_on": []} | PRIVATE
 # small things do not wait for a place in the queue, which runs may have filled; but only from the queue does
 # gr.Error reach the visitor
 AT_ONCE: Any = {"queue": False} | SILENT
+WAITING = "Waiting for a place in the queue…"
 STATIC = "new URL('restoration/page.js', document.baseURI)"  # page/static/page.js
 
 
@@ -35,8 +36,7 @@ def begin(place: str, running: str = "Restoring…") -> str:
     see = f"{line}.scrollIntoView({{block: innerWidth < 720 ? 'start' : 'nearest', behavior: 'smooth'}})"
     button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
     left = "Array.isArray(pictures) && pictures[0] ? [pictures[0], pictures[0]] : null"
-    waits = "Waiting for a place in the queue…"
-    return f"pictures => {{ {see}; return [{button}, {left}, '{waits}', null]; }}"
+    return f"pictures => {{ {see}; return [{button}, {left}, '{WAITING}', null]; }}"
 
 
 def uploaded(mode: str) -> str:
@@ -47,9 +47,18 @@ def uploaded(mode: str) -> str:
 
 
 def stopping(status: str | None) -> str:
-    """The `js` of a press on Stop: the status line of a run that goes on says so."""
-    on = f"document.querySelector('#{status} progress')"
-    return f"() => {on} ? 'Stopping…' : {{__type__: 'update'}}"
+    """The `js` of a press on Stop: the status line of a run that goes on says so, that of one that has not
+    begun that it will not.
+    """
+    line = f"document.getElementById('{status}')"
+    on = f"{line}.querySelector('progress') ? '{halfway('Stopping…')}'"
+    waits = f"{line}.innerText.includes('{WAITING}') ? 'Stopped before it began.'"
+    return f"() => {on} : {waits} : {{__type__: 'update'}}"
+
+
+def halfway(words: str) -> str:
+    """What a status line says of a run that will have no result; page.css leaves out what is of one."""
+    return f'<span class="halfway">{words}</span>'
 
 
 def stoppable(
