@@ -3,8 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from restoration.page import compare, compare_cells, compare_choices
+from restoration import pace
+from restoration.degradations.blur import GaussianBlur
+from restoration.files import images, recipe
+from restoration.page import compare, compare_actions, compare_cells, compare_choices, inspection, sizes
 from restoration.run import restore
+from restoration.solvers.reld_fast import RELDFast
 
 
 def steps_of(job, prior):
@@ -91,6 +95,18 @@ def test_the_download_repeats_every_run(tiny_prior, photo, tmp_path):
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + sum(
         bool(cell.scores) for cell in cells
     )
+
+
+def test_a_blurred_photograph_is_foretold_all_of_reld(photo, tmp_path, monkeypatch):
+    """One iteration is enough for noise, not for blur, which is known once the page has looked at it."""
+    monkeypatch.setattr(pace, "PACES", {})
+    path = str(tmp_path / "blurred.png")
+    y = GaussianBlur(std=2.5, noise_std=0).degrade(photo, torch.Generator().manual_seed(0))
+    recipe.save_png(images.quantise(y), path, {})
+    asked = path, compare_choices.REAL, ["reld · fast"], 1, ["embedded"]
+    before = compare_actions.needed_seconds(*asked)
+    inspection.inspect(path, sizes.QUICK)
+    assert compare_actions.needed_seconds(*asked) == pytest.approx(RELDFast().steps * before)
 
 
 def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):

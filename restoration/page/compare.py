@@ -16,7 +16,7 @@ from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blind import make_damage
 from restoration.degradations.estimate import noise_level
 from restoration.degradations.linear import TASKS, Denoise
-from restoration.degradations.meter import measure_damage
+from restoration.degradations.meter import Damage, measure_damage
 from restoration.evaluation import metrics
 from restoration.evaluation.baselines import TUNED, baselines
 from restoration.evaluation.report import best_tuned
@@ -65,8 +65,9 @@ def compare(
     cells, remarks = list[Cell](), list[str]()
     size = photo.shape[-1], photo.shape[-2]
     everything = [(name, run) for name in priors for run in runs]
+    known, remark = told(photo) if damage == REAL else (stated(damage), "")
     # of a run's share in all work
-    weights = [seconds(size, damage, [run], 1, [name]) or 1.0 for name, run in everything]
+    weights = [seconds(size, damage, [run], 1, [name], known=known) or 1.0 for name, run in everything]
     reference, models = None, dict[str, LatentPrior]()
     for number, (name, (method, preset)) in enumerate(everything):
         pictures = list[Tensor]()
@@ -75,10 +76,10 @@ def compare(
             if name not in models:
                 models[name] = _loaded(priors[name])
             for seed in range(seeds):
-                job = _job(method, preset, damage, photo, name, seed)
+                job = _job(method, preset, damage, known, photo, name, seed)
                 if not cells:
                     reference = job.reference
-                    cells = _given(job, damage)
+                    cells = _given(job, damage, known)
                 for step in steps_of(job, models[name]):
                     within = (seed + step.index / step.total) / seeds
                     share = (sum(weights[:number]) + within * weights[number]) / sum(weights)
@@ -97,7 +98,7 @@ def compare(
             )
             cells.append(Cell(f"{title} · where seeds differ, at most {255 * top:.1f}/255", heat, {}))
     if damage == REAL and any(not SOLVERS[method].blind for method, _ in runs):
-        remarks.append(told(photo)[1])
+        remarks.append(remark)
     if reference is not None:
         remarks += [_ceiling(name, model, reference) for name, model in models.items()]
     yield State(1.0, " ".join(["Done.", *filter(None, remarks)]), cells, True)
@@ -123,32 +124,43 @@ def _ceiling(name: str, prior: LatentPrior, reference: Tensor) -> str:
 
 def told(y: Tensor) -> tuple[LinearDegradation, str]:
     """What RELD is told of a damaged photograph y (1,3,H,W), as it was measured, and a sentence about it."""
-    for suggestion in suggest(measure_damage(y)):
-        if suggestion.task:
-            return TASKS[suggestion.task](**suggestion.settings), f"Measured: {suggestion.sentence}"
+    measured = measure_damage(y)
+    if sentence := next((one.sentence for one in suggest(measured) if one.task), ""):
+        return foretold(measured), f"Measured: {sentence}"
     level = round(max(255 * noise_level(y), 1.0), 1)
     return Denoise(
         noise_std=level
     ), f"RELD was told noise of {level:g}/255: neither blur nor strong noise was measured."
 
 
-def _given(job: Job, damage: str) -> list[Cell]:
+def stated(damage: str) -> LinearDegradation | None:
+    """What RELD is told of a damage that is made here; None where nobody can write it down."""
+    return TASKS[damage]() if damage in TASKS else None
+
+
+def foretold(measured: Damage | None) -> LinearDegradation:
+    """What RELD will be told of a photograph with this damage, about so where nothing, or too little, is
+    measured."""
+    suggestions = suggest(measured) if measured else []
+    return next((TASKS[one.task](**one.settings) for one in suggestions if one.task), Denoise())
+
+
+def _given(job: Job, damage: str, known: LinearDegradation | None) -> list[Cell]:
     """What stands before the results: the clean picture, if there is one, the input and the classical
     restorations.
     """
     clean, shown = job.reference, job.before()
     cells = [] if clean is None else [Cell("clean", clean, {})]
-    return [*cells, Cell("input", shown, metrics.score(shown, clean)), *_classical(job, damage)]
+    return [*cells, Cell("input", shown, metrics.score(shown, clean)), *_classical(job, damage, known)]
 
 
-def _classical(job: Job, damage: str) -> list[Cell]:
+def _classical(job: Job, damage: str, known: LinearDegradation | None) -> list[Cell]:
     """The baselines of a damage, TUNED ones at the value that is best on this picture; none that shows what
     the input shows.
 
     What is best needs a clean picture: without one, one baseline that has nothing to tune, or a middle value.
     """
     clean, shown = job.reference, job.before()
-    known = told(job.y)[0] if damage == REAL else TASKS[damage]() if damage in TASKS else None
     functions = baselines(known, damage, 1 if clean is None else clean.shape[-1] // job.y.shape[-1])
     if clean is None and len(functions) > 1:
         untuned = [name for name in functions if not name.startswith(TUNED)]
@@ -166,15 +178,21 @@ def _classical(job: Job, damage: str) -> list[Cell]:
 
 
 def seconds(
-    size: tuple[int, int], damage: str, runs: Sequence[tuple[str, str]], seeds: int, priors: Sequence[str]
+    size: tuple[int, int],
+    damage: str,
+    runs: Sequence[tuple[str, str]],
+    seeds: int,
+    priors: Sequence[str],
+    *,
+    known: LinearDegradation | None,
 ) -> float:
     """About how long `compare` will take here on a picture of this (width, height), once the models are
-    loaded; priors: their names.
+    loaded; priors: their names; known: what RELD is told.
     """
     needed = 0.0
     for method, preset in runs:
         with contextlib.suppress(ValueError):  # takes no part
-            solver, degradation, factor = _plan(method, preset, damage, None)
+            solver, degradation, factor = _plan(method, preset, damage, known)
             height, width = size[1] // factor, size[0] // factor
             needed += seeds * sum(
                 estimate_seconds(solver, degradation, height, width, prior) for prior in priors
@@ -183,17 +201,12 @@ def seconds(
 
 
 def _plan(
-    method: str, preset: str, damage: str, y: Tensor | None
+    method: str, preset: str, damage: str, known: LinearDegradation | None
 ) -> tuple[Solver, LinearDegradation | None, int]:
-    """(solver, what it is told, how many times smaller the damage makes a side); y: a photograph whose damage
-    is measured.
+    """(solver, what it is told, how many times smaller the damage makes a side); known: what can be told.
 
     ValueError where the method cannot be run on that.
     """
-    blind = SOLVERS[method].blind
-    known: LinearDegradation | None = TASKS[damage]() if damage in TASKS else None
-    if damage == REAL:
-        known = Denoise() if y is None or blind else told(y)[0]
     factor = known.factor if known else 1
     solver = SOLVERS[method](**PRESETS[method][preset]).enlarging(factor)
     if not solver.blind and known is None:
@@ -206,14 +219,22 @@ def _plan(
     return solver, degradation, factor
 
 
-def _job(method: str, preset: str, damage: str, photo: Tensor, prior: str, seed: int) -> Job:
+def _job(
+    method: str,
+    preset: str,
+    damage: str,
+    known: LinearDegradation | None,
+    photo: Tensor,
+    prior: str,
+    seed: int,
+) -> Job:
     """One run, on the damage made with seed 0 or on the photograph itself.
 
     ValueError where the method cannot be run on that.
     """
-    solver, degradation, factor = _plan(method, preset, damage, photo)
+    solver, degradation, factor = _plan(method, preset, damage, known)
     if damage == REAL:
         return Job(photo, Run(solver, degradation, prior, seed), None)
-    made = TASKS[damage]() if damage in TASKS else make_damage(damage, {}, factor)
+    made = stated(damage) or make_damage(damage, {}, factor)
     y, reference = synthesise(photo, made, factor, 0)
     return Job(y, Run(solver, degradation, prior, seed, periodic=True), reference)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from restoration import pace
 from restoration.files import images
-from restoration.page import actions, compare, compare_choices, comparisons, device
+from restoration.page import actions, compare, compare_choices, comparisons, device, inspection
 from restoration.page.actions import loaded, steps_of, time_limit
 from restoration.page.compare_cells import Figure, grid, score_table
 from restoration.page.comparisons import Asked
@@ -46,7 +46,7 @@ def compared(
         ready = f"{read}. Getting ready…" if read else "Getting ready…"
         yield ready, None, None, None, "", None
         given = images.read_photo(photo, 1, most).x
-        needed = compare.seconds((given.shape[-1], given.shape[-2]), damage, runs, count, names)
+        needed = _seconds(photo, damage, runs, count, names)
         if needed > device.TIME_LIMIT:
             fewer = "fewer methods, fewer seeds, fewer priors, a smaller picture"
             limit = f"{device.TIME_LIMIT:.0f} s is the limit: {fewer}"
@@ -90,9 +90,16 @@ def needed_seconds(
     """What a comparison takes, UNKNOWN_SECONDS where it cannot be run: the run itself will say why."""
     try:
         chosen = compare_choices.checked(damage, choices, seeds, priors)
-        return compare.seconds(images.size_read(photo or "", 1, SIZES[usual_size()]), damage, *chosen)
+        return _seconds(photo or "", damage, *chosen)
     except (ValueError, OSError):
         return device.UNKNOWN_SECONDS
+
+
+def _seconds(photo: str, damage: str, *chosen: Any) -> float:
+    """`compare.seconds` of a file, at the usual size and by what was measured of it so far."""
+    real = damage == compare_choices.REAL
+    known = compare.foretold(inspection.measured(photo)) if real else compare.stated(damage)
+    return compare.seconds(images.size_read(photo, 1, SIZES[usual_size()]), damage, *chosen, known=known)
 
 
 def forecast(photo: str | None, damage: str, choices: list[str], seeds: float, priors: list[str]) -> str:
@@ -103,7 +110,7 @@ def forecast(photo: str | None, damage: str, choices: list[str], seeds: float, p
         checked_photo(photo)
         chosen = compare_choices.checked(damage, choices, seeds, priors)
         width, height = images.size_read(photo, 1, SIZES[usual_size()])
-        needed = compare.seconds((width, height), damage, *chosen)
+        needed = _seconds(photo, damage, *chosen)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
     over = f", and {device.TIME_LIMIT:.0f} s is the limit" if needed > device.TIME_LIMIT else ""

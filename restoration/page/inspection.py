@@ -30,6 +30,9 @@ PREVIEW = 480  # pixels of its longer side
 SCALES = {4: images.MAX_PIXELS // 16, 2: images.MAX_PIXELS // 4, 1: images.MAX_PIXELS}
 # photographs that are looked at at a time, each some hundred megabytes
 _places = threading.BoundedSemaphore(2)
+# by file, of the last ones: a forecast is made anew with every knob, and cannot measure each time
+_measured: dict[str, Damage] = {}
+KEPT = 64
 
 
 class Inspection(NamedTuple):
@@ -60,6 +63,9 @@ def inspect(photo: str, read: str) -> Inspection:
         damage = measure_damage(x, quality_of_file(photo))
         before = as_file(_reduced(x))
         preview = "" if Path(photo).suffix.lower() in DRAWN else small_uri(x, PREVIEW)
+    _measured[photo] = damage
+    if len(_measured) > KEPT:
+        _measured.pop(next(iter(_measured)), None)
     suggestions, size = suggest(damage), (x.shape[-1], x.shape[-2])
     values = {
         method: {"photo": photo} | _settings(method, damage, suggestions, size[0] * size[1])
@@ -70,6 +76,11 @@ def inspect(photo: str, read: str) -> Inspection:
     return Inspection(
         words.seen(damage), suggestions[0].solver if suggestions else "", before, size, large, preview, values
     )
+
+
+def measured(photo: str) -> Damage | None:
+    """What `inspect` has last measured of the file; None where that was not lately."""
+    return _measured.get(photo)
 
 
 def enlargement(pixels: int) -> int:

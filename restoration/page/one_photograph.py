@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from restoration.page import actions, compare_choices, display, inspection, state
+from restoration.page.compare_actions import forecast
 from restoration.page.compare_choices import COMPARE
 from restoration.page.compare_tab import CompareTab
 from restoration.page.controls import CHOOSE
@@ -130,7 +131,10 @@ class OnePhotograph:
         ):
             looking = [mode, start, self.line(where)]
             trigger(None, None, looking, js=uploaded(value), cancels=self.runs, **PRIVATE)
-            press_again(trigger(called, given, everything, js=script, **AT_ONCE), start)
+            looked = trigger(called, given, everything, js=script, **AT_ONCE)
+            press_again(looked, start)
+            # how long it takes depends on what was measured, which changes nothing that is seen
+            looked.then(forecast, self.compared.asked, self.compared.budget, **AT_ONCE)
 
 
 def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr.Tabs) -> None:
