@@ -165,9 +165,7 @@ def test_a_place_in_the_queue_is_seen(lend, monkeypatch):
     first, second = lend(), lend(390, who="another")
     restore_in_steps(first, 3)
     first.get_by_text("Step 1 of 3").wait_for()
-    assert (
-        first.locator("[role=tabpanel]:visible .of-result:visible").count() == 0
-    )  # nothing to share
+    assert first.locator("[role=tabpanel]:visible .of-result:visible").count() == 0  # nothing to share
     second.locator("#start-reld").click()
     status = second.locator("#status-reld")
     status.locator(".progress-text:has-text('queue: 1/1')").wait_for()
