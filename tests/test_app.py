@@ -86,7 +86,7 @@ def test_one_press_has_one_limit(picture, monkeypatch):
     with pytest.raises(gr.Error, match="fewer seeds"):
         monkeypatch.setattr(device, "TIME_LIMIT", 0.001)
         list(compare_actions.compared(picture, "denoise", ["reld · fast"], 8, ["embedded"]))
-    monkeypatch.setattr(compare_actions.compare, "seconds", lambda *_: 0.0)
+    monkeypatch.setattr(compare_actions.compare, "seconds", lambda *_, **__: 0.0)
     *_, (said, *_) = compare_actions.compared(
         picture, "denoise", ["reld · fast", "reld · few-step"], 2, ["embedded"]
     )

@@ -15,7 +15,7 @@ from skimage.data import astronaut
 
 from restoration.files import images, recipe
 from restoration.page import actions, state
-from restoration.page.controls import TITLES
+from restoration.page.controls import TITLES, heading
 from restoration.page.state import EXAMPLES
 
 
@@ -156,6 +156,15 @@ def test_history_brings_a_result_back(tab, tmp_path):
     visible(tab, "button:has-text('Restore')").click()  # the picture is back too
     tab.locator(".past button").nth(1).wait_for()
     assert torch.equal(shown_result(tab), result)
+
+
+def test_where_there_is_no_result_there_are_no_empty_boxes(tab):
+    for name in (heading("reld-paper")[0], "Repeat"):
+        tab.get_by_role("tab", name=name, exact=True).click()
+        visible(tab, "[role=tabpanel] button.primary").wait_for()
+        settle(tab)
+        empty = "[aria-label='Empty value']:visible, textarea:placeholder-shown:visible"
+        assert tab.locator(empty).count() == 0
 
 
 def test_a_wrong_link_says_so_and_shows_an_example(browser, address):

@@ -85,9 +85,14 @@ def test_all_pictures_zoom_and_move_together(opened):
 
 
 def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
-    """In both directions; looked at once; and the method that is likely the best is a button away."""
+    """In both directions; looked at once; and the method that is likely the best is a button away, the only
+    one that stands out.
+    """
+    assert opened.locator("button.primary:visible").all_inner_texts() == ["Compare"]
     upload(opened, noisy)
-    opened.locator("#seen-compare:has-text('It is noisy')").wait_for()
+    opened.locator("#seen-compare:has-text('It is noisy'):has-text('RELD is likely the best')").wait_for()
+    opened.locator("#start-compare.secondary").wait_for()
+    assert opened.locator("button.primary:visible").all_inner_texts() == ["Restore"]
     opened.locator("#start-compare:has-text('Compare'):enabled").click()
     opened.locator("#status-compare:has-text('Done.')").wait_for()
     titles = opened.locator(".zoom:visible figcaption").all_inner_texts()
@@ -99,7 +104,7 @@ def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
         "LD-RPS",
     ]
     opened.locator("#start-compare:has-text('Compare'):enabled").wait_for()
-    opened.get_by_role("button", name="Restore: RELD is likely the best").click()
+    opened.locator("#quick").click()
     told(opened, "192×192 pixels in")
     assert "It is noisy" in opened.locator("#seen-reld").inner_text()
     opened.get_by_role("tab", name=TITLES["ld-rps"][0]).click()
@@ -107,7 +112,7 @@ def test_one_upload_is_compared_and_is_in_every_tab(opened, noisy):
     opened.locator("#status-ld-rps:has-text('Press Restore.')").wait_for()
     opened.locator("#start-ld-rps:has-text('Restore'):enabled").wait_for()
     opened.get_by_role("tab", name="Compare", exact=True).click()
-    opened.locator("#status-compare:has-text('Press Compare.')").wait_for()
+    opened.locator("#status-compare:has-text('Press Restore, or Compare.')").wait_for()
     assert opened.locator(".zoom:visible").count() == 0 and opened.locator("#photo-compare img").count() == 1
 
 
@@ -140,7 +145,7 @@ def test_a_comparison_is_linked_kept_and_shared(browser, address, tmp_path, monk
     assert [title.split(" ★")[0] for title in titles][-1] == "RELD · fast" and len(titles) == 4
     one.locator("#start-compare:has-text('Compare'):enabled").wait_for()
     one.evaluate("document.querySelector('.zoom').remove()")
-    one.locator(".past:visible button:has-text('denoise, 1 result')").click()
+    one.locator(".past:visible button:has-text('Test: Noise or grain, 1 result')").click()
     one.locator(".zoom:visible").wait_for()
     assert one.locator(".zoom:visible figcaption").all_inner_texts() == titles
     one.locator("#share-compare").click()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 
 import gradio as gr
+import pytest
 import torch
 from presses import filled, press
 
@@ -41,6 +43,32 @@ def test_what_a_run_costs_is_said_before_it(picture, monkeypatch):
     monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 14.0)
     monkeypatch.setattr(device, "ZERO_GPU", True)
     assert actions.forecast("reld", values).endswith(", 31 s of your GPU quota.")
+
+
+def test_of_a_long_run_it_is_said_when_a_first_picture_is_there(picture, monkeypatch):
+    monkeypatch.setattr(actions, "in_memory", lambda *_: True)
+    monkeypatch.setattr(pace, "PACES", {})
+    monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 40.0)
+    values = filled(picture, "deblur")
+    steps = actions.plan("reld", values).steps
+    first = math.ceil(pace.FIXED + 40 * actions.PREVIEWED / steps + 0.1)
+    assert actions.forecast("reld", values).endswith(f" a first picture after about {first} s.")
+    monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 2.0)
+    assert "first picture" not in actions.forecast("reld", values)
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "preset", "test", "title"),
+    [
+        ("ld-rps", "low-light", "dehaze", False, "Hazy"),  # the task is what a test would do
+        ("ld-rps", "low-light", "dehaze", True, "Test: Too dark, as from a short exposure"),
+        ("reld", "denoise", "fast", False, "Noise or grain"),
+        ("latent-indigo", "camera-light", "vivid", False, "Vivid"),
+    ],
+)
+def test_a_run_is_called_by_what_was_done(method, task, preset, test, title):
+    assert words.run(method, task, preset, 0, test) == title
+    assert words.run(method, task, preset, 7, test) == f"{title}, seed 7"
 
 
 def test_repeating_with_other_weights_warns_and_goes_on(picture, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import torch
 from browsing import (
@@ -135,6 +136,55 @@ def test_a_run_ends_with_the_page_that_started_it(lend, monkeypatch):
     page.get_by_text("Step 1 of 200").wait_for()
     page.context.close()
     assert ended.wait(PATIENCE / 1000)
+
+
+def test_what_was_before_stays_while_a_run_waits(tab):
+    """On either side, and the page does not move; the old result goes."""
+    pair = "[role=tabpanel]:visible .slider-wrap img"
+    before, after = (image.get_attribute("src") for image in tab.locator(pair).all())
+    assert before != after
+    waiting: list[Any] = []
+    tab.route("**/queue/join*", lambda route: waiting.append(route))
+    tab.locator("#start-reld").click()
+    told(tab, "Waiting for a place in the queue")
+    tab.wait_for_function(
+        "([pair, before]) => [...document.querySelectorAll(pair)].filter(e => e.offsetParent)"
+        ".every(image => image.src === before)",
+        arg=[pair.replace(":visible", ""), before],
+    )
+    assert tab.locator(pair).count() == 2
+    for held_back in waiting:
+        held_back.continue_()
+    tab.unroute("**/queue/join*")
+    told(tab, "256×256 pixels in")
+
+
+def test_a_place_in_the_queue_is_seen(lend, monkeypatch):
+    """Beside the line that waits, both plain to read; and Stop says that nothing was begun."""
+    going_on = held(monkeypatch)
+    first, second = lend(), lend(390, who="another")
+    restore_in_steps(first, 3)
+    first.get_by_text("Step 1 of 3").wait_for()
+    assert first.locator("[role=tabpanel]:visible .of-result:visible").count() == 0  # nothing to share
+    second.locator("#start-reld").click()
+    status = second.locator("#status-reld")
+    status.locator(".progress-text:has-text('queue: 1/1')").wait_for()
+    within = """status => {
+        const place = status.querySelector('.progress-text'), clip = getComputedStyle(place.parentElement);
+        const [inner, line, outer] = [place, status.querySelector('.prose'), status].map(
+            e => e.getBoundingClientRect());
+        return clip.overflow === 'visible' && inner.left >= outer.left && inner.right <= outer.right
+            && inner.top >= line.bottom - 1 && inner.bottom <= outer.bottom
+            && getComputedStyle(status.querySelector('.html-container')).opacity === '1';
+    }"""
+    assert status.evaluate(within)
+    second.get_by_role("button", name="Stop").first.click()
+    told(second, "Stopped before it began.")
+    second.locator("#start-reld:has-text('Restore'):enabled").wait_for()
+    first.get_by_role("button", name="Stop").first.click()
+    going_on.set()
+    told(first, "Stopped: this is how far it got.")
+    assert first.locator("[role=tabpanel]:visible .of-result:visible").count() == 0
 
 
 def test_a_press_is_answered_where_it_can_be_seen(lend, monkeypatch):

@@ -152,8 +152,8 @@ class Damage:
         """What is as often meant as wrong and only who took the picture knows, one plain sentence each."""
         found = self.estimates()
         sentences = {
-            ("darkness", "backlight"): "Its dark part may lack light: the preset low-light gives it some.",
-            ("veil",): "It may be hazy: the preset dehaze takes haze away.",
+            ("darkness", "backlight"): "Its dark part may lack light: then take LD-RPS's preset low-light.",
+            ("veil",): "It may be hazy: then take LD-RPS's preset dehaze.",
         }
         sure = {kinds: max(found[kind].confidence for kind in kinds) for kinds in sentences}
         return [sentences[kinds] for kinds, share in sure.items() if UNSURE <= share < 0.5]

@@ -20,6 +20,7 @@ from restoration.files import images, recipe
 from restoration.files.errors import quoted
 from restoration.page import device, sizes, state
 from restoration.page.display import as_file, bar, course, finished, gallery, one_sentence, progress, sentence
+from restoration.page.events import halfway
 from restoration.page.previews import Previews
 from restoration.page.state import Values
 from restoration.page.uploads import checked_photo
@@ -35,6 +36,8 @@ from restoration.solvers.base import Step
 PREVIEW_EVERY = 0.4  # seconds between pictures of a running restoration, at least
 PREVIEW_SHARE = 0.05  # of the time of a run, that they take at most
 READY, SCORING = "Getting ready…", "Here it is; scores and download follow."
+LONG = 10.0  # seconds from which on it is worth saying when a first picture is there
+PREVIEWED = 2  # steps until a picture of the first one is shown: it is written during the second
 NO_PICTURE = "Choose a picture first: upload one, paste one, or click an example."
 
 
@@ -106,7 +109,7 @@ def run(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
     """Restore the uploaded picture; yield (comparison, status, scores, curve, views, file)."""
     if not values["photo"]:
         raise gr.Error(NO_PICTURE, print_exception=False)
-    yield None, READY, None, None, None, None
+    yield gr.skip(), READY, None, None, None, None
     with one_sentence():
         job = state.job(method, state.checked(method, values))
         yield from show(job, loaded(values["prior"]), time_limit())
@@ -123,8 +126,8 @@ def with_last_words(
     shown: tuple[Any, ...] | None = None
     try:
         for shown in runs:
-            halfway = "<progress" in shown[status]
-            line = "Stopped: this is how far it got." if halfway else "Stopped."
+            on = "<progress" in shown[status]
+            line = halfway("Stopped: this is how far it got.") if on else "Stopped."
             yield *shown, "" if shown[file] else line
     except gr.Error as error:
         last: list[Any] = [None if shown is None else gr.skip()] * count
@@ -150,7 +153,7 @@ def caption_pair(method: str, values: Values) -> Iterator[tuple[Any, ...]]:
             raise ValueError("Write a caption first, or have the picture described.")
     if not values["photo"]:
         raise gr.Error(NO_PICTURE, print_exception=False)
-    yield None, READY, None, None, None, None
+    yield gr.skip(), READY, None, None, None, None
     shown: list[tuple[str, str]] = []
     columns: dict[str, Any] = {}
     with one_sentence():
@@ -191,13 +194,14 @@ def repeat_needs(file: str | None) -> tuple[float, str]:
 
 
 class Plan(NamedTuple):
-    """What a run will do: how its picture is read, the result's size in pixels, and about how many seconds it
-    takes.
+    """What a run will do: how its picture is read, the result's size in pixels, and in about how many steps
+    and seconds.
     """
 
     read: str
     width: int
     height: int
+    steps: int
     seconds: float
 
 
@@ -210,7 +214,24 @@ def plan(method: str, values: Values) -> Plan:
     factor = solver.factor(degradation)
     width, height = (side // (factor // enlarged) for side in (width, height))
     seconds = pace.estimate_seconds(solver, degradation, height, width, values["prior"])
-    return Plan(read, width * factor, height * factor, seconds)
+    steps = solver.iterations(degradation, width * height * factor**2)
+    return Plan(read, width * factor, height * factor, steps, seconds)
+
+
+def waiting(planned: Plan, prior: str) -> str:
+    """How long a press takes, in words: to the result and, where that is long, to a first picture of it; what
+    it costs, and where it is too long.
+    """
+    pixels, ready = planned.width * planned.height, in_memory(prior, device.DEVICE)
+    wait = pace.estimate_wait(planned.seconds, prior, pixels, loaded=ready)
+    line = pace.about(wait) + ("" if ready else ", the model loaded first")
+    if planned.seconds > device.TIME_LIMIT:
+        stopped = f", but a run is stopped after {device.TIME_LIMIT:.0f} s"
+        return f"{line}{stopped}: use fewer steps or a smaller picture"
+    first = pace.estimate_wait(PREVIEWED * planned.seconds / planned.steps, prior, pixels, loaded=ready)
+    line += f", a first picture after {pace.about(first)}" if wait > LONG and first < wait / 2 else ""
+    quota = device.gpu_seconds(planned.seconds, prior)
+    return line + (f", {quota} s of your GPU quota" if device.ZERO_GPU else "")
 
 
 def seconds_needed(method: str, values: Values) -> float:
@@ -226,19 +247,11 @@ def forecast(method: str, values: Values) -> str:
         return "&nbsp;"
     try:
         state.checked(method, values)
-        read, width, height, seconds = plan(method, values)
+        planned = plan(method, values)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
-    ready = in_memory(values["prior"], device.DEVICE)
-    wait = pace.estimate_wait(seconds, values["prior"], width * height, loaded=ready)
-    first = "" if ready else ", the model loaded first"
-    line = f"Result: {width}×{height} pixels, in {pace.about(wait)}{first}"
-    line += f", {device.gpu_seconds(seconds, values['prior'])} s of your GPU quota" if device.ZERO_GPU else ""
-    if seconds > device.TIME_LIMIT:
-        line += (
-            f", but a run is stopped after {device.TIME_LIMIT:.0f} s: use fewer steps or a smaller picture"
-        )
-    return html.escape(f"{read}. {line}.")
+    line = f"Result: {planned.width}×{planned.height} pixels, in {waiting(planned, values['prior'])}"
+    return html.escape(f"{planned.read}. {line}.")
 
 
 def how_read(method: str, values: Values) -> str:

@@ -14,7 +14,7 @@ from restoration.page.compare_actions import drawn, forecast, needed_seconds, wi
 from restoration.page.compare_cells import Figure
 from restoration.page.compare_choices import COMPARE
 from restoration.page.comparisons import Asked
-from restoration.page.controls import picture
+from restoration.page.controls import link_box, picture
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.display import sentence
 from restoration.page.events import AT_ONCE, PRIVATE, SILENT, begin, browser, stoppable
@@ -74,8 +74,13 @@ class CompareTab(NamedTuple):
     @property
     def filled(self) -> list[gr.blocks.Block]:
         """All that an upload or a comparison of before fills in."""
-        beside = [self.seen, self.likely, self.quick, self.address, *self.sharing.places]
+        beside = [self.seen, self.likely, self.quick, self.start, self.address, *self.sharing.places]
         return [*self.asked, *self.outputs, *beside]
+
+    def leading(self, likely: str) -> Shown:
+        """One button is the plain one to press: Restore where a method is likely the best, else Compare."""
+        quick, start = gr.update(visible=bool(likely)), "secondary" if likely else "primary"
+        return {self.likely: likely, self.quick: quick, self.start: gr.update(variant=start)}
 
     def emptied(self, status: str) -> Shown:
         """No result, and nothing to share."""
@@ -109,7 +114,7 @@ class CompareTab(NamedTuple):
         """A comparison of before with its controls."""
         filled: Shown = dict(zip(self.asked, past.asked, strict=True))
         shown = past.status, *drawn(past.figures), None
-        filled |= {self.seen: "", self.likely: "", self.quick: gr.update(visible=False)}
+        filled |= {self.seen: ""} | self.leading("")
         filled |= self.emptied("") | dict(zip(self.outputs, shown, strict=True))
         return filled | {self.part.fold: gr.update(visible=False)} | self.sharing.of(past.run)
 
@@ -169,7 +174,7 @@ def _laid_out(tabs: gr.Tabs) -> CompareTab:
         with gr.Column(scale=1, min_width=300):
             seen = gr.HTML(elem_id="seen-compare")
             likely = gr.Textbox(visible=False)
-            quick = gr.Button(variant="primary", visible=False, elem_id="quick")
+            quick = gr.Button("Restore", variant="primary", visible=False, elem_id="quick")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", elem_id="start-compare")
                 stop = gr.Button("Stop", min_width=80)
@@ -177,7 +182,7 @@ def _laid_out(tabs: gr.Tabs) -> CompareTab:
             choices = choices_fold()
     sharing, outputs = results()
     title = "Settings link: compares the same again anywhere, for ever"
-    address = gr.Textbox(label=title, interactive=False, buttons=["copy"], placeholder="After the next run")
+    address = link_box(title)
     with gr.Accordion("History (kept in your browser alone)"):
         past = gr.HTML()
     bring = gr.Button(elem_id="bring-back-compare", visible="hidden")
@@ -230,7 +235,9 @@ def _history_events(tab: CompareTab, page: gr.Blocks) -> None:
     page.load(None, None, tab.past, js=browser(f"showRuns('{COMPARE}')"), **PRIVATE)
     filled = [*tab.filled, tab.part.fold]
     picked = browser("pickedRun()")
-    travelled.append(tab.bring.click(tab.bring_back, tab.entry, filled, js=picked, **SILENT))
+    brought = tab.bring.click(tab.bring_back, tab.entry, filled, js=picked, **SILENT)
+    brought.then(None, None, None, js=browser(f"seeRun('{COMPARE}')"), **PRIVATE)
+    travelled.append(brought)
     for event in travelled:
         event.then(lambda: "", None, tab.entry, **AT_ONCE)
 

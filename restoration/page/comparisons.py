@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from restoration.files import images
 from restoration.files.errors import quoted
-from restoration.page import compare_cells, compare_choices, history, shares, sizes, state
+from restoration.page import compare_cells, compare_choices, history, shares, sizes, state, words
 from restoration.page.compare_cells import Figure
 from restoration.page.compare_choices import COMPARE, REAL, SEPARATOR
 from restoration.page.display import as_file, data_uri, jpeg_uri
@@ -110,7 +110,7 @@ def described(asked: Asked, status: str, figures: Sequence[Figure]) -> Entry:
         fewer = "compare fewer methods, tries or models at a time"
         raise ValueError(f"This comparison has {len(figures)} pictures, and {MOST} is the most: {fewer}.")
     count = len(results := [k for k, figure in enumerate(figures) if _is_result(figure)])
-    what = "your photograph" if asked.damage == REAL else asked.damage
+    what = "Your photograph" if asked.damage == REAL else f"Test: {words.damage(asked.damage)}"
     return Entry(
         method=COMPARE,
         link=to_query(asked),

@@ -71,6 +71,14 @@ def upload(**options: Any) -> gr.File:
     return gr.File(type="filepath", **options)
 
 
+def link_box(title: str) -> gr.Textbox:
+    """The place of a link, which page.css shows once there is one."""
+    waits = "After the next run"
+    return gr.Textbox(
+        label=title, interactive=False, buttons=["copy"], placeholder=waits, elem_classes="if-any"
+    )
+
+
 def control(owner: str, field: dataclasses.Field[Any], value: Any) -> gr.components.Component:
     """The slider, drop-down, text or file box of one knob of a task or method, as it begins."""
     meta, label = field.metadata, words.label(owner, field.name)
@@ -197,6 +205,7 @@ def result_top(place: str) -> tuple[gr.components.Component, gr.components.Compo
         interactive=False,
         type="filepath",
         elem_id=f"comparison-{place}",
+        elem_classes="if-any",
     )
     return comparison, status
 
@@ -233,7 +242,7 @@ def result_rest(comparison: gr.components.Component, inside: bool) -> list[gr.co
             format="png",
             columns=3,
             fit_columns=False,
-            height=260,
+            height="auto",
             object_fit="contain",
             interactive=False,
         )

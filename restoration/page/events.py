@@ -13,6 +13,7 @@ SILENT: Any = {"show_progress": "hidden", "show_progress_on": []} | PRIVATE
 # small things do not wait for a place in the queue, which runs may have filled; but only from the queue does
 # gr.Error reach the visitor
 AT_ONCE: Any = {"queue": False} | SILENT
+WAITING = "Waiting for a place in the queue…"
 STATIC = "new URL('restoration/page.js', document.baseURI)"  # page/static/page.js
 
 
@@ -24,16 +25,18 @@ def browser(call: str, *arguments: str) -> str:
 
 
 def begin(place: str, running: str = "Restoring…") -> str:
-    """The `js` of a press: brings the line that tells how the run goes into view, and says that it waits.
+    """The `js` of a press, for the pictures: brings the line that tells how the run goes into view, and says
+    that it waits.
 
     Returns what becomes of (button, pictures, status, file): until the run ends the button says what is going
-    on.
+    on; of before and after, what was before stays on either side.
     """
     # on a phone the result follows below the buttons, of which one stops the run; on a desk it stands beside
     line = f"document.getElementById((innerWidth < 720 ? 'start-' : 'status-') + '{place}')"
     see = f"{line}.scrollIntoView({{block: innerWidth < 720 ? 'start' : 'nearest', behavior: 'smooth'}})"
     button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
-    return f"() => {{ {see}; return [{button}, null, 'Waiting for a place in the queue…', null]; }}"
+    left = "Array.isArray(pictures) && pictures[0] ? [pictures[0], pictures[0]] : null"
+    return f"pictures => {{ {see}; return [{button}, {left}, '{WAITING}', null]; }}"
 
 
 def uploaded(mode: str) -> str:
@@ -44,9 +47,18 @@ def uploaded(mode: str) -> str:
 
 
 def stopping(status: str | None) -> str:
-    """The `js` of a press on Stop: the status line of a run that goes on says so."""
-    on = f"document.querySelector('#{status} progress')"
-    return f"() => {on} ? 'Stopping…' : {{__type__: 'update'}}"
+    """The `js` of a press on Stop: the status line of a run that goes on says so, that of one that has not
+    begun that it will not.
+    """
+    line = f"document.getElementById('{status}')"
+    on = f"{line}.querySelector('progress') ? '{halfway('Stopping…')}'"
+    waits = f"{line}.innerText.includes('{WAITING}') ? 'Stopped before it began.'"
+    return f"() => {on} : {waits} : {{__type__: 'update'}}"
+
+
+def halfway(words: str) -> str:
+    """What a status line says of a run that will have no result; page.css leaves out what is of one."""
+    return f'<span class="halfway">{words}</span>'
 
 
 def stoppable(

@@ -19,7 +19,7 @@ from torch import Tensor
 from restoration.degradations.jpeg_traces import as_text, quality_of_file
 from restoration.degradations.linear import FILES
 from restoration.files import images
-from restoration.page import shares, sizes, state
+from restoration.page import shares, sizes, state, words
 from restoration.page.display import as_file, data_uri, small_uri
 from restoration.page.state import Values
 from restoration.page.uploads import new_file
@@ -73,7 +73,9 @@ def described(method: str, values: Values, shown: tuple[Any, ...]) -> Entry:
     return Entry(
         method=method,
         link=state.to_query(method, values),
-        title=f"{values['task']}, seed {values['seed']}",
+        title=words.run(
+            method, values["task"], values["preset"], values["seed"], values["mode"] != state.DEGRADED
+        ),
         values={name: value for name, value in knobs.items() if value is not None},
         chosen=Chosen(
             mode=values["mode"],

@@ -17,6 +17,7 @@ from restoration.page.controls import (
     Inputs,
     Parts,
     heading,
+    link_box,
     picture_column,
     result_rest,
     result_top,
@@ -209,9 +210,7 @@ def _laid_out(method: str, tabs: gr.Tabs) -> MethodTab:
             sharing = share_row.share_row(method)
             outputs = [comparison, status, *result_rest(comparison, SOLVERS[method].blind)]
             title = "Settings link: repeats this run anywhere, for ever"
-            address = gr.Textbox(
-                label=title, interactive=False, buttons=["copy"], placeholder="After the next run"
-            )
+            address = link_box(title)
             with gr.Accordion("History (kept in your browser alone)"):
                 past = gr.HTML()
             bring = gr.Button(elem_id=f"bring-back-{method}", visible="hidden")
@@ -234,7 +233,8 @@ def _run_events(tab: MethodTab) -> list[Any]:
     running["outputs"] = [*tab.outputs, last_words, tab.entry, tab.sharing.shown]
     for button in (start, caption_pair):
         if button:
-            button.click(None, None, [start, comparison, status, file], js=begin(tab.method), **PRIVATE)
+            places = [start, comparison, status, file]
+            button.click(None, comparison, places, js=begin(tab.method), **PRIVATE)
     runs = [start.click(on_gpu(tab.restored, tab.seconds, tab.priors), posted, **running)]
     if caption_pair:
         twice = on_gpu(tab.restored_twice, lambda values: 2 * tab.seconds(values), tab.priors)
@@ -257,7 +257,9 @@ def _history_events(tab: MethodTab, page: gr.Blocks) -> None:
     travelled = [run.success(None, tab.entry, places, js=kept, **PRIVATE) for run in tab.runs]
     page.load(None, None, tab.past, js=browser(f"showRuns('{tab.method}')"), **PRIVATE)
     picked = browser("pickedRun()")
-    travelled.append(tab.bring.click(tab.bring_back, tab.entry, tab.everything, js=picked, **SILENT))
+    brought = tab.bring.click(tab.bring_back, tab.entry, tab.everything, js=picked, **SILENT)
+    brought.then(None, None, None, js=browser(f"seeRun('{tab.method}')"), **PRIVATE)
+    travelled.append(brought)
     for event in travelled:
         event.then(lambda: "", None, tab.entry, **AT_ONCE)
 

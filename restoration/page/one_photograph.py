@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from restoration.page import compare_choices, display, inspection
+from restoration.page import actions, compare_choices, display, inspection, state
 from restoration.page.compare_actions import forecast
 from restoration.page.compare_choices import COMPARE
 from restoration.page.compare_tab import CompareTab
@@ -73,7 +73,7 @@ class OnePhotograph:
         width, height = inspected.size
         told = f'data-width="{width}" data-height="{height}" data-preview="{inspected.preview}"'
         seen = f"<span {told}>{html.escape(inspected.sentences)}</span>"
-        filled = _compare(self.compared, inspected, seen)
+        filled = _compare(self.compared, inspected, seen, size)
         for name, tab in self.methods.items():
             filled |= {tab.parts[key]: value for key, value in inspected.values[name].items()}
             shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
@@ -95,8 +95,7 @@ class OnePhotograph:
         """A tab without the file that cannot be read, of which its line speaks; the others keep theirs."""
         nothing: Shown = {self.photos[where]: None, self.folds[where].fold: gr.update(visible=False)}
         if where == COMPARE:
-            hidden = {self.compared.likely: "", self.compared.quick: gr.update(visible=False)}
-            return nothing | hidden | self.compared.emptied("")
+            return nothing | self.compared.leading("") | self.compared.emptied("")
         tab = self.methods[where]
         empty = None, CHOOSE, None, None, None, None
         nothing |= {tab.address: ""} | tab.sharing.of()
@@ -140,7 +139,7 @@ class OnePhotograph:
 def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr.Tabs) -> None:
     """Let an upload into any tab fill all of them, with the settings that suit the photograph.
 
-    The tab stays: Compare names the method that is likely the best, and its button goes there.
+    The tab stays: Compare names the method that is likely the best, and Restore goes there.
     """
     photograph = OnePhotograph(methods, compared, gr.State())
     for where in photograph.photos:
@@ -155,16 +154,24 @@ def one_photograph(methods: dict[str, MethodTab], compared: CompareTab, tabs: gr
     chosen.then(None, compared.likely, None, js=pressed, **PRIVATE)
 
 
-def _compare(tab: CompareTab, inspected: inspection.Inspection, seen: str) -> dict[Any, Any]:
-    """What Compare shows of a photograph that has been looked at."""
-    likely = inspected.method
-    title = f"Restore: {SOLVERS[likely].title} is likely the best" if likely else ""
+def _compare(tab: CompareTab, inspected: inspection.Inspection, seen: str, size: str) -> dict[Any, Any]:
+    """What Compare shows of a photograph that has been looked at, to be restored at one of SIZES."""
     presets = {name: values["preset"] for name, values in inspected.values.items()}
     return {
         tab.photo: inspected.values[next(iter(SOLVERS))]["photo"],
         tab.damage: compare_choices.REAL,
         tab.choices.methods: compare_choices.first(presets),
-        tab.seen: seen,
-        tab.likely: likely,
-        tab.quick: gr.update(value=title, visible=bool(likely)),
-    } | tab.emptied("Press Compare.")
+        tab.seen: f"{seen} {_likely(inspected, size)}",
+        **tab.leading(inspected.method),
+        **tab.emptied("Press Restore, or Compare." if inspected.method else "Press Compare."),
+    }
+
+
+def _likely(inspected: inspection.Inspection, size: str) -> str:
+    """Which method Restore takes, and how long that is, as HTML; "" where nothing is wrong."""
+    method = inspected.method
+    if not method:
+        return ""
+    values = state.opening_values(method) | inspected.values[method] | {"size": size}
+    wait = actions.waiting(actions.plan(method, values), values["prior"])
+    return html.escape(f"{SOLVERS[method].title} is likely the best for it, and takes {wait}.")

@@ -22,7 +22,9 @@ def repeat_tab() -> None:
             with gr.Row():
                 start = gr.Button("Repeat", variant="primary", elem_id="start-repeat", min_width=160)
                 stop = gr.Button("Stop", min_width=80)
-            text = gr.Code(label="Its recipe", language=None, interactive=False, max_lines=10)
+            text = gr.Code(
+                label="Its recipe", language=None, interactive=False, max_lines=10, elem_classes="if-any"
+            )
         with gr.Column(scale=3, min_width=320):
             comparison, status = result_top("repeat")
             outputs = [comparison, status, *result_rest(comparison, True)]
@@ -34,7 +36,8 @@ def repeat_tab() -> None:
 
     file.change(actions.read_recipe, file, text, show_progress="hidden", **PRIVATE)
     comparison, status, *_, result = outputs
-    start.click(None, None, [start, comparison, status, result], js=begin("repeat", "Repeating…"), **PRIVATE)
+    places = [start, comparison, status, result]
+    start.click(None, comparison, places, js=begin("repeat", "Repeating…"), **PRIVATE)
     event = start.click(
         on_gpu(
             repeated, lambda path: actions.repeat_needs(path)[0], lambda path: actions.repeat_needs(path)[1]

@@ -67,7 +67,7 @@ def share_row(
     shown = gr.State()
     with gr.Row(elem_classes="of-result"):
         button = gr.Button(f"Share this {what}", size="sm", elem_id=f"share-{place}")
-        erase = gr.Button(f"Delete the shared {what}", size="sm", variant="stop", visible=False)
+        erase = gr.Button(f"Delete the shared {what}", size="sm", visible=False)
     note = gr.HTML(elem_classes="notice")
     with gr.Group(visible=False) as links:
         title = f"Link to this {what}, for whoever has it: kept for {shares.kept_for()}"

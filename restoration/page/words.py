@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from restoration.degradations.blind import titles
 from restoration.degradations.meter import Damage
 from restoration.solvers import PRESETS, SOLVERS
 
@@ -73,6 +74,7 @@ PRESET_LABELS = {
 JARGON = re.compile(
     r"(?:^|, | · )(?:pass \d+, timestep \d+|noise level [\d.]+/255)| \([^()]*(?:stops|/255|of white)[^()]*\)"
 )
+NAME = re.compile(r" \([^()]*\)$")  # of a choice, behind what it means
 # how much of a damage is slight, and from how much on it is strong
 GRADES = {"noise": (4 / 255, 20 / 255), "blur": (1.0, 3.0), "jpeg": (20.0, 60.0)}
 
@@ -101,6 +103,18 @@ def preset(method: str, name: str) -> str:
 def choice(method: str, name: str) -> str:
     """A method with one of its presets."""
     return f"{SOLVERS[method].title}: {preset(method, name)}"
+
+
+def damage(name: str) -> str:
+    """What a damage is called on the page, without its name in recipes."""
+    return NAME.sub("", titles()[name])
+
+
+def run(method: str, task: str, preset: str, seed: int | None, test: bool) -> str:
+    """What a run was about, in a few words; test: whether the damage was made here."""
+    told = test or not SOLVERS[method].blind  # of a photograph a blind method knows no damage's name
+    about = damage(task) if told else PRESET_LABELS.get((method, preset), preset).partition(":")[0]
+    return ("Test: " if test else "") + about + (f", seed {seed}" if seed else "")
 
 
 def plain(note: str) -> str:

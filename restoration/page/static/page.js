@@ -60,6 +60,11 @@ function copyOld(text) {
   try { return document.execCommand('copy'); } finally { box.remove(); }
 }
 
+/** A result that is there again is brought into view once more: what stood above it may have gone. */
+export function seeRun(method) {
+  seeStatus(document.getElementById('status-' + method));
+}
+
 export function pickedRun() {
   return picked;
 }
