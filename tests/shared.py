@@ -15,6 +15,7 @@ from tiny_models import KINDS, WORDS, letters_tokenizer, measured, plain_vae, sa
 from torch import Tensor
 
 from restoration.files import recipe, sandbox
+from restoration.priors import placement
 from restoration.priors.latent import LatentPrior, load_prior
 from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.priors.parts import Parts
@@ -39,6 +40,14 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if of_the_browser(item) and not (nextitem and of_the_browser(nextitem)):
         for lender in LENDERS:
             lender.close()
+
+
+@pytest.fixture(autouse=True)
+def kept_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No garbage is looked for when a prior moves: all that tests import is looked through each time, which
+    takes a third of a second. `test_placement.py` tests that it is given back.
+    """
+    monkeypatch.setattr(placement, "release", lambda: None)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from restoration.degradations.linear import TASKS
 from restoration.priors import placement
 from restoration.priors.latent import LatentPrior
 from restoration.priors.memory import Costs, Demand
-from restoration.priors.placement import Device, place
+from restoration.priors.placement import Device, place, release
 from restoration.record import Run
 from restoration.run import restore
 from restoration.solvers.ld_rps import LDRPS
@@ -55,6 +56,14 @@ def test_savings_grow_as_memory_falls(gpu, parameters, side, tiled, offload):
         and ("taking turns" in found.note) == offload
         and (f"{gpu:.1f} GB free" in found.note) == tiled
     )
+
+
+def test_what_nothing_refers_to_is_given_back():
+    holder = torch.nn.Module()
+    holder.itself, gone = holder, weakref.ref(holder)
+    del holder
+    release()
+    assert gone() is None
 
 
 def test_a_full_accelerator_leaves_the_host():
