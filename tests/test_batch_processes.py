@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from accelerate import PartialState
 from folders import contents, picture, save_prior
 from ports import free_port
 
@@ -36,6 +38,18 @@ def launch(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
         )
 
 
+def one_of_two(rank: int, port: int, arguments: list[str], log: Path) -> None:
+    """What the launcher makes of this process, which has imported already what a new one would."""
+    own = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(own, 1)
+    os.dup2(own, 2)
+    sys.stdout = sys.stderr = os.fdopen(own, "w", buffering=1)  # not pytest's
+    os.environ |= {"ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    PartialState._reset_state()
+    sys.exit(batch.main(arguments))
+
+
 def test_a_lost_process_costs_nothing_but_a_second_start(tmp_path):
     prior = save_prior(tmp_path / "prior")
     for number in range(30):
@@ -54,9 +68,17 @@ def test_a_lost_process_costs_nothing_but_a_second_start(tmp_path):
     done = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
     assert 6 <= len(done) < 30
 
-    process = launch([str(tmp_path / "in"), str(out), *options], log)
-    assert process.wait(300) == 0, log.read_text()
+    fork, port, again = multiprocessing.get_context("fork"), free_port(), tmp_path / "again"
+    command = [str(tmp_path / "in"), str(out), *options]
+    processes = [
+        fork.Process(target=one_of_two, args=[rank, port, command, again], daemon=True) for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0], again.read_text()
     assert contents(out) == contents(whole)  # nor anything hidden
     assert all(p.stat().st_mtime_ns == when for p, when in done.items())  # only the missing ones were made
-    said = [line for line in log.read_text().splitlines() if "pictures restored" in line]
+    said = [line for line in again.read_text().splitlines() if "pictures restored" in line]
     assert len(said) == 1 and said[0].startswith(f"30 of 30 pictures restored, {len(done)} of them before")
