@@ -27,6 +27,18 @@ def test_a_visitor_sees_a_result_without_computation_and_repeats_it(tab):
     told(tab, "256×256 pixels in")
 
 
+def test_of_two_examples_the_last_is_shown(tab):
+    """Though the answer to the first is still on its way: Gradio would drop the second press."""
+    held = []
+    tab.route("**/run/predict*", lambda route: held.append(route), times=1)
+    tab.get_by_role("button", name="Enlarge ×4", exact=True).click()
+    while not held:
+        tab.wait_for_timeout(50)
+    tab.get_by_role("button", name="Denoise", exact=True).click()
+    held[0].continue_()
+    told(tab, "Denoise: computed beforehand")
+
+
 @pytest.mark.parametrize("method", ["", "reld"])
 def test_garbage_is_answered_with_one_sentence(lend, tmp_path, method):
     """Once, where the upload happens; the box is empty then, and a press says so."""

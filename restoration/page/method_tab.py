@@ -269,7 +269,8 @@ def _choice_events(tab: MethodTab) -> None:
     left: Any = tab.inputs
     mode, task, prior, preset = (tab.parts[name] for name in ("mode", "task", "prior", "preset"))
     knobs = list(tab.own_knobs.values())
-    left.examples.click(tab.show_example, left.examples, tab.everything, **AT_ONCE)
+    last: Any = {"trigger_mode": "always_last"} | AT_ONCE  # not "once", which drops a press during another
+    left.examples.click(tab.show_example, left.examples, tab.everything, **last)
     prior.input(tab.apply_prior, [prior, preset], [preset, *knobs], **AT_ONCE)  # type: ignore[attr-defined]
     preset.input(tab.apply_preset, preset, knobs, **AT_ONCE)  # type: ignore[attr-defined]
     boxes = [left.reference, task]
