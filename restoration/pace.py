@@ -14,7 +14,7 @@ from restoration.solvers.base import Solver
 # seconds per iteration and megapixel, of the last run of each kind, by every key of `_keys`; kept small by
 # its few kinds
 PACES: dict[tuple[str, ...], float] = {}
-USUAL = 1.6  # the same on two CPU cores with the embedded prior
+USUAL = 1.6  # the same on two CPU cores with the embedded prior, for a solver of effort 1
 ACCELERATED = 0.01  # share of that on an accelerator; a guess, never measured
 LOADING = 4.0  # seconds of loading a prior of this repository on two CPU cores, once in a process
 # seconds beside the iterations on two CPU cores, of every run and per megapixel: reading, scores, files
@@ -28,7 +28,7 @@ def learn(solver: Solver, prior: str, device: str, pixels: float, steps: int, se
     pace = seconds / steps / (pixels / 1e6)
     for key in _keys(solver, prior, device, pixels):
         PACES[key] = pace
-    PACES["speed", prior, device] = pace / _usual(prior, device)
+    PACES["speed", prior, device] = pace / (_usual(prior, device) * solver.effort)
 
 
 def learn_loading(prior: str, seconds: float) -> None:
@@ -46,7 +46,7 @@ def estimate_seconds(
 ) -> float:
     """About how long a run on an observation of this size will take here, once the models are loaded."""
     pixels, device = height * width * solver.factor(degradation) ** 2, this_device()
-    usual = _usual(prior, device) * PACES.get(("speed", prior, device), 1.0)
+    usual = _usual(prior, device) * solver.effort * PACES.get(("speed", prior, device), 1.0)
     pace = next((PACES[key] for key in _keys(solver, prior, device, pixels) if key in PACES), usual)
     return solver.iterations(degradation, pixels) * pixels / 1e6 * pace
 

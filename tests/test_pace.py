@@ -34,6 +34,17 @@ def test_one_methods_run_tells_how_fast_this_machine_is():
     assert pace.estimate_seconds(solver("ld-rps"), None, 256, 256) == pytest.approx(4 * usual)
 
 
+def test_a_method_of_more_effort_is_foretold_so():
+    """And a machine is no slower for having run it first."""
+    usual = pace.estimate_seconds(solver("reld"), DEBLUR, 256, 256)
+    indigo = solver("latent-indigo")
+    each = pace.estimate_seconds(indigo, None, 64, 64) / indigo.iterations(None)
+    assert each == pytest.approx(indigo.effort * usual / solver("reld").iterations(DEBLUR))
+    steps = indigo.iterations(None)
+    pace.learn(indigo, "embedded", "cpu", 256 * 256, steps, steps * each)
+    assert pace.estimate_seconds(solver("reld"), DEBLUR, 256, 256) == pytest.approx(usual)
+
+
 def test_loading_and_scores_count_too():
     assert pace.estimate_wait(1.0, "embedded", 65536, loaded=False) > 1 + pace.LOADING
     pace.learn_loading("embedded", 9.0)

@@ -32,6 +32,7 @@ def test_stop_ends_the_run(tab, monkeypatch):
 
     steps_of = actions.steps_of
     monkeypatch.setattr(actions, "steps_of", slowly)
+    assert tab.get_by_role("button", name="Stop").count() == 0  # there is nothing to stop
     restore_in_steps(tab, 200)
     tab.get_by_text("of 200").wait_for()
     tab.get_by_role("button", name="Stop").click()

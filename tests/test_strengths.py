@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import threading
+
 import gradio as gr
 import pytest
 import torch
-from browsing import upload
+from browsing import PATIENCE, upload
 
 from restoration.degradations.blur import GaussianBlur
 from restoration.files import images, recipe
@@ -44,6 +46,12 @@ def test_what_cannot_be_tried_is_one_sentence(blurred, photo_given, size, mode, 
 
 
 def test_a_click_sets_the_strength(lend, blurred, monkeypatch):
+    def held(*asked):
+        going_on.wait(PATIENCE / 1000)
+        yield from steps_of(*asked)
+
+    going_on, steps_of = threading.Event(), actions.steps_of
+    monkeypatch.setattr(actions, "steps_of", held)
     monkeypatch.setattr(strengths, "SIDE", 32)
     page = lend()
     upload(page, blurred)
@@ -53,10 +61,14 @@ def test_a_click_sets_the_strength(lend, blurred, monkeypatch):
     damage.fill("deblur")
     damage.press("Enter")
     page.locator("#try-reld:visible").click()
+    page.locator("#start-reld:has-text('Trying strengths'):disabled").wait_for()
+    page.get_by_role("button", name="Stop").wait_for()
+    going_on.set()
     page.locator("#strengths-reld img").nth(5).wait_for()
     page.locator("#strengths-reld img").nth(4).click()
     width = page.get_by_label("number input for How wide the blur is").locator("visible=true").first
     page.wait_for_function("e => e.value === '2.4'", arg=width.element_handle())
+    page.locator("#start-reld:has-text('Restore'):enabled").wait_for()
     page.context.close()  # no example takes the strengths away
 
 

@@ -38,6 +38,7 @@ PREVIEW_SHARE = 0.05  # of the time of a run, that they take at most
 READY, SCORING = "Getting ready…", "Here it is; scores and download follow."
 LONG = 10.0  # seconds from which on it is worth saying when a first picture is there
 PREVIEWED = 2  # steps until a picture of the first one is shown: it is written during the second
+READING = 0.25  # share of what a run takes beside its steps that comes before them
 NO_PICTURE = "Choose a picture first: upload one, paste one, or click an example."
 
 
@@ -228,7 +229,8 @@ def waiting(planned: Plan, prior: str) -> str:
     if planned.seconds > device.TIME_LIMIT:
         stopped = f", but a run is stopped after {device.TIME_LIMIT:.0f} s"
         return f"{line}{stopped}: use fewer steps or a smaller picture"
-    first = pace.estimate_wait(PREVIEWED * planned.seconds / planned.steps, prior, pixels, loaded=ready)
+    steps = PREVIEWED / planned.steps * planned.seconds
+    first = pace.estimate_wait(steps, prior, READING * pixels, loaded=ready)
     line += f", a first picture after {pace.about(first)}" if wait > LONG and first < wait / 2 else ""
     quota = device.gpu_seconds(planned.seconds, prior)
     return line + (f", {quota} s of your GPU quota" if device.ZERO_GPU else "")

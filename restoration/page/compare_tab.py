@@ -177,7 +177,7 @@ def _laid_out(tabs: gr.Tabs) -> CompareTab:
             quick = gr.Button("Restore", variant="primary", visible=False, elem_id="quick")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", elem_id="start-compare")
-                stop = gr.Button("Stop", min_width=80)
+                stop = gr.Button("Stop", min_width=80, elem_classes="ends-run")
             budget = gr.HTML("&nbsp;")
             choices = choices_fold()
     sharing, outputs = results()

@@ -130,7 +130,7 @@ def picture_column(method: str) -> Given:
     size = gr.Radio(offered, value=sizes.usual_size(), label="Size of the result", visible=False)
     with gr.Row():
         start = gr.Button(READY, variant="primary", elem_id=f"start-{method}", scale=3, min_width=160)
-        stop = gr.Button("Stop", min_width=80)
+        stop = gr.Button("Stop", min_width=80, elem_classes="ends-run")
     return Given(photo, seen, part, size, start, stop, gr.HTML("&nbsp;"))
 
 
@@ -161,7 +161,7 @@ def settings_column(method: str, given: Given) -> Inputs:
                 if drawn:
                     drawing.into(parts[name, "mask"], drawn, method)
                 if TASKS[name] is GaussianBlur and method not in PAPERS:
-                    strengths.row(method, parts, name, given.stop)
+                    strengths.row(method, parts, name, given.start, given.stop)
     prior.render()
     about = gr.Markdown(actions.about_prior("embedded"))
     prior.input(actions.about_prior, prior, about, **AT_ONCE)

@@ -24,6 +24,11 @@ def browser(call: str, *arguments: str) -> str:
     return f"async ({', '.join(arguments)}) => (await import({STATIC})).{call}"
 
 
+def busy(words: str) -> str:
+    """What becomes of a button, in JavaScript, until `press_again`: it says what is going on."""
+    return f"{{__type__: 'update', value: '{words}', interactive: false}}"
+
+
 def begin(place: str, running: str = "Restoring…") -> str:
     """The `js` of a press, for the pictures: brings the line that tells how the run goes into view, and says
     that it waits.
@@ -34,16 +39,15 @@ def begin(place: str, running: str = "Restoring…") -> str:
     # on a phone the result follows below the buttons, of which one stops the run; on a desk it stands beside
     line = f"document.getElementById((innerWidth < 720 ? 'start-' : 'status-') + '{place}')"
     see = f"{line}.scrollIntoView({{block: innerWidth < 720 ? 'start' : 'nearest', behavior: 'smooth'}})"
-    button = f"{{__type__: 'update', value: '{running}', interactive: false}}"
     left = "Array.isArray(pictures) && pictures[0] ? [pictures[0], pictures[0]] : null"
-    return f"pictures => {{ {see}; return [{button}, {left}, '{WAITING}', null]; }}"
+    return f"pictures => {{ {see}; return [{busy(running)}, {left}, '{WAITING}', null]; }}"
 
 
 def uploaded(mode: str) -> str:
     """The `js` of an upload, for (mode, button, what is seen): a press before it has been looked at would
     damage the photograph first.
     """
-    return f"() => ['{mode}', {{__type__: 'update', value: 'Looking at it…', interactive: false}}, '']"
+    return f"() => ['{mode}', {busy('Looking at it…')}, '']"
 
 
 def stopping(status: str | None) -> str:

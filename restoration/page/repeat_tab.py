@@ -21,7 +21,7 @@ def repeat_tab() -> None:
             file = upload(label=title, file_types=[".png"])
             with gr.Row():
                 start = gr.Button("Repeat", variant="primary", elem_id="start-repeat", min_width=160)
-                stop = gr.Button("Stop", min_width=80)
+                stop = gr.Button("Stop", min_width=80, elem_classes="ends-run")
             text = gr.Code(
                 label="Its recipe", language=None, interactive=False, max_lines=10, elem_classes="if-any"
             )

@@ -15,7 +15,7 @@ from restoration.files import images
 from restoration.page import actions, sizes, state
 from restoration.page.device import ON_DEVICE, on_gpu
 from restoration.page.display import as_file, one_sentence
-from restoration.page.events import AT_ONCE, PRIVATE
+from restoration.page.events import AT_ONCE, PRIVATE, busy, press_again
 from restoration.page.state import DEGRADED
 from restoration.page.uploads import checked_photo
 from restoration.record import Run
@@ -81,8 +81,11 @@ def picked(event: gr.SelectData) -> tuple[Any, Any]:
     return STRENGTHS[index - 1], kernel_size(STRENGTHS[index - 1])
 
 
-def row(method: str, parts: dict[Any, Any], task: str, stop: gr.Button) -> None:
-    """The button, and the pictures that it makes; a click on one sets the knobs of the blur."""
+def row(method: str, parts: dict[Any, Any], task: str, start: gr.Button, stop: gr.Button) -> None:
+    """The button, and the pictures that it makes; a click on one sets the knobs of the blur.
+
+    start: says meanwhile what is going on.
+    """
     button = gr.Button("Try blur strengths", size="sm", elem_id=f"try-{method}")
     told = "The centre at several strengths: click on the sharpest without ripples"
     gallery = gr.Gallery(
@@ -103,6 +106,8 @@ def row(method: str, parts: dict[Any, Any], task: str, stop: gr.Button) -> None:
 
     inputs = [parts["photo"], parts["size"], parts["mode"], parts[task, "noise_std"], parts["prior"]]
     asks = needed(method), lambda *values: state.known_prior(values[4])
+    button.click(None, None, start, js=f"() => ({busy('Trying strengths…')})", **PRIVATE)
     event = button.click(on_gpu(begun, *asks), inputs, gallery, **ON_DEVICE, **PRIVATE)
+    press_again(event, start)
     stop.click(None, cancels=[event], **PRIVATE)
     gallery.select(picked, None, [parts[task, "std"], parts[task, "size"]], **AT_ONCE)

@@ -65,6 +65,8 @@ class Solver(Checked, ABC):
     blind: it takes no degradation (None); what it needs to know, such as its output scale, are fields of its
     own.
     colours: it may add colour to a black-and-white picture, which otherwise stays one.
+    effort: so many times as long as one of RELD's fast form its iterations take, for forecasts before the
+    first run.
     """
 
     title: ClassVar[str]
@@ -72,6 +74,7 @@ class Solver(Checked, ABC):
     purpose: ClassVar[str] = "Restore a damaged photograph"
     blind: ClassVar[bool] = False
     colours: ClassVar[bool] = False
+    effort: ClassVar[float] = 1.0
 
     @property
     def differentiates(self) -> bool:

@@ -62,6 +62,7 @@ class LatentINDIGO(Solver):
         "write down"
     )
     blind: ClassVar[bool] = True
+    effort: ClassVar[float] = 2.1
 
     domain: str = knob(
         "latent", "latent: LatentINN, fast · pixel: PixelINN, decodes at every step", choices=DOMAINS
