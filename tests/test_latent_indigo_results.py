@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from restoration.degradations import realistic
 from restoration.evaluation import metrics
+from restoration.files import images
 from restoration.files.images import enlarge
 from restoration.priors import tiling
 from restoration.record import Run
@@ -124,6 +125,17 @@ def test_light_comes_from_the_input_and_detail_from_the_networks():
     fine = 0.1 * (torch.arange(162) % 2 * 2 - 1).float()
     assert torch.allclose(levelled(image + fine, y, 2), image + fine, atol=1e-5)
     assert torch.allclose(levelled(image + 0.05, y, 2), image, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["vivid", "faithful"])
+def test_a_sensors_noise_does_not_stay(embedded, photo, preset):
+    """White noise is nothing that the restorers know; the damage meter does."""
+    y = images.quantise(
+        photo + 20 / 255 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))
+    )
+    solver = LatentINDIGO(**PRESETS[preset] | {"scale": 1})
+    *_, last = restore(y, Run(solver), embedded, reference=photo)
+    assert last.result.scores["PSNR"] > metrics.psnr(y, photo) + 6
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])

@@ -84,12 +84,11 @@ def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
         (tmp_path / name / "model.safetensors").write_bytes(content)
     monkeypatch.setattr("restoration.solvers.inn_weights.INNS", tmp_path)
     before = Run(LatentINDIGO()).networks("abc")
-    assert before.keys() == {"prior", "latent-embedded-x4", "first-x4"} and len({*before.values()}) == 3
+    assert before.keys() == {"prior", "latent-embedded-x4", "first-x4", "meter"}
+    assert len({*before.values()}) == 4
     pixel = Run(LatentINDIGO(domain="pixel", scale=2, start="noise"), prior="sd")
-    assert pixel.networks("abc").keys() == {"prior", "pixel-x2", "first-x2"}
+    assert pixel.networks("abc").keys() == {"prior", "pixel-x2", "first-x2", "meter"}
     assert Run(RELDFast(), GaussianBlur()).networks("abc") == {"prior": "abc"}
-    measured = Run(LatentINDIGO(domain="pixel", scale=2, fidelity="unexplained"))
-    assert measured.networks("abc").keys() == {"prior", "pixel-x2", "first-x2", "meter"}
     (tmp_path / "pixel-x2" / "model.safetensors").write_bytes(b"33")
     assert recipe.other_weights({"weights": before}, Run(LatentINDIGO()).networks("abc")) == ""
     (tmp_path / "first-x4" / "model.safetensors").write_bytes(b"22")

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from restoration.degradations import realistic
-from restoration.degradations.meter import WEIGHTS
+from restoration.degradations.meter import WEIGHTS, measure_damage
 from restoration.degradations.partial import SURROUNDINGS, mirrored
 from restoration.diffusion import add_noise, churned_step, geometric_levels, randn
 from restoration.files.images import enlarge
@@ -136,13 +136,8 @@ class LatentINDIGO(Solver):
         return [
             INNS / folder_name(self.domain, self.scale, prior),
             INNS / folder_name("first", self.scale, ""),
-            *([WEIGHTS.parent] if self.measures_noise else []),  # the damage meter's
+            WEIGHTS.parent,  # the damage meter's
         ]
-
-    @property
-    def measures_noise(self) -> bool:
-        """Whether the damage meter tells the noise of (31); it has no unit in latents."""
-        return self.fidelity == "unexplained" and self.domain == "pixel"
 
     def lacks(self, prior: str) -> str:
         from restoration.solvers.inn_weights import missing  # loads diffusers
@@ -172,11 +167,13 @@ class LatentINDIGO(Solver):
 
     def sample(self, prior: LatentPrior, y: Tensor, generator: Generator) -> Steps:
         """The sampler, on y (B,3,h,w) with its surroundings; the last image is (B,3,h·scale,w·scale)."""
-        from restoration.solvers.inn_weights import load_restorer  # loads diffusers
+        from restoration.solvers.first_estimate import first_estimate  # loads diffusers
 
-        restored = load_restorer(self.scale, str(prior.device))(y)  # Rest(y)
+        damages = [measure_damage(picture) for picture in y.cpu().split(1)]
+        restored = first_estimate(prior, y, self.scale, damages, generator)  # Rest(y)
         # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
-        camera = None if self.guidance == self.refine == "none" else Camera(self, prior, y, restored)
+        unguided = self.guidance == self.refine == "none"
+        camera = None if unguided else Camera(self, prior, y, restored, damages)
         z = prior.encode(restored if self.start == "restoration" else enlarge(y, self.scale))
         start = float(prior.sigmas[-1]) / prior.gain if self.start == "noise" else self.start_level / 255
         times = [

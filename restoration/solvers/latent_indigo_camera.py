@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from restoration.degradations import realistic
 from restoration.degradations.advice import JPEG_NOISE
-from restoration.degradations.meter import measure_damage
+from restoration.degradations.meter import Damage
 from restoration.files.images import enlarge
 from restoration.priors.latent import LatentPrior
 from restoration.solvers import tiles
@@ -43,8 +43,6 @@ class Settings(Protocol):
     @property
     def fidelity(self) -> str: ...
     @property
-    def measures_noise(self) -> bool: ...
-    @property
     def tile(self) -> int: ...
     def size(self, y: Tensor) -> tuple[int, int]: ...
 
@@ -57,8 +55,12 @@ class Camera:
     """
 
     @torch.no_grad()
-    def __init__(self, solver: Settings, prior: LatentPrior, y: Tensor, restored: Tensor):
-        """y (B,3,h,w) and restored = Rest(y), (B,3,h·scale,w·scale), both in [0,1]."""
+    def __init__(
+        self, solver: Settings, prior: LatentPrior, y: Tensor, restored: Tensor, damages: Sequence[Damage]
+    ):
+        """y (B,3,h,w) and restored = Rest(y), (B,3,h·scale,w·scale), both in [0,1]; damages: what was
+        measured of each picture.
+        """
         from restoration.solvers.inn_weights import load_inn  # loads diffusers
 
         self.solver, self.prior, self.y, self.restored = solver, prior, y, restored
@@ -67,7 +69,8 @@ class Camera:
         self.gamma = self.inn.embed(y)
         self.big = enlarge(y, solver.scale)
         self.observed = y if solver.domain == "pixel" else prior.encode(self.big)
-        self.noise = noise_levels(y) if solver.measures_noise else y.new_zeros(len(y), 1, 1, 1)
+        # it has no unit in latents
+        self.noise = noise_levels(y, damages) if solver.domain == "pixel" else y.new_zeros(len(y), 1, 1, 1)
         self.target = self._aim()
         self.learned = {"none": [], "gamma": [self.gamma], "full": list(self.inn.parameters())}[solver.refine]
         self.optimiser = (
@@ -168,9 +171,8 @@ class Camera:
         }
 
 
-def noise_levels(y: Tensor) -> Tensor:
+def noise_levels(y: Tensor, damages: Sequence[Damage]) -> Tensor:
     """The standard deviation of what noise and JPEG left in each of y (B,3,h,w) in [0,1], (B,1,1,1)."""
-    damages = [measure_damage(picture) for picture in y.cpu().split(1)]
     jpeg = [JPEG_NOISE * (100 - d.jpeg.value) / 255 if d.jpeg.present else 0.0 for d in damages]
     levels = [math.hypot(d.noise.value, left) for d, left in zip(damages, jpeg, strict=True)]
     return y.new_tensor(levels)[:, None, None, None]

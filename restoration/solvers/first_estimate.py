@@ -1,0 +1,38 @@
+"""LatentINDIGO's first estimate: a photograph without its noise, restored by the network of a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from restoration.degradations.linear import Denoise
+from restoration.degradations.meter import Damage
+from restoration.priors.latent import LatentPrior
+from restoration.solvers.inn_weights import load_restorer
+from restoration.solvers.reld_fast import RELDFast
+
+
+def first_estimate(
+    prior: LatentPrior, y: Tensor, scale: int, damages: Sequence[Damage], generator: Generator
+) -> Tensor:
+    """Rest(y) of y (B,3,h,w) in [0,1], (B,3,h·scale,w·scale); damages: what was measured of each picture.
+
+    ValueError where no restorer of this scale has been trained.
+    """
+    restorer = load_restorer(scale, str(prior.device))
+    rows = zip(y.split(1), damages, strict=True)
+    return restorer(torch.cat([_without_noise(prior, row, damage, generator) for row, damage in rows]))
+
+
+def _without_noise(prior: LatentPrior, y: Tensor, damage: Damage, generator: Generator) -> Tensor:
+    """y (1,3,h,w), denoised by RELD where it is noisy: the restorers have seen what resizing and JPEG leave
+    of noise, seldom noise as strong and fine as a sensor's, which they keep.
+    """
+    if not damage.noise.present:
+        return y
+    told = Denoise(noise_std=min(255 * damage.as_white(damage.noise.value), 100.0))
+    *_, last = RELDFast().restore(prior, y, told, generator=generator)
+    assert last.image is not None
+    return last.image.clamp(0, 1)
