@@ -53,7 +53,7 @@ def final(prior, y, solver):
 
 def first(prior, y, scale: int = 4) -> torch.Tensor:
     """The first estimate of y (1,3,h,w)."""
-    return first_estimate(prior, y, scale, [measure_damage(y)], torch.Generator().manual_seed(0))
+    return first_estimate(prior, y, scale, [measure_damage(y)], 64, torch.Generator().manual_seed(0))
 
 
 def camera_of(prior, y, **settings) -> Camera:

@@ -10,29 +10,35 @@ from torch import Generator, Tensor
 from restoration.degradations.linear import Denoise
 from restoration.degradations.meter import Damage
 from restoration.priors.latent import LatentPrior
+from restoration.priors.tiling import tiled
 from restoration.solvers.inn_weights import load_restorer
 from restoration.solvers.reld_fast import RELDFast
 
 
 def first_estimate(
-    prior: LatentPrior, y: Tensor, scale: int, damages: Sequence[Damage], generator: Generator
+    prior: LatentPrior, y: Tensor, scale: int, damages: Sequence[Damage], tile: int, generator: Generator
 ) -> Tensor:
-    """Rest(y) of y (B,3,h,w) in [0,1], (B,3,h·scale,w·scale); damages: what was measured of each picture.
+    """Rest(y) of y (B,3,h,w) in [0,1], (B,3,h·scale,w·scale).
 
+    damages: what was measured of each picture; tile: side of the denoiser's tiles, in latent pixels.
     ValueError where no restorer of this scale has been trained.
     """
     restorer = load_restorer(scale, str(prior.device))
     rows = zip(y.split(1), damages, strict=True)
-    return restorer(torch.cat([_without_noise(prior, row, damage, generator) for row, damage in rows]))
+    return restorer(torch.cat([_without_noise(prior, row, damage, tile, generator) for row, damage in rows]))
 
 
-def _without_noise(prior: LatentPrior, y: Tensor, damage: Damage, generator: Generator) -> Tensor:
+def _without_noise(prior: LatentPrior, y: Tensor, damage: Damage, tile: int, generator: Generator) -> Tensor:
     """y (1,3,h,w), denoised by RELD where it is noisy: the restorers have seen what resizing and JPEG leave
     of noise, seldom noise as strong and fine as a sensor's, which they keep.
     """
     if not damage.noise.present:
         return y
     told = Denoise(noise_std=min(255 * damage.as_white(damage.noise.value), 100.0))
-    *_, last = RELDFast().restore(prior, y, told, generator=generator)
-    assert last.image is not None
-    return last.image.clamp(0, 1)
+
+    def denoised(part: Tensor) -> Tensor:
+        *_, last = RELDFast().restore(prior, part, told, generator=generator)
+        assert last.image is not None
+        return last.image
+
+    return tiled(denoised, y, tile * prior.factor).clamp(0, 1)

@@ -170,7 +170,7 @@ class LatentINDIGO(Solver):
         from restoration.solvers.first_estimate import first_estimate  # loads diffusers
 
         damages = [measure_damage(picture) for picture in y.cpu().split(1)]
-        restored = first_estimate(prior, y, self.scale, damages, generator)  # Rest(y)
+        restored = first_estimate(prior, y, self.scale, damages, self.tile, generator)  # Rest(y)
         # γ ← F(y), Θ ← Θ_trained, z_y ← E(y)
         unguided = self.guidance == self.refine == "none"
         camera = None if unguided else Camera(self, prior, y, restored, damages)
