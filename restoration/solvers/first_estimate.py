@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from restoration.degradations.advice import SURE
 from restoration.degradations.linear import Denoise
 from restoration.degradations.meter import Damage
 from restoration.priors.latent import LatentPrior
@@ -23,17 +24,17 @@ def first_estimate(
     damages: what was measured of each picture; tile: side of the denoiser's tiles, in latent pixels.
     ValueError where no restorer of this scale has been trained.
     """
-    restorer = load_restorer(scale, str(prior.device))
-    rows = zip(y.split(1), damages, strict=True)
-    return restorer(torch.cat([_without_noise(prior, row, damage, tile, generator) for row, damage in rows]))
+    restorer, rows = load_restorer(scale, str(prior.device)), []
+    for row, damage in zip(y.split(1), damages, strict=True):
+        noisy = damage.noise.confidence >= SURE if scale > 1 else damage.noise.present
+        rows.append(_without_noise(prior, row, damage, tile, generator) if noisy else row)
+    return restorer(torch.cat(rows))
 
 
 def _without_noise(prior: LatentPrior, y: Tensor, damage: Damage, tile: int, generator: Generator) -> Tensor:
-    """y (1,3,h,w), denoised by RELD where it is noisy: the restorers have seen what resizing and JPEG leave
-    of noise, seldom noise as strong and fine as a sensor's, which they keep.
+    """y (1,3,h,w), denoised by RELD: the restorers have seen what resizing and JPEG leave of noise, seldom
+    noise as strong and fine as a sensor's, which they keep.
     """
-    if not damage.noise.present:
-        return y
     told = Denoise(noise_std=min(255 * damage.as_white(damage.noise.value), 100.0))
 
     def denoised(part: Tensor) -> Tensor:
