@@ -12,7 +12,7 @@ from restoration.degradations.linear import Denoise
 from restoration.degradations.meter import Damage
 from restoration.priors.latent import LatentPrior
 from restoration.priors.tiling import tiled
-from restoration.solvers.inn_weights import load_restorer
+from restoration.solvers import inn_weights
 from restoration.solvers.reld_fast import RELDFast
 
 
@@ -24,7 +24,7 @@ def first_estimate(
     damages: what was measured of each picture; tile: side of the denoiser's tiles, in latent pixels.
     ValueError where no restorer of this scale has been trained.
     """
-    restorer, rows = load_restorer(scale, str(prior.device)), []
+    restorer, rows = inn_weights.load_restorer(scale, str(prior.device)), []
     for row, damage in zip(y.split(1), damages, strict=True):
         noisy = damage.noise.confidence >= SURE if scale > 1 else damage.noise.present
         rows.append(_without_noise(prior, row, damage, tile, generator) if noisy else row)
