@@ -242,6 +242,8 @@ def test_an_uploaded_photograph_is_restored_and_not_damaged(tab, tmp_path):
     assert tab.locator(":text('PSNR ↑'):visible").count() == 0 and torch.equal(shown_result(tab), x)
     tab.locator("#start-reld:has-text('Restore'):enabled").click()
     told(tab, "192×192 pixels in")
+    forecast = tab.locator("[role=tabpanel]:visible :text('Result: 192×192 pixels')").first
+    forecast.wait_for()
     before = tab.locator('[role="tabpanel"]:visible .slider-wrap img').first.get_attribute("src")
     assert torch.equal(images.read_image(Image.open(io.BytesIO(tab.request.get(before).body()))), x)
     assert tab.get_by_text("scores worse").count() == 0

@@ -33,6 +33,36 @@ def test_few_places_are_told_of_progress(blocks):
         assert len(told) <= 5 or not event["backend_fn"], event
 
 
+def test_what_the_page_fills_in_asks_for_little(blocks):
+    """A change of many controls at once would bring as many requests; and Gradio tells each input of every
+    event that has run of the progress of any other, 1.5 s of processor for an upload.
+    """
+    config = blocks.get_config_file()
+    files = {part["id"] for part in config["components"] if part["type"] == "file"}
+    for event in config["dependencies"]:
+        changed = {part for part, what in event["targets"] if what == "change"} - files
+        assert not (event["backend_fn"] and changed) or len(event["inputs"]) <= 5, event
+
+
+def test_what_fills_in_a_tab_brings_its_forecast(blocks, picture):
+    """That which the tab's controls would ask for then."""
+    tabs = {}
+    for function in blocks.fns.values():
+        if function.name == "foresee":
+            tabs[function.fn.__self__.method] = function.fn.__self__
+        if getattr(getattr(function.fn, "func", None), "__name__", "") == "look_at_upload":
+            look = function.fn.func
+    assert tabs.keys() == SOLVERS.keys()
+    priors = ["embedded"] * len(SOLVERS)
+    filled = [(name, look("compare", picture, "quick", *priors)) for name in tabs]
+    filled += [(name, tab.show_example(0)) for name, tab in tabs.items() if state.stored_examples(name)]
+    for name, shown in filled:
+        tab, usual = tabs[name], state.opening_values(name)
+        posted = {part: shown.get(part, usual[key]) for key, part in tab.parts.items()}
+        posted[tab.parts["size"]] = "quick"
+        assert shown[tab.budget] == tab.foresee(posted) and "Result:" in shown[tab.budget]
+
+
 def test_the_page_shows_png(blocks):
     pictures = [b for b in blocks.blocks.values() if isinstance(b, gr.Image | gr.ImageSlider)]
     assert pictures and all(p.format == "png" for p in pictures)

@@ -109,7 +109,7 @@ class Given(NamedTuple):
 
 class Inputs(NamedTuple):
     """The left side of a tab: its controls by the names of state.Values, the groups of a task's knobs, and
-    what is pressed or only shown.
+    what is pressed or only shown; picks: the events by which pictures set knobs.
     """
 
     parts: Parts
@@ -118,6 +118,7 @@ class Inputs(NamedTuple):
     caption_pair: gr.Button | None
     examples: gr.Dataset
     reference: gr.Accordion
+    picks: list[Any]
 
 
 def picture_column(method: str) -> Given:
@@ -151,7 +152,7 @@ def settings_column(method: str, given: Given) -> Inputs:
     info = "What knows how photographs look; embedded is here already, others are downloaded"
     prior = gr.Dropdown(list(PRIORS), value="embedded", label="Model", info=info, render=False)
     parts["prior"] = prior
-    groups = {}
+    groups, picks = {}, []
     for name in SOLVERS[method].damages():
         if name in TASKS:
             with gr.Group(visible=name == SOLVERS[method].damages()[0]) as groups[name]:
@@ -161,7 +162,7 @@ def settings_column(method: str, given: Given) -> Inputs:
                 if drawn:
                     drawing.into(parts[name, "mask"], drawn, method)
                 if TASKS[name] is GaussianBlur and method not in PAPERS:
-                    strengths.row(method, parts, name, given.start, given.stop)
+                    picks.append(strengths.row(method, parts, name, given.start, given.stop))
     prior.render()
     about = gr.Markdown(actions.about_prior("embedded"))
     prior.input(actions.about_prior, prior, about, **AT_ONCE)
@@ -182,7 +183,7 @@ def settings_column(method: str, given: Given) -> Inputs:
             gr.Markdown(f"These read it: {readers}.", elem_classes="small")
             parts[method, "prompt"] = control(method, prompt, "")
             caption_pair = caption_row(parts[method, "prompt"], parts["photo"], parts["prior"])
-    return Inputs(parts, groups, given, caption_pair, examples, reference)
+    return Inputs(parts, groups, given, caption_pair, examples, reference, picks)
 
 
 def example_row(method: str) -> gr.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -22,6 +23,17 @@ def browser(call: str, *arguments: str) -> str:
     names.
     """
     return f"async ({', '.join(arguments)}) => (await import({STATIC})).{call}"
+
+
+def chosen(value: str) -> str:
+    """The condition, in JavaScript, that the event's input has this value."""
+    return f"chosen === {json.dumps(value)}"
+
+
+def shown_where(*conditions: str) -> str:
+    """The `js` of an event, for as many places: each is seen where its condition on `chosen` holds."""
+    places = ", ".join(f"{{__type__: 'update', visible: {condition}}}" for condition in conditions)
+    return f"chosen => [{places}]"
 
 
 def busy(words: str) -> str:

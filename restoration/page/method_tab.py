@@ -24,7 +24,16 @@ from restoration.page.controls import (
     settings_column,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
-from restoration.page.events import AT_ONCE, PRIVATE, SILENT, begin, browser, stoppable
+from restoration.page.events import (
+    AT_ONCE,
+    PRIVATE,
+    SILENT,
+    begin,
+    browser,
+    chosen,
+    shown_where,
+    stoppable,
+)
 from restoration.page.part import PartFold
 from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS, preset_for, resolve
@@ -72,13 +81,18 @@ class MethodTab:
         return self.inputs.given.part
 
     @property
+    def budget(self) -> gr.HTML:
+        """The forecast of a run."""
+        return self.inputs.given.budget
+
+    @property
     def status(self) -> gr.components.Component:
         return self.outputs[1]
 
     @property
     def everything(self) -> list[gr.blocks.Block]:
         """What another run fills in."""
-        filled = [self.address, self.seen, self.part.fold, *self.sharing.places]
+        filled = [self.address, self.seen, self.budget, self.part.fold, *self.sharing.places]
         return [*self.parts.values(), *self.outputs, *filled]
 
     @property
@@ -144,7 +158,8 @@ class MethodTab:
         if "image" not in query:
             return self.first_example()
         values = state.from_query(query)[1]
-        return {self.parts[name]: value for name, value in values.items()} | {self.linked: True}
+        filled = {self.parts[name]: value for name, value in values.items()}
+        return filled | {self.budget: actions.forecast(self.method, values), self.linked: True}
 
     def first_example(self) -> Shown:
         return self.show_example(0) if state.stored_examples(self.method) else {self.status: NO_EXAMPLE}
@@ -164,13 +179,9 @@ class MethodTab:
         filled: Shown = {self.parts[name]: value for name, value in values.items()}
         filled[self.parts["size"]] = gr.update(value=values["size"], visible=False)
         filled[self.part.fold] = gr.update(visible=False)
-        filled |= {self.address: "", self.seen: ""} | self.sharing.of(run)
+        filled |= {self.address: "", self.seen: "", self.budget: actions.forecast(self.method, values)}
+        filled |= self.sharing.of(run)
         return filled | dict(zip(self.outputs, shown, strict=True))
-
-    def boxes_for(self, mode: str) -> tuple[Any, Any]:
-        """Which of the reference's and the damage's box a mode needs: a blind method finds the damage out."""
-        real = mode == DEGRADED
-        return gr.update(visible=real), gr.update(visible=not (real and SOLVERS[self.method].blind))
 
     def apply_preset(self, name: str) -> Shown:
         values = state.preset_values(self.method, name)
@@ -271,19 +282,33 @@ def _choice_events(tab: MethodTab) -> None:
     knobs = list(tab.own_knobs.values())
     last: Any = {"trigger_mode": "always_last"} | AT_ONCE  # not "once", which drops a press during another
     left.examples.click(tab.show_example, left.examples, tab.everything, **last)
-    prior.input(tab.apply_prior, [prior, preset], [preset, *knobs], **AT_ONCE)  # type: ignore[attr-defined]
-    preset.input(tab.apply_preset, preset, knobs, **AT_ONCE)  # type: ignore[attr-defined]
-    boxes = [left.reference, task]
-    mode.change(tab.boxes_for, mode, boxes, **AT_ONCE)  # type: ignore[attr-defined]
-    shown_groups = lambda chosen: [gr.update(visible=name == chosen) for name in left.groups]  # noqa: E731
-    task.change(shown_groups, task, list(left.groups.values()), **AT_ONCE)  # type: ignore[attr-defined]
-    decisive = [part for key, part in tab.parts.items() if key[-1] != "prompt" and key != "reference"]
-    changes = [part.change for part in decisive]  # type: ignore[attr-defined]
-    gr.on(
-        changes,
-        tab.foresee,
-        set(tab.parts.values()),
-        left.given.budget,
-        trigger_mode="always_last",
-        **AT_ONCE,
-    )
+    applied = [
+        prior.input(tab.apply_prior, [prior, preset], [preset, *knobs], **AT_ONCE),  # type: ignore[attr-defined]
+        preset.input(tab.apply_preset, preset, knobs, **AT_ONCE),  # type: ignore[attr-defined]
+    ]
+    boxes = [left.reference, task]  # a blind method finds the damage out
+    real = chosen(DEGRADED)
+    needed = shown_where(real, f"!({real})" if SOLVERS[tab.method].blind else "true")
+    mode.change(None, mode, boxes, js=needed, **PRIVATE)  # type: ignore[attr-defined]
+    if left.groups:
+        told = shown_where(*map(chosen, left.groups))
+        task.change(None, task, list(left.groups.values()), js=told, **PRIVATE)  # type: ignore[attr-defined]
+    _forecast_events(tab, [*applied, *left.picks])
+
+
+def _forecast_events(tab: MethodTab, applied: list[Any]) -> None:
+    """A visitor's own changes, and what is applied by them, bring another forecast.
+
+    What fills in the whole tab brings its forecast along: Gradio tells all inputs of each event that has run
+    of the progress of any other.
+    """
+    asked: Any = {"fn": tab.foresee, "inputs": set(tab.parts.values()), "outputs": tab.budget}
+    triggers: list[Any] = [tab.inputs.given.photo.clear]
+    for key, part in tab.parts.items():
+        if isinstance(part, gr.File):
+            triggers.append(part.change)
+        elif key not in {"photo", "size", "prior", "preset", "reference"} and key[-1] != "prompt":
+            triggers.append(part.input)  # type: ignore[attr-defined]
+    gr.on(triggers, **asked, trigger_mode="always_last", **AT_ONCE)
+    for event in applied:
+        event.then(**asked, **AT_ONCE)

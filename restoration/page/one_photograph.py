@@ -48,7 +48,7 @@ class OnePhotograph:
     @property
     def everything(self) -> list[gr.blocks.Block]:
         places = [
-            [*tab.parts.values(), *tab.outputs, tab.address, tab.seen, *tab.sharing.places]
+            [*tab.parts.values(), *tab.outputs, tab.address, tab.seen, tab.budget, *tab.sharing.places]
             for tab in self.methods.values()
         ]
         filled = [*self.compared.filled, *(part for parts in places for part in parts)]
@@ -63,8 +63,10 @@ class OnePhotograph:
         """The line about the photograph of a tab."""
         return self.compared.seen if where == COMPARE else self.methods[where].seen
 
-    def look(self, where: str, photo: str | None, size: str, frame: str = "") -> Shown:
-        """All that is filled in for a photograph; frame: of the part that is taken, as `cut_out` reads it."""
+    def look(self, where: str, photo: str | None, size: str, *priors: str, frame: str = "") -> Shown:
+        """All that is filled in for a photograph; priors: what the methods' tabs have chosen; frame: of the
+        part that is taken, as `cut_out` reads it.
+        """
         try:
             file = cut_out(photo, frame) if frame else photo
             inspected = inspection.inspect(file or "", size)
@@ -74,7 +76,9 @@ class OnePhotograph:
         told = f'data-width="{width}" data-height="{height}" data-preview="{inspected.preview}"'
         seen = f"<span {told}>{html.escape(inspected.sentences)}</span>"
         filled = _compare(self.compared, inspected, seen, size)
-        for name, tab in self.methods.items():
+        for (name, tab), prior in zip(self.methods.items(), priors, strict=True):
+            values = state.opening_values(name) | inspected.values[name] | {"size": size, "prior": prior}
+            filled |= {tab.budget: actions.forecast(name, values)}
             filled |= {tab.parts[key]: value for key, value in inspected.values[name].items()}
             shown = (inspected.before, inspected.before), "Press Restore.", None, None, None, None
             filled |= dict(zip(tab.outputs, shown, strict=True))
@@ -84,8 +88,11 @@ class OnePhotograph:
             filled |= fold.shown(bool(frame))
         return filled
 
-    def look_at_upload(self, where: str, photo: str | None, size: str) -> Shown:
-        filled = self.look(where, photo, size)
+    def look_at_part(self, where: str, photo: str | None, size: str, frame: str, *priors: str) -> Shown:
+        return self.look(where, photo, size, *priors, frame=frame)
+
+    def look_at_upload(self, where: str, photo: str | None, size: str, *priors: str) -> Shown:
+        filled = self.look(where, photo, size, *priors)
         if self.photos[where] not in filled:
             return filled | self.refused(where)
         del filled[self.photos[where]]  # which shows it already
@@ -98,13 +105,13 @@ class OnePhotograph:
             return nothing | self.compared.leading("") | self.compared.emptied("")
         tab = self.methods[where]
         empty = None, CHOOSE, None, None, None, None
-        nothing |= {tab.address: ""} | tab.sharing.of()
+        nothing |= {tab.address: "", tab.budget: "&nbsp;"} | tab.sharing.of()
         return nothing | dict(zip(tab.outputs, empty, strict=True))
 
-    def look_again(self, where: str, photo: str | None, size: str, mode: str) -> Shown:
+    def look_again(self, where: str, photo: str | None, size: str, mode: str, *priors: str) -> Shown:
         if not photo or mode != DEGRADED:
             return {self.line(where): gr.skip()}
-        filled = self.look(where, photo, size)
+        filled = self.look(where, photo, size, *priors)
         for box in (self.photos[where], *self.fold_boxes):
             filled.pop(box, None)  # which stay as they are
         return filled
@@ -115,22 +122,28 @@ class OnePhotograph:
         start: gr.Button = self.compared.start
         mode: gr.components.Component = self.compared.damage
         size: Any = next(iter(self.methods.values())).parts["size"]  # an upload makes all the same
+        priors: list[Any] = [tab.parts["prior"] for tab in self.methods.values()]
         value = compare_choices.REAL
         if where in self.methods:
             tab = self.methods[where]
             start, mode, size, value = tab.start, tab.parts["mode"], tab.parts["size"], DEGRADED
             again = functools.partial(self.look_again, where)
-            press_again(size.input(again, [photo, size, mode], everything, **AT_ONCE), start)
-        part, upload = functools.partial(self.look, where), functools.partial(self.look_at_upload, where)
-        framed = browser(f"framed(photo, size, '{where}')", "photo", "size", "frame")
+            looked = size.input(again, [photo, size, mode, *priors], everything, **AT_ONCE)
+            press_again(looked, start)
+            looked.then(tab.foresee, set(tab.parts.values()), tab.budget, **AT_ONCE)
+        upload, part, whole = (
+            functools.partial(look, where) for look in (self.look_at_upload, self.look_at_part, self.look)
+        )
+        framed = browser(f"framed('{where}', photo, size, priors)", "photo", "size", "frame", "...priors")
+        triggers = photo.upload, fold.take.click, fold.whole.click
+        looking = [mode, start, self.line(where)]
+        gr.on(triggers, None, None, looking, js=uploaded(value), cancels=self.runs, **PRIVATE)
         for trigger, called, given, script in (
             (photo.upload, upload, [photo, size], None),
             (fold.take.click, part, [self.uploaded, size, fold.frame], framed),
-            (fold.whole.click, part, [self.uploaded, size], None),
+            (fold.whole.click, whole, [self.uploaded, size], None),
         ):
-            looking = [mode, start, self.line(where)]
-            trigger(None, None, looking, js=uploaded(value), cancels=self.runs, **PRIVATE)
-            looked = trigger(called, given, everything, js=script, **AT_ONCE)
+            looked = trigger(called, [*given, *priors], everything, js=script, **AT_ONCE)
             press_again(looked, start)
             # how long it takes depends on what was measured, which changes nothing that is seen
             looked.then(forecast, self.compared.asked, self.compared.budget, **AT_ONCE)

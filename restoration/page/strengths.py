@@ -81,10 +81,10 @@ def picked(event: gr.SelectData) -> tuple[Any, Any]:
     return STRENGTHS[index - 1], kernel_size(STRENGTHS[index - 1])
 
 
-def row(method: str, parts: dict[Any, Any], task: str, start: gr.Button, stop: gr.Button) -> None:
+def row(method: str, parts: dict[Any, Any], task: str, start: gr.Button, stop: gr.Button) -> Any:
     """The button, and the pictures that it makes; a click on one sets the knobs of the blur.
 
-    start: says meanwhile what is going on.
+    start: says meanwhile what is going on. Returned is the event of such a click.
     """
     button = gr.Button("Try blur strengths", size="sm", elem_id=f"try-{method}")
     told = "The centre at several strengths: click on the sharpest without ripples"
@@ -110,4 +110,4 @@ def row(method: str, parts: dict[Any, Any], task: str, start: gr.Button, stop: g
     event = button.click(on_gpu(begun, *asks), inputs, gallery, **ON_DEVICE, **PRIVATE)
     press_again(event, start)
     stop.click(None, cancels=[event], **PRIVATE)
-    gallery.select(picked, None, [parts[task, "std"], parts[task, "size"]], **AT_ONCE)
+    return gallery.select(picked, None, [parts[task, "std"], parts[task, "size"]], **AT_ONCE)

@@ -9,8 +9,9 @@ const frameOf = part => frames.get(part) || frames.set(part, { source: '', sides
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /** What the server is handed to take a part: the frame of a tab as JSON. */
-export function framed(photo, size, place) {
-  return [photo, size, JSON.stringify(frameOf(partAt(place)).sides.map(side => +side.toFixed(4)))];
+export function framed(place, photo, size, priors) {
+  const sides = frameOf(partAt(place)).sides.map(side => +side.toFixed(4));
+  return [photo, size, JSON.stringify(sides), ...priors];
 }
 
 function draw(part) {
