@@ -12,6 +12,7 @@ from restoration.page import device, endpoints, guard, shares, uploads, visitors
 from restoration.page.compare_choices import COMPARE
 from restoration.page.compare_tab import compare_tab
 from restoration.page.controls import heading
+from restoration.page.method_choices import choice_events
 from restoration.page.method_tab import method_tab
 from restoration.page.one_photograph import one_photograph
 from restoration.page.repeat_tab import repeat_tab
@@ -77,6 +78,7 @@ def build() -> gr.Blocks:
             for method in SOLVERS:
                 with gr.Tab(heading(method)[0], id=method):
                     methods[method] = method_tab(method, page, tabs)
+                    choice_events(methods[method])
             with gr.Tab("Repeat", id="repeat"):
                 repeat_tab()
             with gr.Tab("About", id="about"):

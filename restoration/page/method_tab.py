@@ -1,4 +1,4 @@
-"""A method's tab: its controls on the left, its result on the right, and which action each control starts."""
+"""A method's tab: its controls on the left, its result on the right, and what it answers with."""
 
 from __future__ import annotations
 
@@ -24,18 +24,8 @@ from restoration.page.controls import (
     settings_column,
 )
 from restoration.page.device import ON_DEVICE, UNKNOWN_SECONDS, on_gpu
-from restoration.page.events import (
-    AT_ONCE,
-    PRIVATE,
-    SILENT,
-    begin,
-    browser,
-    chosen,
-    shown_where,
-    stoppable,
-)
+from restoration.page.events import AT_ONCE, PRIVATE, SILENT, begin, browser, stoppable
 from restoration.page.part import PartFold
-from restoration.page.state import DEGRADED
 from restoration.solvers import SOLVERS, preset_for, resolve
 
 Shown = dict[Any, Any]  # what an event shows, by component
@@ -204,7 +194,6 @@ def method_tab(method: str, page: gr.Blocks, tabs: gr.Tabs) -> MethodTab:
     tab.runs.extend(_run_events(tab))
     _opening_events(tab, page)
     _history_events(tab, page)
-    _choice_events(tab)
     return tab
 
 
@@ -273,42 +262,3 @@ def _history_events(tab: MethodTab, page: gr.Blocks) -> None:
     travelled.append(brought)
     for event in travelled:
         event.then(lambda: "", None, tab.entry, **AT_ONCE)
-
-
-def _choice_events(tab: MethodTab) -> None:
-    """What follows from a choice: settings, the boxes that they need, the forecast."""
-    left: Any = tab.inputs
-    mode, task, prior, preset = (tab.parts[name] for name in ("mode", "task", "prior", "preset"))
-    knobs = list(tab.own_knobs.values())
-    last: Any = {"trigger_mode": "always_last"} | AT_ONCE  # not "once", which drops a press during another
-    left.examples.click(tab.show_example, left.examples, tab.everything, **last)
-    applied = [
-        prior.input(tab.apply_prior, [prior, preset], [preset, *knobs], **AT_ONCE),  # type: ignore[attr-defined]
-        preset.input(tab.apply_preset, preset, knobs, **AT_ONCE),  # type: ignore[attr-defined]
-    ]
-    boxes = [left.reference, task]  # a blind method finds the damage out
-    real = chosen(DEGRADED)
-    needed = shown_where(real, f"!({real})" if SOLVERS[tab.method].blind else "true")
-    mode.change(None, mode, boxes, js=needed, **PRIVATE)  # type: ignore[attr-defined]
-    if left.groups:
-        told = shown_where(*map(chosen, left.groups))
-        task.change(None, task, list(left.groups.values()), js=told, **PRIVATE)  # type: ignore[attr-defined]
-    _forecast_events(tab, [*applied, *left.picks])
-
-
-def _forecast_events(tab: MethodTab, applied: list[Any]) -> None:
-    """A visitor's own changes, and what is applied by them, bring another forecast.
-
-    What fills in the whole tab brings its forecast along: Gradio tells all inputs of each event that has run
-    of the progress of any other.
-    """
-    asked: Any = {"fn": tab.foresee, "inputs": set(tab.parts.values()), "outputs": tab.budget}
-    triggers: list[Any] = [tab.inputs.given.photo.clear]
-    for key, part in tab.parts.items():
-        if isinstance(part, gr.File):
-            triggers.append(part.change)
-        elif key not in {"photo", "size", "prior", "preset", "reference"} and key[-1] != "prompt":
-            triggers.append(part.input)  # type: ignore[attr-defined]
-    gr.on(triggers, **asked, trigger_mode="always_last", **AT_ONCE)
-    for event in applied:
-        event.then(**asked, **AT_ONCE)
