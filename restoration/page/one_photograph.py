@@ -88,7 +88,6 @@ class OnePhotograph:
         filled = self.look(where, photo, size)
         if self.photos[where] not in filled:
             return filled | self.refused(where)
-        del filled[self.photos[where]]  # which shows it already
         return filled | {self.uploaded: photo}
 
     def refused(self, where: str) -> Shown:
@@ -123,8 +122,10 @@ class OnePhotograph:
             press_again(size.input(again, [photo, size, mode], everything, **AT_ONCE), start)
         part, upload = functools.partial(self.look, where), functools.partial(self.look_at_upload, where)
         framed = browser(f"framed(photo, size, '{where}')", "photo", "size", "frame")
+        # the page may still be opening: an example would take the photograph's place
+        opened = browser(f"onceOpened({len(self.photos)}, [photo, size])", "photo", "size")
         for trigger, called, given, script in (
-            (photo.upload, upload, [photo, size], None),
+            (photo.upload, upload, [photo, size], opened),
             (fold.take.click, part, [self.uploaded, size, fold.frame], framed),
             (fold.whole.click, part, [self.uploaded, size], None),
         ):

@@ -169,6 +169,20 @@ export function pressIf(wanted, id) {
   if (wanted) press(id);
 }
 
+const opened = new Set(); // tabs that show what they open with
+
+/** A tab shows what it opens with, which a link's run may follow. */
+export function tabOpened(wanted, place) {
+  opened.add(place);
+  pressIf(wanted, 'start-' + place);
+}
+
+/** The values of an upload, once what so many tabs open with has arrived: it would take the photograph's place. */
+export async function onceOpened(tabs, values) {
+  while (opened.size < tabs) await new Promise(done => setTimeout(done, 50));
+  return values;
+}
+
 /* Pictures side by side. A grid's view is { zoom, x, y }: a point at the fraction u of a picture is drawn at x + u·zoom of
    its frame, so that frames of any size show the same part. */
 
