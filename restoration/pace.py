@@ -79,9 +79,12 @@ def before_download(prior: str) -> str:
 
 def about(seconds: float) -> str:
     """A forecast in words, rather too long than too short: "about 7 s", "about 3 min"."""
-    return (
-        f"about {math.ceil(max(1, seconds))} s" if seconds < 100 else f"about {math.ceil(seconds / 60)} min"
-    )
+    return f"about {rounded(seconds)}"
+
+
+def rounded(seconds: float) -> str:
+    """A time in words, rounded up: "7 s", "3 min"."""
+    return f"{math.ceil(max(1, seconds))} s" if seconds < 100 else f"{math.ceil(seconds / 60)} min"
 
 
 def this_device() -> str:

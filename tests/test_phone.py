@@ -27,9 +27,7 @@ SLOW = r"""{
 
 
 def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp_path, monkeypatch):
-    """From the upload, while the page still opens, to the result on the screen; quick, and large where that is
-    chosen.
-    """
+    """From the upload, while the page still opens, to the result on the screen; quick, or large."""
     monkeypatch.setattr(sizes, "SIZES", {sizes.QUICK: 96**2, sizes.LARGE: 192**2})
     x = images.to_tensor(astronaut()[:192, 140:332])
     x = x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
@@ -77,5 +75,8 @@ def test_a_phone_opens_with_the_place_for_the_photograph(lend):
     with page.expect_file_chooser():
         choose.tap()
     assert page.locator("#photo-reld img").get_attribute("src") == before
+    table = page.locator(".of-result .virtual-table-viewport:visible")
+    assert table.evaluate("e => e.scrollWidth <= e.clientWidth")  # the last column, too
+    assert page.locator("footer .divider:visible").count() == 0  # between nothing and "Settings"
     small = page.locator("[role=tabpanel]:visible").evaluate(SMALL)
     assert not small, "\n".join(small)

@@ -110,4 +110,7 @@ def row(method: str, parts: dict[Any, Any], task: str, start: gr.Button, stop: g
     event = button.click(on_gpu(begun, *asks), inputs, gallery, **ON_DEVICE, **PRIVATE)
     press_again(event, start)
     stop.click(None, cancels=[event], **PRIVATE)
+    # another picture, perhaps an example: it is not what was tried
+    gone = "() => ({__type__: 'update', value: null, visible: false})"
+    parts["photo"].change(None, None, gallery, js=gone, **PRIVATE)
     gallery.select(picked, None, [parts[task, "std"], parts[task, "size"]], **AT_ONCE)

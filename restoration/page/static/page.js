@@ -81,6 +81,12 @@ export function sideBySide(pair) {
     `${figures.join('')}</div>`, `${link}, without its recipe and without your photograph`];
 }
 
+/** Of the sentences about scores those that a table shows. */
+export function explained(table, sentences) {
+  const shown = [...(table?.headers ?? []), ...(table?.data ?? []).map(row => row[0])].join(' ');
+  return Object.entries(sentences).filter(([name]) => shown.includes(name)).map(([, words]) => words).join(' ');
+}
+
 /* What Gradio's components leave out for screen readers: the lines that tell how a run goes are read out, what is empty is
    a picture of that, a picture beside its own name has none, and a button holds no other. */
 const MENDED = { '[id^="status-"]': ['role', 'status'], '.notice': ['role', 'status'],
@@ -94,6 +100,8 @@ function mend() {
       if (element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
   }
+  // Gradio leaves a button out on a phone, and not the dot behind it; page.css does not reach the footer
+  document.querySelectorAll('footer .divider').forEach(dot => { dot.hidden = innerWidth <= 640; });
   document.querySelectorAll('[id^="photo-"] [data-testid="source-select"] button:first-child').forEach(button => {
     if (button.ariaLabel !== CHOOSE) button.ariaLabel = CHOOSE;
   });
