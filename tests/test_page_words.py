@@ -105,8 +105,7 @@ def test_a_result_that_is_clearly_worse_is_said_to_be():
 
 def test_what_was_told_wrong_is_said_beside_the_result(picture, monkeypatch):
     """Noise of far too little told: the run's warnings are on the page, after what is worse."""
-    monkeypatch.setattr(display, "WORSE_NIQE", 0.0)
-    monkeypatch.setattr(display, "WORSE_NIQE_BY", -1e9)
+    monkeypatch.setattr(display, "doubt", lambda rows: display.WORSE)
     values = filled(picture, mode=DEGRADED) | {("denoise", "noise_std"): 0.1}
     assert press(values)[-1][1].startswith(f"{display.WORSE} 96×96 pixels in ")
     assert "“How strong the noise is” is 0.1" in press(values)[-1][1]
