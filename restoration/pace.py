@@ -5,15 +5,17 @@ is usual, and from how much faster or slower than that other runs here have been
 from __future__ import annotations
 
 import math
+import statistics
 
 from restoration.degradations.base import LinearDegradation
 from restoration.priors import placement
 from restoration.priors.catalogue import PRIORS
 from restoration.solvers.base import Solver
 
-# seconds per iteration and megapixel, of the last run of each kind, by every key of `_keys`; kept small by
+# seconds per iteration and megapixel, of the last runs of each kind, by every key of `_keys`; kept small by
 # its few kinds
-PACES: dict[tuple[str, ...], float] = {}
+PACES: dict[tuple[str, ...], tuple[float, ...]] = {}
+REMEMBERED = 5  # runs of each kind
 USUAL = 1.6  # the same on two CPU cores with the embedded prior, for a solver of effort 1
 ACCELERATED = 0.01  # share of that on an accelerator; a guess, never measured
 LOADING = 4.0  # seconds of loading a prior of this repository on two CPU cores, once in a process
@@ -27,18 +29,18 @@ def learn(solver: Solver, prior: str, device: str, pixels: float, steps: int, se
     """Remember a finished run: pixels of its result, steps it yielded, device as of torch.device.type."""
     pace = seconds / steps / (pixels / 1e6)
     for key in _keys(solver, prior, device, pixels):
-        PACES[key] = pace
-    PACES["speed", prior, device] = pace / (_usual(prior, device) * solver.effort)
+        _remember(key, pace)
+    _remember(("speed", prior, device), pace / (_usual(prior, device) * solver.effort))
 
 
 def learn_loading(prior: str, seconds: float) -> None:
     """Remember how long a prior took from the disk into memory."""
-    PACES["loading", prior] = seconds
+    _remember(("loading", prior), seconds)
 
 
 def learn_rest(pixels: float, seconds: float) -> None:
     """Remember what a run on so many pixels took beside its iterations."""
-    PACES["rest",] = max(0.0, seconds - FIXED) / (pixels / 1e6)
+    _remember(("rest",), max(0.0, seconds - FIXED) / (pixels / 1e6))
 
 
 def estimate_seconds(
@@ -46,8 +48,9 @@ def estimate_seconds(
 ) -> float:
     """About how long a run on an observation of this size will take here, once the models are loaded."""
     pixels, device = height * width * solver.factor(degradation) ** 2, this_device()
-    usual = _usual(prior, device) * solver.effort * PACES.get(("speed", prior, device), 1.0)
-    pace = next((PACES[key] for key in _keys(solver, prior, device, pixels) if key in PACES), usual)
+    usual = _usual(prior, device) * solver.effort * _learned(("speed", prior, device), 1.0)
+    known = next((key for key in _keys(solver, prior, device, pixels) if key in PACES), ())
+    pace = _learned(known, usual)
     return solver.iterations(degradation, pixels) * pixels / 1e6 * pace
 
 
@@ -58,8 +61,8 @@ def estimate_wait(run: float, prior: str, pixels: float, *, loaded: bool) -> flo
     memory already.
     """
     usual = PRIORS[prior].loading or LOADING if prior in PRIORS else LOADING
-    loading = 0.0 if loaded else PACES.get(("loading", prior), usual)
-    return loading + run + FIXED + PACES.get(("rest",), REST) * pixels / 1e6
+    loading = 0.0 if loaded else _learned(("loading", prior), usual)
+    return loading + run + FIXED + _learned(("rest",), REST) * pixels / 1e6
 
 
 def before_download(prior: str) -> str:
@@ -67,7 +70,7 @@ def before_download(prior: str) -> str:
     if prior not in PRIORS or not PRIORS[prior].download or this_device() != "cpu":
         return ""
     side = PRIORS[prior].side
-    seconds = STEPS * side**2 / 1e6 * _usual(prior, "cpu") * PACES.get(("speed", prior, "cpu"), 1.0)
+    seconds = STEPS * side**2 / 1e6 * _usual(prior, "cpu") * _learned(("speed", prior, "cpu"), 1.0)
     return (
         f"There is no GPU here: {STEPS} steps on {side}×{side} pixels with {prior} take {about(seconds)}, "
         "longer than the embedded prior by as much as it is larger."
@@ -76,14 +79,29 @@ def before_download(prior: str) -> str:
 
 def about(seconds: float) -> str:
     """A forecast in words, rather too long than too short: "about 7 s", "about 3 min"."""
-    return (
-        f"about {math.ceil(max(1, seconds))} s" if seconds < 100 else f"about {math.ceil(seconds / 60)} min"
-    )
+    return f"about {rounded(seconds)}"
+
+
+def rounded(seconds: float) -> str:
+    """A time in words, rounded up: "7 s", "3 min"."""
+    return f"{math.ceil(max(1, seconds))} s" if seconds < 100 else f"{math.ceil(seconds / 60)} min"
 
 
 def this_device() -> str:
     """The kind of device that priors are placed on here."""
     return placement.names()[0].partition(":")[0]
+
+
+def _remember(key: tuple[str, ...], figure: float) -> None:
+    """Add what a run has taken to those of its kind."""
+    PACES[key] = (*PACES.get(key, ()), figure)[-REMEMBERED:]
+
+
+def _learned(key: tuple[str, ...], usual: float) -> float:
+    """The median of what the last runs of a kind took, the lower of two: a run that a busy machine slowed
+    down counts no more once another has been quick; what is usual before the first one.
+    """
+    return statistics.median_low(PACES[key]) if key in PACES else usual
 
 
 def _keys(solver: Solver, prior: str, device: str, pixels: float) -> list[tuple[str, ...]]:

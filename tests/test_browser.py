@@ -49,6 +49,9 @@ def test_garbage_is_answered_with_one_sentence(lend, tmp_path, method):
     sentence = tab.locator(":text('is not a picture that can be read here'):visible")
     tab.locator(f"#seen-{place}:has-text('is not a picture')").wait_for()
     tab.locator(f"#photo-{place} img").wait_for(state="detached")
+    if not method:  # the status line without words covers no other
+        ground = tab.locator("#status-compare").evaluate("e => getComputedStyle(e).backgroundColor")
+        assert ground == "rgba(0, 0, 0, 0)"
     tab.locator(f"#start-{place}:enabled").click()
     tab.locator(f"#status-{place}:has-text('Choose a picture')").wait_for()
     assert sentence.count() == 1
@@ -247,5 +250,8 @@ def test_an_uploaded_photograph_is_restored_and_not_damaged(tab, tmp_path):
     before = tab.locator('[role="tabpanel"]:visible .slider-wrap img').first.get_attribute("src")
     assert torch.equal(images.read_image(Image.open(io.BytesIO(tab.request.get(before).body()))), x)
     assert tab.get_by_text("scores worse").count() == 0
+    visible(tab, ":text('how natural it looks')").wait_for()
+    # what the table shows is explained, and nothing else
+    assert tab.locator(":text('round trip'):visible").count() == 0
     tab.get_by_role("tab", name=TITLES["ld-rps"][0]).click()  # the photograph is there too
     visible(tab, "[id=seen-ld-rps]:has-text('It is noisy'):has([data-width='192'])").wait_for()

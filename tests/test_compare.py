@@ -74,8 +74,9 @@ def test_a_photograph_that_is_damaged_already(tiny_prior, photo):
     ]
     assert (cells[0].image - noisy).abs().max() < 0.5001 / 255
     assert all(set(cell.scores) <= {"NIQE (own fit)", "consistency", "seconds"} for cell in cells)
-    assert "consistency" in cells[2].scores and "RELD is told of white noise of " in states[-1].note
+    assert "consistency" in cells[2].scores and "was told: noise or grain." in states[-1].note
     assert "round trip" not in states[-1].note
+    assert {state.note for state in states[:-1]} == {"RELD · fast", "LD-RPS · denoise"}
     assert compare_cells.won(cells[0], cells) == []  # noise is not natural
 
 

@@ -65,3 +65,16 @@ def test_a_method_that_takes_fewer_steps_of_large_pictures_is_foretold_so():
 @pytest.mark.parametrize("seconds, words", [(0.2, "1 s"), (1.01, "2 s"), (99, "99 s"), (121, "3 min")])
 def test_forecasts_are_rounded_up(seconds, words):
     assert pace.about(seconds) == f"about {words}"
+
+
+def test_a_run_that_a_busy_machine_slowed_down_does_not_spoil_the_forecasts():
+    steps = solver("reld").iterations(DEBLUR)
+    for seconds in (9.0, 3.0):  # as the page opened, and afterwards
+        pace.learn(solver("reld"), "embedded", "cpu", 500 * 400, steps, seconds)
+    assert pace.estimate_seconds(solver("reld"), DEBLUR, 400, 500) == pytest.approx(3.0)
+    for seconds in (3.2, 40.0):
+        pace.learn(solver("reld"), "embedded", "cpu", 500 * 400, steps, seconds)
+    assert pace.estimate_seconds(solver("reld"), DEBLUR, 400, 500) < 3.5
+    for _ in range(3):  # a machine that stays busy
+        pace.learn(solver("reld"), "embedded", "cpu", 500 * 400, steps, 40.0)
+    assert pace.estimate_seconds(solver("reld"), DEBLUR, 400, 500) == pytest.approx(40.0)

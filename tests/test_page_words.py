@@ -38,7 +38,7 @@ def test_what_a_run_costs_is_said_before_it(picture, monkeypatch):
     monkeypatch.setattr(actions, "in_memory", lambda *_: False)
     monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 700.0)
     assert actions.forecast("reld", values).endswith(
-        "about 12 min, the model loaded first, but a run is stopped after 600 s: "
+        "about 12 min, the model loaded first, but a run is stopped after 10 min: "
         "use fewer steps or a smaller picture."
     )
     monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 14.0)
@@ -103,10 +103,12 @@ def test_a_result_that_is_clearly_worse_is_said_to_be():
         assert bool(display.doubt({"input": before, "result": after})) == worse
 
 
-def test_what_was_told_wrong_is_said_beside_the_result(picture):
-    """Noise of far too little told: the run's warnings are on the page."""
+def test_what_was_told_wrong_is_said_beside_the_result(picture, monkeypatch):
+    """Noise of far too little told: the run's warnings are on the page, after what is worse."""
+    monkeypatch.setattr(display, "doubt", lambda rows: display.WORSE)
     values = filled(picture, mode=DEGRADED) | {("denoise", "noise_std"): 0.1}
-    assert "noise_std is 0.1" in press(values)[-1][1]
+    assert press(values)[-1][1].startswith(f"{display.WORSE} 96×96 pixels in ")
+    assert "“How strong the noise is” is 0.1" in press(values)[-1][1]
 
 
 def test_what_is_refused_is_said_before_the_run(picture, tmp_path):

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import torch
-from browsing import upload, visible, visit_method
+from browsing import visible, visit
 from skimage.data import astronaut
 
 from restoration.files import images
 from restoration.page import sizes
+from restoration.page.controls import TITLES
 
 SCREEN = {"width": 390, "height": 844}
 # what a finger can hardly hit: all but the circle of a choice, whose label is pressed with it
 SMALL = """tab => [...tab.querySelectorAll('button, input, label:has(input[type=radio])')]
     .filter(e => e.checkVisibility() && !['radio', 'file'].includes(e.type))
     .filter(e => Math.min(e.offsetHeight, e.offsetWidth) < 40).map(e => e.outerHTML.slice(0, 200))"""
+# answers of the server wait for release(), as those of one that has just been started
+SLOW = r"""{
+    const send = window.fetch, waiting = [];
+    window.fetch = async (...asked) => {
+        if (asked[0].toString().includes('/run/predict')) await new Promise(go => waiting.push(go));
+        return send(...asked);
+    };
+    window.release = () => { waiting.splice(0).forEach(go => go()); window.fetch = send; };
+}"""
 
 
 def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp_path, monkeypatch):
-    """From the upload to the result on the screen; quick, and large where that is chosen."""
+    """From the upload, while the page still opens, to the result on the screen; quick, or large."""
     monkeypatch.setattr(sizes, "SIZES", {sizes.QUICK: 96**2, sizes.LARGE: 192**2})
     x = images.to_tensor(astronaut()[:192, 140:332])
     x = x + 30 / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     images.to_pil(x).save(tmp_path / "own.tif")
-    page = visit_method(browser, address, viewport=SCREEN, is_mobile=True, has_touch=True)
-    upload(page, tmp_path / "own.tif")
+    phone = {"viewport": SCREEN, "is_mobile": True, "has_touch": True}
+    page = visit(browser, address, script=SLOW, **phone)
+    place = page.locator("[role=tabpanel]:visible input[type=file]").first
+    place.set_input_files(tmp_path / "own.tif")
+    page.locator("#start-compare:has-text('Looking at it')").wait_for()
+    page.wait_for_timeout(500)  # until the page asks for what it opens with
+    page.evaluate("release()")
+    page.locator("#start-compare:has-text('Compare'):enabled").wait_for()
+    page.get_by_role("tab", name=TITLES["reld"][0]).tap()
     seen = "[id=seen-reld] [data-width='{}']"
     visible(page, seen.format(96)).wait_for()
     page.wait_for_function("() => document.querySelector('#photo-reld img').naturalWidth")
@@ -58,5 +75,8 @@ def test_a_phone_opens_with_the_place_for_the_photograph(lend):
     with page.expect_file_chooser():
         choose.tap()
     assert page.locator("#photo-reld img").get_attribute("src") == before
+    table = page.locator(".of-result .virtual-table-viewport:visible")
+    assert table.evaluate("e => e.scrollWidth <= e.clientWidth")  # the last column, too
+    assert page.locator("footer .divider:visible").count() == 0  # between nothing and "Settings"
     small = page.locator("[role=tabpanel]:visible").evaluate(SMALL)
     assert not small, "\n".join(small)

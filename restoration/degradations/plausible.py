@@ -9,7 +9,7 @@ from torch import Tensor
 
 from restoration.degradations.advice import noise_to_enlarge
 from restoration.degradations.base import LinearDegradation
-from restoration.degradations.blur import Blur
+from restoration.degradations.blur import Blur, GaussianBlur
 from restoration.degradations.estimate import noise_level
 from restoration.degradations.inpaint import Inpaint
 from restoration.degradations.meter import measure_damage
@@ -128,12 +128,12 @@ def contradictions(degradation: LinearDegradation, consistency: float) -> tuple[
     if misfit**2 <= (TOLERATED * degradation.noise) ** 2 + STORED**2:
         return ()
     what = {
+        GaussianBlur: "it may be blurred less than was told",
         Blur: "the kernel may be too wide or turned by 180° (one bright point is drawn as the kernel is)",
         SuperResolution: "the picture may have been reduced in another way, or compressed",
     }
-    causes = [text for kind, text in what.items() if isinstance(degradation, kind)] + [
-        "there may be more noise"
-    ]
+    causes = [text for kind, text in what.items() if isinstance(degradation, kind)][:1]
+    causes.append("there may be more noise")
     return (
         f"Damaged as was told, the result differs from the picture by {255 * misfit:.1f}/255, more than "
         f"noise_std {degradation.noise_std:g} "

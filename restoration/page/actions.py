@@ -227,7 +227,7 @@ def waiting(planned: Plan, prior: str) -> str:
     wait = pace.estimate_wait(planned.seconds, prior, pixels, loaded=ready)
     line = pace.about(wait) + ("" if ready else ", the model loaded first")
     if planned.seconds > device.TIME_LIMIT:
-        stopped = f", but a run is stopped after {device.TIME_LIMIT:.0f} s"
+        stopped = f", but a run is stopped after {pace.rounded(device.TIME_LIMIT)}"
         return f"{line}{stopped}: use fewer steps or a smaller picture"
     steps = PREVIEWED / planned.steps * planned.seconds
     first = pace.estimate_wait(steps, prior, READING * pixels, loaded=ready)
@@ -252,7 +252,8 @@ def forecast(method: str, values: Values) -> str:
         planned = plan(method, values)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
-    line = f"Result: {planned.width}×{planned.height} pixels, in {waiting(planned, values['prior'])}"
+    first = "It is damaged first. " if values["mode"] == state.CLEAN else ""
+    line = f"{first}Result: {planned.width}×{planned.height} pixels, in {waiting(planned, values['prior'])}"
     return html.escape(f"{planned.read}. {line}.")
 
 

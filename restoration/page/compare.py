@@ -22,6 +22,7 @@ from restoration.evaluation.baselines import TUNED, baselines
 from restoration.evaluation.report import best_tuned
 from restoration.files import images
 from restoration.pace import estimate_seconds
+from restoration.page import words
 from restoration.page.compare_cells import Cell, spread
 from restoration.page.compare_choices import REAL, SEPARATOR
 from restoration.page.state import Job
@@ -30,6 +31,8 @@ from restoration.record import Run
 from restoration.run import round_trip, synthesise
 from restoration.solvers import PRESETS, SOLVERS
 from restoration.solvers.base import Solver, Step
+
+TOLD = "RELD, which has to be told the damage, was told"
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def compare(
                         scores = dict(result.scores) | {"seconds": result.seconds}
                         cells.append(Cell(full, result.image, scores, result.recipe))
                         pictures.append(result.image)
-                    yield State(share, f"{title}, seed {seed}", cells, step.result is not None)
+                    which = f", try {seed + 1} of {seeds}" if seeds > 1 else ""
+                    yield State(share, title + which, cells, step.result is not None)
         except ValueError as error:
             remarks.append(f"{title} took no part: {error}")
         if len(pictures) > 1:
@@ -125,12 +129,10 @@ def _ceiling(name: str, prior: LatentPrior, reference: Tensor) -> str:
 def told(y: Tensor) -> tuple[LinearDegradation, str]:
     """What RELD is told of a damaged photograph y (1,3,H,W), as it was measured, and a sentence about it."""
     measured = measure_damage(y)
-    if sentence := next((one.sentence for one in suggest(measured) if one.task), ""):
-        return foretold(measured), f"Measured: {sentence}"
+    if task := next((one.task for one in suggest(measured) if one.task), ""):
+        return foretold(measured), f"{TOLD}: {words.damage(task).lower()}."
     level = round(max(255 * noise_level(y), 1.0), 1)
-    return Denoise(
-        noise_std=level
-    ), f"RELD was told noise of {level:g}/255: neither blur nor strong noise was measured."
+    return Denoise(noise_std=level), f"{TOLD}: a little noise."
 
 
 def stated(damage: str) -> LinearDegradation | None:

@@ -49,8 +49,8 @@ def compared(
         needed = _seconds(photo, damage, runs, count, names)
         if needed > device.TIME_LIMIT:
             fewer = "fewer methods, fewer seeds, fewer priors, a smaller picture"
-            limit = f"{device.TIME_LIMIT:.0f} s is the limit: {fewer}"
-            raise ValueError(f"This would take about {needed:.0f} s, and {limit}.")
+            limit = f"{pace.rounded(device.TIME_LIMIT)} is the limit: {fewer}"
+            raise ValueError(f"This would take {pace.about(needed)}, and {limit}.")
         restore_until, began = functools.partial(steps_of, until=time_limit()), time.monotonic()
         for now in compare.compare(given, damage, runs, count, loaders(names), restore_until):
             spent = time.monotonic() - began
@@ -113,7 +113,7 @@ def forecast(photo: str | None, damage: str, choices: list[str], seeds: float, p
         needed = _seconds(photo, damage, *chosen)
     except (ValueError, OSError, MemoryError) as error:
         return html.escape(sentence(error))
-    over = f", and {device.TIME_LIMIT:.0f} s is the limit" if needed > device.TIME_LIMIT else ""
+    over = f", and {pace.rounded(device.TIME_LIMIT)} is the limit" if needed > device.TIME_LIMIT else ""
     absent = [prior for prior in chosen.priors if not in_memory(prior, device.DEVICE)]
     pixels = chosen.total * width * height
     wait = pace.estimate_wait(needed, chosen.priors[0], pixels, loaded=chosen.priors[0] not in absent)

@@ -153,7 +153,10 @@ def grid(figures: Sequence[Figure]) -> str:
             size = f'width="{picture.width}" height="{picture.height}"'
         role = " data-input" if figure.title == "input" else ""
         image = f'<img alt="{title}" src="{html.escape(figure.source)}" {size} draggable="false"{role}>'
-        drawn.append(f"<figure><figcaption>{title}{mark}</figcaption><div>{image}</div></figure>")
+        scores = " · ".join(f"{html.escape(name)} {value:.2f}" for name, value in figure.scores.items())
+        # on a phone, where few columns of the table are seen
+        below = f'<small class="scores">{scores}</small>'
+        drawn.append(f"<figure><figcaption>{title}{mark}</figcaption><div>{image}</div>{below}</figure>")
     buttons = "".join(
         f'<button type="button" data-tool="{tool}" aria-label="{name}" title="{name}">{sign}</button>'
         for tool, (sign, name) in TOOLS.items()

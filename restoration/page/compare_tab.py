@@ -218,7 +218,7 @@ def _opening_events(tab: CompareTab, page: gr.Blocks) -> None:
     shared one follow its pictures."""
     places = [*tab.filled, tab.part.fold, tab.linked, tab.tabs]
     opened = page.load(tab.open_page, None, places, **AT_ONCE)
-    pressed = browser(f"pressIf(linked, 'start-{COMPARE}')", "linked")
+    pressed = browser(f"tabOpened(linked, '{COMPARE}')", "linked")
     opened.then(None, tab.linked, None, js=pressed, **PRIVATE)
 
     def downloads(now: Any) -> Any:

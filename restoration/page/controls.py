@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import Any, NamedTuple
 
@@ -39,12 +40,15 @@ TITLES = {
 }
 AS_PUBLISHED = "The paper's own algorithm, for comparison: takes minutes."
 NO_EXAMPLE = "No example is stored here, as a run takes minutes. Choose a picture and press Restore."
-EXPLAINED = (
-    "*PSNR, SSIM, LPIPS* and the like: how near it comes to the clean picture. *NIQE*: how natural it looks, "
-    "without a clean one. "
-    "*consistency*: how well the result, damaged once more as was told, agrees with your picture, in dB. "
-    "*prior's round trip*: what the model alone can draw of the clean picture, a ceiling."
-)
+# by what a table of scores may show
+EXPLAINED = {
+    "PSNR": "*PSNR, SSIM, LPIPS* and the like: how near it comes to the clean picture.",
+    "NIQE": "*NIQE*: how natural it looks, without a clean one.",
+    "consistency": "*consistency*: how well the result, damaged once more as was told, agrees with your "
+    "picture, in dB.",
+    "prior's round trip": "*prior's round trip*: what the model alone can draw of the clean picture, a "
+    "ceiling.",
+}
 READY = "Restore"
 CHOOSE = "Choose a picture and press Restore."
 # of the classes, not of the boxes: for a session whose box is updated, or skipped among an event's outputs,
@@ -84,7 +88,7 @@ def control(owner: str, field: dataclasses.Field[Any], value: Any) -> gr.compone
     meta, label = field.metadata, words.label(owner, field.name)
     info = words.explained(owner, field.name, meta["help"])
     if field.name in FILES:
-        return upload(label=meta["help"], file_types=["image", ".npy"])
+        return upload(label=words.LABELS.get(field.name, meta["help"]), file_types=["image", ".npy"])
     if meta["choices"]:
         return gr.Dropdown(list(meta["choices"]), value=value, label=label, info=info)
     if isinstance(field.default, str):
@@ -230,7 +234,9 @@ def result_rest(comparison: gr.components.Component, inside: bool) -> list[gr.co
     title = "Scores: ↑ higher is better, ↓ lower is better"
     headers = ["metric", "input", "result"]
     scores = gr.Dataframe(headers=headers, label=title, interactive=False, elem_classes=shown)
-    gr.Markdown(EXPLAINED, elem_classes=["small", shown])
+    words_of = gr.Markdown(elem_classes=["small", shown])
+    told = browser(f"explained(table, {json.dumps(EXPLAINED)})", "table")
+    scores.change(None, scores, words_of, js=told, show_progress="hidden", **PRIVATE)
     drawn = browser("sideBySide(pair)", "pair")
     comparison.change(  # type: ignore[attr-defined]
         None, comparison, [sides, alone], js=drawn, show_progress="hidden", **PRIVATE

@@ -69,7 +69,7 @@ def on_gpu(
         values = _with_components(arguments, components)
         return gpu_seconds(seconds(*values), *priors(*values))
 
-    def task(arguments: list[Any]) -> Iterator[tuple[Any, dict[Any, float]]]:
+    def task(arguments: list[Any]) -> Iterator[tuple[Any, dict[Any, tuple[float, ...]]]]:
         values = _with_components(arguments, components)
         for shown in handler(*values) if inspect.isgeneratorfunction(handler) else [handler(*values)]:
             yield shown, dict(pace.PACES)

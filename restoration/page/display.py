@@ -26,7 +26,7 @@ from restoration.files.errors import DISK_FULL, LONGEST, cut, out_of_memory
 from restoration.page import state
 from restoration.page.state import EXAMPLES
 from restoration.page.uploads import new_file
-from restoration.page.words import plain
+from restoration.page.words import named, plain
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.latent import LatentPrior
 from restoration.run import score_rows
@@ -35,6 +35,7 @@ from restoration.solvers.base import Result, Step
 # a result is clearly worse than its input where NIQE is so many times and so much higher, or PSNR so much
 # lower
 WORSE_NIQE, WORSE_NIQE_BY, WORSE_PSNR_BY = 1.5, 1.0, 0.5
+WORSE = "⚠ The result scores worse than your picture: try another damage, method or preset."
 THUMBNAIL = 88  # pixels of an example's longer side
 FOLDERS = re.compile(r"(?<![\w/:])/(?:[^/\s'\"]+/)+")  # of a path that begins at the root: nobody's business
 
@@ -107,7 +108,7 @@ def doubt(rows: Mapping[str, Mapping[str, float]]) -> str:
         worse = after[niqe] > max(WORSE_NIQE * before[niqe], before[niqe] + WORSE_NIQE_BY)
     else:
         return ""
-    return "The result scores worse than your picture: try another task, method or preset." if worse else ""
+    return WORSE if worse else ""
 
 
 def bar(done: int, total: int, label: str) -> str:
@@ -143,7 +144,8 @@ def finished(
     with ThreadPoolExecutor(1) as beside:  # a large PNG takes as long as the scores
         written = beside.submit(stored_file, result, job)
         rows = score_rows(before, result, prior, job.reference)
-    notes = [plain(step.note), captioned(job), doubt(rows), *result.warnings, left_out(rows)]
+    warnings = map(named, result.warnings)
+    notes = [plain(step.note), captioned(job), *warnings, left_out(rows)]
     notes.append("transparent again in the download" if job.alpha else "")
     table = score_table(rows)
     try:
@@ -152,7 +154,8 @@ def finished(
         file = shown
         notes.append(f"the download carries no recipe: {sentence(error)}")
     width, height = result.image.shape[-1], result.image.shape[-2]
-    status = f"{width}×{height} pixels in {result.seconds:.1f} s, seed {job.run.seed}"
+    status = " ".join(filter(None, [doubt(rows), f"{width}×{height} pixels in {result.seconds:.1f} s"]))
+    status += f", seed {job.run.seed}" if job.run.seed else ""
     status += "".join(f" · {html.escape(note)}" for note in notes if note)
     return status, table, course(curve), gallery(step, job.reference), file
 

@@ -246,7 +246,7 @@ def _run_events(tab: MethodTab) -> list[Any]:
 def _opening_events(tab: MethodTab, page: gr.Blocks) -> None:
     """What the page opens with; the run of a link begins by itself."""
     opened = page.load(tab.open_page, None, [*tab.everything, tab.linked, tab.tabs], **AT_ONCE)
-    pressed = browser(f"pressIf(linked, 'start-{tab.method}')", "linked")
+    pressed = browser(f"tabOpened(linked, '{tab.method}')", "linked")
     opened.then(None, tab.linked, None, js=pressed, **PRIVATE)
 
 

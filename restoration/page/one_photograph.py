@@ -95,7 +95,6 @@ class OnePhotograph:
         filled = self.look(where, photo, size, *priors)
         if self.photos[where] not in filled:
             return filled | self.refused(where)
-        del filled[self.photos[where]]  # which shows it already
         return filled | {self.uploaded: photo}
 
     def refused(self, where: str) -> Shown:
@@ -138,8 +137,10 @@ class OnePhotograph:
         triggers = photo.upload, fold.take.click, fold.whole.click
         looking = [mode, start, self.line(where)]
         gr.on(triggers, None, None, looking, js=uploaded(value), cancels=self.runs, **PRIVATE)
+        # the page may still be opening: an example would take the photograph's place
+        opened = browser(f"onceOpened({len(self.photos)}, given)", "...given")
         for trigger, called, given, script in (
-            (photo.upload, upload, [photo, size], None),
+            (photo.upload, upload, [photo, size], opened),
             (fold.take.click, part, [self.uploaded, size, fold.frame], framed),
             (fold.whole.click, whole, [self.uploaded, size], None),
         ):

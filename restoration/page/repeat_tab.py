@@ -17,7 +17,7 @@ def repeat_tab() -> None:
     """A PNG of this page repeats its run."""
     with gr.Row():
         with gr.Column(scale=2, min_width=320):
-            title = "A PNG that this page wrote: it carries its recipe and its input"
+            title = "A PNG that this page wrote"
             file = upload(label=title, file_types=[".png"])
             with gr.Row():
                 start = gr.Button("Repeat", variant="primary", elem_id="start-repeat", min_width=160)

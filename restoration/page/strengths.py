@@ -87,7 +87,7 @@ def row(method: str, parts: dict[Any, Any], task: str, start: gr.Button, stop: g
     start: says meanwhile what is going on. Returned is the event of such a click.
     """
     button = gr.Button("Try blur strengths", size="sm", elem_id=f"try-{method}")
-    told = "The centre at several strengths: click on the sharpest without ripples"
+    told = "Click on the sharpest without ripples"
     gallery = gr.Gallery(
         label=told,
         format="png",
@@ -96,6 +96,7 @@ def row(method: str, parts: dict[Any, Any], task: str, start: gr.Button, stop: g
         object_fit="contain",
         interactive=False,
         allow_preview=False,
+        buttons=[],
         visible=False,
         elem_id=f"strengths-{method}",
     )
@@ -106,8 +107,13 @@ def row(method: str, parts: dict[Any, Any], task: str, start: gr.Button, stop: g
 
     inputs = [parts["photo"], parts["size"], parts["mode"], parts[task, "noise_std"], parts["prior"]]
     asks = needed(method), lambda *values: state.known_prior(values[4])
-    button.click(None, None, start, js=f"() => ({busy('Trying strengths…')})", **PRIVATE)
+    going_on = busy("Trying strengths…")
+    button.click(None, None, [start, button], js=f"() => [{going_on}, {going_on}]", **PRIVATE)
     event = button.click(on_gpu(begun, *asks), inputs, gallery, **ON_DEVICE, **PRIVATE)
-    press_again(event, start)
+    for pressed in (start, button):
+        press_again(event, pressed)
     stop.click(None, cancels=[event], **PRIVATE)
+    # another picture, perhaps an example: it is not what was tried
+    gone = "() => ({__type__: 'update', value: null, visible: false})"
+    parts["photo"].change(None, None, gallery, js=gone, **PRIVATE)
     return gallery.select(picked, None, [parts[task, "std"], parts[task, "size"]], **AT_ONCE)

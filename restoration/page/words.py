@@ -16,6 +16,7 @@ LABELS: dict[tuple[str, str] | str, str] = {
     "path": "Which hand-shake",
     "reduction": "How it was made smaller",
     "keep": "Which pixels were kept",
+    "mask": "Mask: black where pixels are missing",
     "missing": "How much is missing",
     "steps": "Steps",
     "start_level": "How freely it begins",
@@ -120,6 +121,11 @@ def run(method: str, task: str, preset: str, seed: int | None, test: bool) -> st
 def plain(note: str) -> str:
     """A step's note without JARGON."""
     return JARGON.sub("", note).strip(" ·,")
+
+
+def named(warning: str) -> str:
+    """A sentence for programs, with the noise's setting called as on the page."""
+    return warning.replace("noise_std", f"“{LABELS['noise_std']}”")
 
 
 def seen(damage: Damage) -> str:

@@ -105,7 +105,7 @@ class Camera:
         """
         kept = self.inn.transfer(self.gamma)[:, realistic.STRIPES].mean()
         share, *values = torch.stack([kept] if residual is None else [kept, residual]).tolist()
-        described = f"in the input, stripes of 4 pixels kept {max(share, 0):.0%} of their contrast"
+        described = f"fine detail kept {max(share, 0):.0%} of its contrast"
         return dict(zip(["residual"], values, strict=False)), described
 
     def guide(self, z: Tensor) -> tuple[Tensor, Tensor | None]:

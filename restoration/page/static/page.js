@@ -81,6 +81,12 @@ export function sideBySide(pair) {
     `${figures.join('')}</div>`, `${link}, without its recipe and without your photograph`];
 }
 
+/** Of the sentences about scores those that a table shows. */
+export function explained(table, sentences) {
+  const shown = [...(table?.headers ?? []), ...(table?.data ?? []).map(row => row[0])].join(' ');
+  return Object.entries(sentences).filter(([name]) => shown.includes(name)).map(([, words]) => words).join(' ');
+}
+
 /* What Gradio's components leave out for screen readers: the lines that tell how a run goes are read out, what is empty is
    a picture of that, a picture beside its own name has none, and a button holds no other. */
 const MENDED = { '[id^="status-"]': ['role', 'status'], '.notice': ['role', 'status'],
@@ -94,6 +100,8 @@ function mend() {
       if (element.getAttribute(name) !== value) element.setAttribute(name, value);
     }
   }
+  // Gradio leaves a button out on a phone, and not the dot behind it; page.css does not reach the footer
+  document.querySelectorAll('footer .divider').forEach(dot => { dot.hidden = innerWidth <= 640; });
   document.querySelectorAll('[id^="photo-"] [data-testid="source-select"] button:first-child').forEach(button => {
     if (button.ariaLabel !== CHOOSE) button.ariaLabel = CHOOSE;
   });
@@ -167,6 +175,20 @@ function press(id, tries = 100) {
 
 export function pressIf(wanted, id) {
   if (wanted) press(id);
+}
+
+const opened = new Set(); // tabs that show what they open with
+
+/** A tab shows what it opens with, which a link's run may follow. */
+export function tabOpened(wanted, place) {
+  opened.add(place);
+  pressIf(wanted, 'start-' + place);
+}
+
+/** The values of an upload, once what so many tabs open with has arrived: it would take the photograph's place. */
+export async function onceOpened(tabs, values) {
+  while (opened.size < tabs) await new Promise(done => setTimeout(done, 50));
+  return values;
 }
 
 /* Pictures side by side. A grid's view is { zoom, x, y }: a point at the fraction u of a picture is drawn at x + u·zoom of
