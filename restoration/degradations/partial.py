@@ -70,11 +70,13 @@ def conjugate_gradients(
     z, r = torch.zeros_like(right), right
     p = q = precondition(r)
     rq, goal = _dot(r, q), TOLERANCE**2 * _dot(right, right)
+    going = torch.ones_like(goal)  # rows that are not solved yet; what is solved does not wait for the others
     for _ in range(ITERATIONS):
         applied = operator(p)
-        step = rq / _dot(p, applied).clamp_min(1e-30)
+        step = going * rq / _dot(p, applied).clamp_min(1e-30)
         z, r = z + step * p, r - step * applied
-        if bool((_dot(r, r) <= goal).all()):
+        going = going * (_dot(r, r) > goal)
+        if not bool(going.any()):
             break
         q = precondition(r)
         rq, before = _dot(r, q), rq
