@@ -71,7 +71,7 @@ class Run:
         """
         own = {
             folder.name: digest(sorted(folder.glob("*.safetensors")))
-            for folder in self.solver.networks(self.prior)
+            for folder in self.solver.networks(self.prior, self.degradation)
         }
         return {"prior": prior_weights} | own
 

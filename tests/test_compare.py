@@ -107,7 +107,9 @@ def test_a_blurred_photograph_is_foretold_all_of_reld(photo, tmp_path, monkeypat
     asked = path, compare_choices.REAL, ["reld · fast"], 1, ["embedded"]
     before = compare_actions.needed_seconds(*asked)
     inspection.inspect(path, sizes.QUICK)
-    assert compare_actions.needed_seconds(*asked) == pytest.approx(RELDFast().steps * before)
+    assert compare_actions.needed_seconds(*asked) == pytest.approx(
+        RELDFast().iterations(GaussianBlur()) * before
+    )
 
 
 def test_methods_that_do_not_enlarge_say_so(tiny_prior, photo):

@@ -91,7 +91,7 @@ def of_a_step(prior: LatentPrior, method: str, task: str | None, **settings: Any
     """(asked, brought) in a run's second step of three, when all that is kept has been brought."""
     known = TASKS[task]() if task else None
     side = {"super-resolution": 8, None: 16}.get(task, 32)  # of the input
-    solver = dataclasses.replace(memory.SOLVERS[method][0], steps=3, **settings)
+    solver = dataclasses.replace(memory.SOLVERS[method][0], **{"steps": 3} | settings)
     assert solver.iterations(known) == 3
     with memory.stand_ins(), Traffic() as seen, Numbers(seen):
         y, counts = torch.zeros(1, 3, side, side, device="meta"), []
@@ -107,9 +107,9 @@ def of_a_step(prior: LatentPrior, method: str, task: str | None, **settings: Any
 @pytest.mark.parametrize(
     ("method", "task", "settings"),
     [
-        ("reld", "deblur", {}),
+        ("reld", "deblur", {"steps": 6}),
         ("reld", "inpaint", {}),
-        ("reld", "super-resolution", {}),
+        ("reld", "super-resolution", {"steps": 6}),
         ("reld-paper", "deblur", {}),
         ("ld-rps", None, {}),
         ("ld-rps-paper", None, {"first": 3 * 45, "guide_below": 1000}),

@@ -24,6 +24,7 @@ TRAINING = {
     "light": ("restoration.training.light", "what the damage meter says of light and haze"),
     "meter": ("restoration.training.meter", "the rest of the damage meter"),
     "niqe": ("restoration.training.niqe", "NIQE's statistics"),
+    "warm-start": ("restoration.training.warm_start", "RELD's first image"),
 }
 
 

@@ -38,6 +38,7 @@ LABELS: dict[tuple[str, str] | str, str] = {
     ("latent-indigo", "scale"): "How many times larger",
     ("latent-indigo", "strength"): "How natural it is kept",
     ("ld-rps", "strength"): "How much is changed",
+    ("reld", "warm_start"): "How much a quick network does first",
     ("reld", "penalty"): "How much the model decides",
     ("reld", "renoise"): "Fresh noise in every step",
 }

@@ -77,6 +77,8 @@ def resolve_settings(solver: str, settings: Mapping[str, Any]) -> tuple[str, dic
     """Today's (solver, settings) of a recipe; ValueError where an older one changed what is fixed by now."""
     if solver == "reld" and "splitting" in settings:
         return _reld_settings(settings)
+    if solver == "reld":
+        settings = {"warm_start": 0.0, **settings}
     if solver == "ld-rps":
         settings = {**ALL_STEPS, **settings}
     if solver != "ld-rps" or "start" not in settings:
@@ -95,7 +97,8 @@ def _reld_settings(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Of RELD when both forms were one class: its paper's form had one level, the last one, and drew no
     noise."""
     if settings["splitting"] == "annealed":
-        return "reld", {key: value for key, value in settings.items() if key not in {"splitting", "strength"}}
+        kept = {key: value for key, value in settings.items() if key not in {"splitting", "strength"}}
+        return "reld", {"warm_start": 0.0, **kept}
     values = {
         key: value for key, value in settings.items() if key not in {"start_level", "end_level", "renoise"}
     }

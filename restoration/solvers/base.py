@@ -114,7 +114,7 @@ class Solver(Checked, ABC):
         """
         return self
 
-    def networks(self, prior: str) -> list[Path]:
+    def networks(self, prior: str, degradation: Known) -> list[Path]:
         """The folders of the networks that a run loads beside those of the prior of this name."""
         return []
 

@@ -130,7 +130,7 @@ class LatentINDIGO(Solver):
     def damages(cls) -> tuple[str, ...]:
         return tuple(realistic.CAMERAS)
 
-    def networks(self, prior: str) -> list[Path]:
+    def networks(self, prior: str, degradation: Known) -> list[Path]:
         from restoration.solvers.inn_weights import INNS, folder_name  # loads diffusers
 
         return [

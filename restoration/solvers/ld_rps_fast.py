@@ -91,7 +91,7 @@ class LDRPSFast(Solver):
     def batches(self) -> bool:
         return False  # the noise level, and so the timesteps, are each picture's own
 
-    def networks(self, prior: str) -> list[Path]:
+    def networks(self, prior: str, degradation: Known) -> list[Path]:
         return [WEIGHTS.parent] if self.act == "where found" else []  # the damage meter's
 
     def iterations(self, degradation: Known, pixels: float = 0) -> int:

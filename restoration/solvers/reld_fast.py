@@ -2,8 +2,9 @@
 
 Notation as in reld.py. The level s falls, and the denoiser does the whole v-step, v = f_s(E(t)), so neither
 J_D nor λ is needed; where the codec is lossy, E(t) is taken as v + E(t) - E(D(v)), in which its error cancels
-(`prior.pull`). White noise alone is one step: the noisy picture is what the denoiser was trained on. The idea
-is LATINO's (arXiv 2503.12615), the levels DPIR's (arXiv 2008.13751).
+(`prior.pull`). White noise alone is one step: the noisy picture is what the denoiser was trained on. Where
+there is Gaussian blur or a reduction, a trained network makes the first image in place of the first levels.
+The idea is LATINO's (arXiv 2503.12615), the levels DPIR's (arXiv 2008.13751).
 
 Numbers are those of docs/methods/reld.md; what the settings are worth: docs/measurements/reld.md.
 """
@@ -11,6 +12,7 @@ Numbers are those of docs/methods/reld.md; what the settings are worth: docs/mea
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Generator, Tensor
@@ -20,6 +22,7 @@ from restoration.degradations.linear import Denoise
 from restoration.diffusion import geometric_levels, randn
 from restoration.knobs import knob
 from restoration.priors.latent import LatentPrior
+from restoration.solvers import warm_start
 from restoration.solvers.base import Known, Solver, Step, Steps
 from restoration.solvers.reld import OUTPUT_HELP, OUTPUTS
 
@@ -32,7 +35,9 @@ class RELDFast(Solver):
     paper: ClassVar[str] = "arXiv 2503.22563"
     purpose: ClassVar[str] = "Restore a photograph when it is known how it was damaged"
 
-    steps: int = knob(8, "Iterations; one is enough where there is only noise", low=1, high=200)
+    steps: int = knob(
+        8, "Iterations, with those that a network stands for; one is enough for noise alone", low=1, high=200
+    )
     start_level: float = knob(
         49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0
     )
@@ -41,6 +46,12 @@ class RELDFast(Solver):
     )
     penalty: float = knob(
         0.5, "Weight of the prior against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0
+    )
+    warm_start: float = knob(
+        0.5,
+        "Share of the iterations that a trained network stands for, of Gaussian blur and enlarging",
+        low=0.0,
+        high=0.9,
     )
     renoise: float = knob(0.0, "Fresh noise per iteration, in units of the level", low=0.0, high=1.0)
     output: str = knob("consistent", OUTPUT_HELP, choices=OUTPUTS)
@@ -54,18 +65,26 @@ class RELDFast(Solver):
         return True
 
     def iterations(self, degradation: Known, pixels: float = 0) -> int:
-        return 1 if isinstance(degradation, Denoise) else self.steps
+        return 1 if isinstance(degradation, Denoise) else self.steps - self.skipped(degradation)
+
+    def skipped(self, degradation: Known) -> int:
+        """The number of iterations that the trained network stands for."""
+        return int(self.steps * self.warm_start) if warm_start.suits(degradation) else 0
+
+    def networks(self, prior: str, degradation: Known) -> list[Path]:
+        return [warm_start.FOLDER] if self.skipped(degradation) else []
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
         assert degradation is not None
         white, sigma = isinstance(degradation, Denoise), degradation.brightness_noise(y)
-        levels = self.levels(prior, white, sigma)
+        skipped = self.skipped(degradation)
+        levels = self.levels(prior, white, sigma)[skipped:]
         grey = prior.isometric and is_grey(y)  # elsewhere a latent's noise has no colour of its own
-        t = degradation.start(y)
-        if not white:
+        t = warm_start.first_image(degradation, y) if skipped else degradation.start(y)  # (21)
+        if not (white or skipped):
             t = degradation.prox(t, y, self.penalty * sigma**2 / levels[0] ** 2)
-        z = prior.encode(t)  # E(t), the warm start
+        z = prior.encode(t)
         for k, s in enumerate(levels, 1):
             rho = self.penalty * sigma**2 / s**2  # (15)
             fresh = 0.0 if white else self.renoise * s * prior.gain
@@ -119,5 +138,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     # few calls, each from fresh noise, for distilled priors, whose estimate is a sharp picture at any level
     # (LATINO). The levels fall 3.2-fold a step, and the image of one level meets the denoiser of the next:
     # hence the larger penalty (ours)
-    "few-step": {"steps": 4, "start_level": 128.0, "end_level": 4.0, "renoise": 1.0, "penalty": 2.3},
+    "few-step": {
+        "steps": 4,
+        "warm_start": 0.0,
+        "start_level": 128.0,
+        "end_level": 4.0,
+        "renoise": 1.0,
+        "penalty": 2.3,
+    },
 }

@@ -1,7 +1,8 @@
-"""The first estimate of LatentINDIGO: INDIGO+'s Rest (there SwinIR), a small network here."""
+"""Small networks for first estimates: LatentINDIGO's Rest of INDIGO+ (there SwinIR), RELD's warm start."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from restoration.files.images import enlarge
 from restoration.priors.networks import Residual
 
-RESIDUAL = 0.1  # unit of the restorer's output: about what an enlarged picture lacks
+RESIDUAL = 0.1  # unit of the networks' output: about what an enlarged or blurred picture lacks
 BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # a Gaussian of one cell
 
 
@@ -52,3 +53,34 @@ def _coarse(residual: Tensor) -> Tensor:
     smooth = F.conv2d(F.pad(means, (side, side, 0, 0), mode="replicate"), kernel, groups=3)
     smooth = F.conv2d(F.pad(smooth, (0, 0, side, side), mode="replicate"), kernel.mT, groups=3)
     return F.interpolate(smooth, scale_factor=4, mode="bilinear")
+
+
+class WarmStart(ModelMixin, ConfigMixin):
+    """warm_start.proximal(A, y) -> an estimate of x (B,3,H,W): the sharp step plus a residual, 0 at first.
+
+    Two levels, at a half and a quarter of the resolution. It is not told A: what inverting it left shows in
+    both steps and in what they differ by.
+    """
+
+    @register_to_config
+    def __init__(self, width: int = 48, deep_width: int = 96, cells: int = 2, deep_cells: int = 6):
+        super().__init__()
+        self.enter = nn.Conv2d(2 * 3 * 2**2 + 1, width, 3, padding=1)
+        self.before = nn.Sequential(*(Residual(width, norm=True) for _ in range(cells)))
+        self.down = nn.Conv2d(width, deep_width, 2, stride=2)
+        self.deep = nn.Sequential(*(Residual(deep_width, norm=True) for _ in range(deep_cells)))
+        self.up = nn.ConvTranspose2d(deep_width, width, 2, stride=2)
+        self.after = nn.Sequential(*(Residual(width, norm=True) for _ in range(cells)))
+        self.leave = nn.Conv2d(width, 3 * 2**2, 3, padding=1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]  # it has a bias
+
+    def forward(self, sharp: Tensor, smooth: Tensor, sigma: Tensor) -> Tensor:
+        height, width = sharp.shape[-2:]
+        seen = torch.cat([4 * (sharp - 0.5), 20 * (smooth - sharp)], 1)
+        seen = F.pixel_unshuffle(F.pad(seen, (0, -width % 4, 0, -height % 4), mode="replicate"), 2)
+        level = (255 * sigma).log()[:, None, None, None].expand(-1, 1, *seen.shape[-2:])
+        h = self.before(self.enter(torch.cat([seen, level], 1)))
+        h = self.after(h + self.up(self.deep(self.down(h))))
+        residual = F.pixel_shuffle(RESIDUAL * self.leave(h), 2)
+        return sharp + residual[..., :height, :width]

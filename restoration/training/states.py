@@ -19,12 +19,12 @@ LEVELS = (20 / 255, 60 / 255)  # of the denoiser's first call; RELD's default is
 RATIOS = (0.45, 0.8)  # from one call's level to the next one's; RELD's default is 0.73
 
 
-def _between(low: float, high: float, generator: torch.Generator) -> float:
+def between(low: float, high: float, generator: torch.Generator) -> float:
     return low + (high - low) * torch.rand((), generator=generator).item()
 
 
-def _log_between(low: float, high: float, generator: torch.Generator) -> float:
-    return math.exp(_between(math.log(low), math.log(high), generator))
+def log_between(low: float, high: float, generator: torch.Generator) -> float:
+    return math.exp(between(math.log(low), math.log(high), generator))
 
 
 def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
@@ -36,9 +36,9 @@ def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
         frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)).clamp_min(
             1 / max(height, width)
         )
-        spectrum = torch.fft.rfft2(noise) * frequency ** _between(-1, 1, generator)
+        spectrum = torch.fft.rfft2(noise) * frequency ** between(-1, 1, generator)
         coloured = torch.fft.irfft2(spectrum, s=(height, width))
-        return coloured / coloured.square().mean().sqrt() * _between(0.3, 1, generator)
+        return coloured / coloured.square().mean().sqrt() * between(0.3, 1, generator)
     side = 1 if torch.rand((), generator=generator) < 0.5 else 3
     level = 0.1 + 0.9 * torch.rand(1, 1, side, side, generator=generator)
     return noise * F.interpolate(level, (height, width), mode="bilinear", align_corners=True)[0]
@@ -47,9 +47,9 @@ def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
 def draw_degradation(generator: torch.Generator) -> LinearDegradation:
     """A blur or a reduction, with little noise."""
     kind = int(torch.randint(4, (), generator=generator))
-    noise = _log_between(0.5, 12, generator)
+    noise = log_between(0.5, 12, generator)
     if kind == 0:
-        return GaussianBlur(noise_std=noise, std=_between(0.6, 3, generator))
+        return GaussianBlur(noise_std=noise, std=between(0.6, 3, generator))
     if kind == 1:
         size = 2 * int(torch.randint(4, 16, (), generator=generator)) + 1
         return MotionBlur(
@@ -74,8 +74,8 @@ def reld_input(
     """
     degradation = draw_degradation(generator)
     y = degradation.degrade(x, generator)
-    penalty = _log_between(0.2, 1.2, generator) * degradation.brightness_noise(y) ** 2
-    level, ratio = _between(*LEVELS, generator), _between(*RATIOS, generator)
+    penalty = log_between(0.2, 1.2, generator) * degradation.brightness_noise(y) ** 2
+    level, ratio = between(*LEVELS, generator), between(*RATIOS, generator)
     t = degradation.prox(degradation.start(y), y, penalty / level**2)
     for _ in range(visits):
         t = degradation.prox(decode(denoise(encode(t), level)), y, penalty / level**2)

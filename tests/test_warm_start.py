@@ -1,0 +1,114 @@
+"""RELD's warm start: what it is shown, for which damages, how it is trained, and what it is worth."""
+
+import json
+import tarfile
+
+import pytest
+import torch
+from PIL import Image
+
+from restoration.degradations.linear import TASKS
+from restoration.evaluation import metrics
+from restoration.files.images import to_pil
+from restoration.record import Run
+from restoration.run import restore
+from restoration.solvers import warm_start
+from restoration.solvers.reld_fast import RELDFast
+from restoration.solvers.restorer import WarmStart
+from restoration.training import data
+from restoration.training import warm_start as training
+from restoration.training.optimisers import ConvolutionMuon
+
+
+def restored(prior, y, degradation, **settings):
+    run = Run(RELDFast(**settings), degradation, "embedded", 0, True)
+    return list(restore(y, run, prior))
+
+
+@pytest.mark.parametrize(
+    ("task", "steps"),
+    [("deblur", 4), ("super-resolution", 4), ("motion-deblur", 8), ("inpaint", 8), ("denoise", 1)],
+)
+def test_it_stands_for_half_of_the_iterations_where_it_was_trained(task, steps, tiny_prior):
+    y = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    degradation = TASKS[task]()
+    done = restored(tiny_prior, y, degradation)
+    assert len(done) == RELDFast().iterations(degradation) == steps
+    assert done[-1].scalars["level"] == pytest.approx(
+        restored(tiny_prior, y, degradation, warm_start=0.0)[-1].scalars["level"]
+    )
+
+
+@pytest.mark.parametrize("task", ["deblur", "super-resolution"])
+def test_it_is_nearer_to_the_truth_than_the_proximal_steps(task, photo):
+    degradation = TASKS[task]()
+    y = degradation.degrade(photo, torch.Generator().manual_seed(0))
+    sharp, smooth, _ = warm_start.proximal(degradation, y)
+    simple = max(metrics.psnr(step.clamp(0, 1), photo) for step in (sharp, smooth))
+    assert metrics.psnr(warm_start.first_image(degradation, y).clamp(0, 1), photo) > simple + 0.3
+
+
+def test_its_tiles_are_not_seen(monkeypatch, photo):
+    degradation = TASKS["deblur"]()
+    y = degradation.degrade(photo.repeat(1, 1, 3, 2), torch.Generator().manual_seed(0))
+    whole = warm_start.first_image(degradation, y)
+    monkeypatch.setattr(warm_start, "TILE", 128)
+    assert torch.allclose(warm_start.first_image(degradation, y), whole, atol=1e-4)
+
+
+def test_any_size_and_every_row_by_itself():
+    model = warm_start.load()
+    sharp, smooth = torch.rand(2, 2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    both = model(sharp, smooth, torch.tensor([0.01, 0.05]))
+    assert both.shape == sharp.shape
+    assert torch.allclose(both[1:], model(sharp[1:], smooth[1:], torch.tensor([0.05])), atol=1e-5)
+
+
+def test_an_untrained_one_gives_the_sharp_step():
+    sharp, smooth = torch.rand(2, 1, 3, 8, 8)
+    assert torch.equal(WarmStart(8, 8, 1, 1)(sharp, smooth, torch.tensor([0.01])), sharp)
+
+
+def test_training_writes_a_network_and_says_how_good_it_is(tmp_path, photo, capsys):
+    with tarfile.open(tmp_path / "photographs.tar", "w") as archive:
+        for number in range(3):
+            to_pil(photo).resize((200, 200), Image.Resampling.BICUBIC).save(tmp_path / f"{number}.png")
+            archive.add(tmp_path / f"{number}.png", f"{number}.png")
+    options = f"--out {tmp_path / 'warm'} --checkpoint {tmp_path / 'c.pt'} --steps 3 --holdout 1"
+    sizes = "--batch 4 --crop 48 --width 8 --deep-width 8 --cells 1 --deep-cells 1 --device cpu"
+    training.main([str(tmp_path / "photographs.tar"), *options.split(), *sizes.split()])
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["step"] == 3 and {"deblur", "x4", "x4_prox"} <= line.keys()
+    assert WarmStart.from_pretrained(tmp_path / "warm").config.width == 8
+
+
+def test_lessons_are_of_every_kind_and_depend_on_the_generator_alone(photo):
+    crops = data.random_crops([(255 * photo[0]).byte()], 2, 96, 0, 0)
+    seen = [training.lesson(crops, torch.Generator().manual_seed(seed)) for seed in range(40)]
+    again = training.lesson(crops, torch.Generator().manual_seed(3))
+    assert all(torch.equal(a, b) for a, b in zip(seen[3], again, strict=True))
+    assert {bool(one.known.min() == 0) for one in seen} == {True, False}
+    assert any(torch.equal(one.x[:, 0], one.x[:, 1]) for one in seen)
+    assert all(torch.isfinite(part).all() and one.sharp.shape == one.x.shape for one in seen for part in one)
+
+
+def test_muon_learns_kernels_and_adamw_the_rest():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 1), torch.nn.ConvTranspose2d(4, 2, 2)
+    )
+    model = model.to(memory_format=torch.channels_last)
+    optimiser, x = ConvolutionMuon(model, 3e-2), torch.rand(2, 3, 8, 8)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses = []
+    for _ in range(40):
+        loss = (model(x) - 1).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
+    assert all(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    other = ConvolutionMuon(model, 1.0)
+    other.load_state_dict(optimiser.state_dict())
+    assert {group["lr"] for group in other.param_groups} == {3e-2}
