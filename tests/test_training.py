@@ -108,7 +108,7 @@ def test_a_wider_prior_begins_as_the_one_it_starts_from(shard, codec, tmp_path):
 def test_a_prior_that_does_not_fit_is_no_start(shard, codec, tmp_path):
     denoiser.main(command(shard, codec, tmp_path, 0))
     with pytest.raises(ValueError, match="does not fit into this network"):
-        denoiser.start_from(LatentUNet(latent_std=(1.0,) * 12, widths=(8, 8), blocks=1), f"{tmp_path}/unet")
+        loop.start_from(LatentUNet(latent_std=(1.0,) * 12, widths=(8, 8), blocks=1), f"{tmp_path}/unet")
 
 
 def filled(model: torch.nn.Module) -> None:

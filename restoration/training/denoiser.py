@@ -68,18 +68,6 @@ def timestep(model: LatentUNet, level: float) -> int:
     )
 
 
-def start_from(model: LatentUNet, folder: str) -> None:
-    """Take the weights of another LatentUNet of no larger layers; what is wider or new here adds nothing at
-    first.
-    """
-    known = LatentUNet.from_pretrained(folder, torch_dtype=torch.float32).state_dict()
-    state = model.state_dict()
-    for name, value in known.items():
-        if name not in state or any(a > b for a, b in zip(value.shape, state[name].shape, strict=True)):
-            raise ValueError(f"{name} of {folder} does not fit into this network.")
-        state[name].zero_()[tuple(slice(side) for side in value.shape)] = value
-
-
 def bounded(error: Tensor) -> Tensor:
     """The error itself up to FAR, beyond it FAR (1 + log(error / FAR)), elementwise.
 
@@ -205,7 +193,7 @@ def new_model(vae: PatchAutoencoder, args: argparse.Namespace) -> LatentUNet:
         sizes |= {"fine_width": fine["model.0.weight"].shape[0], "fine_depth": len(fine) // 2}
     model = LatentUNet(latent_std=tuple((vae.std * vae.config.scaling_factor).tolist()), **sizes)
     if args.start:
-        start_from(model, f"{args.start}/unet")
+        loop.start_from(model, f"{args.start}/unet")
     if model.fine is not None:
         model.set_codec(vae)
         model.fine.load_state_dict(fine)

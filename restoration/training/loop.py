@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from diffusers import ModelMixin
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -66,6 +67,18 @@ def arguments(
     )
     parser.set_defaults(**defaults)
     return parser
+
+
+def start_from(model: ModelMixin, folder: str) -> None:
+    """Take the weights of another network of its class, of no larger and no more layers; what is wider or
+    new here adds nothing at first.
+    """
+    known = type(model).from_pretrained(folder, torch_dtype=torch.float32).state_dict()
+    state = model.state_dict()
+    for name, value in known.items():
+        if name not in state or any(a > b for a, b in zip(value.shape, state[name].shape, strict=True)):
+            raise ValueError(f"{name} of {folder} does not fit into this network.")
+        state[name].zero_()[tuple(slice(side) for side in value.shape)] = value
 
 
 class Training:

@@ -128,6 +128,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--deep-width", type=int, default=96, help="channels at a quarter of the resolution")
     parser.add_argument("--cells", type=int, default=2, help="residual cells before and after the deep level")
     parser.add_argument("--deep-cells", type=int, default=6, help="residual cells of the deep level")
+    parser.add_argument("--start", metavar="FOLDER", help="the network to begin with; it may be smaller")
     return parser
 
 
@@ -137,6 +138,8 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
     training, held_out = data.split(data.load_photographs(args.shards, args.limit), args.holdout)
     judged = tests((data.centre_crops(held_out[:16], 192).to(args.device) + 1) / 2)
     model = WarmStart(args.width, args.deep_width, args.cells, args.deep_cells)
+    if args.start:
+        loop.start_from(model, args.start)
 
     def loss(model: nn.Module, step: int) -> Tensor:
         generator = torch.Generator().manual_seed(args.seed * 9_000_011 + step)
