@@ -15,7 +15,7 @@ from restoration.run import restore
 from restoration.solvers import warm_start
 from restoration.solvers.reld_fast import RELDFast
 from restoration.solvers.restorer import WarmStart
-from restoration.training import data
+from restoration.training import data, loop
 from restoration.training import warm_start as training
 from restoration.training.optimisers import ConvolutionMuon
 
@@ -69,6 +69,16 @@ def test_an_untrained_one_gives_the_sharp_step():
     assert torch.equal(WarmStart(8, 8, 1, 1)(sharp, smooth, torch.tensor([0.01])), sharp)
 
 
+def test_a_larger_one_begins_as_the_one_it_starts_from(tmp_path):
+    small, large = WarmStart(8, 8, 1, 1), WarmStart(8, 8, 2, 3)
+    for parameter in small.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    small.save_pretrained(tmp_path)
+    loop.start_from(large, str(tmp_path))
+    shown = *torch.rand(2, 1, 3, 8, 8), torch.tensor([0.01])
+    assert torch.allclose(large(*shown), small(*shown), atol=1e-6)
+
+
 def test_training_writes_a_network_and_says_how_good_it_is(tmp_path, photo, capsys):
     with tarfile.open(tmp_path / "photographs.tar", "w") as archive:
         for number in range(3):
@@ -80,6 +90,10 @@ def test_training_writes_a_network_and_says_how_good_it_is(tmp_path, photo, caps
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["step"] == 3 and {"deblur", "x4", "x4_prox"} <= line.keys()
     assert WarmStart.from_pretrained(tmp_path / "warm").config.width == 8
+    with pytest.raises(ValueError, match="another --optimiser than adamw"):
+        training.main(
+            [str(tmp_path / "photographs.tar"), *options.split(), *sizes.split(), "--optimiser=adamw"]
+        )
 
 
 def test_lessons_are_of_every_kind_and_depend_on_the_generator_alone(photo):

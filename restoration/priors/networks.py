@@ -141,7 +141,7 @@ class FFDNet(nn.Module):
         widths = [13, *[width] * (depth - 1), 12]
         layers: list[nn.Module] = []
         for inside, outside in itertools.pairwise(widths):
-            layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.ReLU(inplace=True)]
         self.model = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from restoration.solvers.restorer import WarmStart
 
 FOLDER = Path(__file__).parents[1] / "weights" / "warm-start"
-TILE, HALO = 1024, 96  # pixels a side that it sees at a time, and more than it looks around a pixel
+TILE, HALO = 1728, 144  # pixels a side that it sees at a time, and more than it looks around a pixel
 
 PENALTY = 0.5  # of the proximal steps, c in ρ = c σ²/s²; RELD's default
 LEVELS = (49 / 255, 12 / 255)  # s: the first shows more detail, the second less noise

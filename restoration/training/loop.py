@@ -106,10 +106,14 @@ class Training:
         return self.before + self.elapsed
 
     def take_up(self) -> dict[str, Any]:
-        """Go on from the last checkpoint; its content."""
+        """Go on from the last checkpoint; its content. ValueError where another optimiser wrote it."""
         state = torch.load(self.args.checkpoint, map_location=self.device, weights_only=True)
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        try:
+            self.optimiser.load_state_dict(state["optimiser"])
+        except KeyError:
+            at = self.args.checkpoint
+            raise ValueError(f"{at} is of another --optimiser than {self.args.optimiser}.") from None
         self.average, self.step, self.best = state["average"], state["step"], state["best"]
         self.peak = min(self.peak, state["peak"])
         return state
