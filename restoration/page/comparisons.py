@@ -236,7 +236,7 @@ def archives(figures: Sequence[Figure], folder: Path | None = None) -> list[str]
     """The files of two ZIPs: of all pictures, and of all but the photograph itself; folder: where they are
     made once, or else each is nobody else's.
     """
-    kinds = {"comparison.zip": figures, "without-your-photograph.zip": compare_cells.results_alone(figures)}
+    kinds = {"comparison.zip": figures, "without-photograph.zip": compare_cells.results_alone(figures)}
     files = []
     for name, kept in kinds.items():
         file = Path(folder, name) if folder else Path(new_file(name))
