@@ -95,7 +95,10 @@ def compare(
                     yield State(share, title + which, cells, step.result is not None)
         except ValueError as error:
             remarks.append(f"{title} took no part: {error}")
-        if len(pictures) > 1:
+        drawn = [images.quantise(picture) for picture in pictures]
+        if len(drawn) > 1 and all(torch.equal(one, drawn[0]) for one in drawn):
+            remarks.append(f"{title} draws nothing at random here: all its tries are the same picture.")
+        elif len(drawn) > 1:
             mean, heat, top = spread(pictures)
             cells.append(
                 Cell(f"{title} · mean of seeds", mean, metrics.score(images.quantise(mean), reference))
