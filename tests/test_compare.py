@@ -68,6 +68,13 @@ def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
     assert shares == sorted(shares) and shares[-1] == 1.0
 
 
+def test_what_is_compared_with_is_seen_at_once(tiny_prior, photo):
+    """While the first run goes on: of a large photograph it takes a minute."""
+    noisy, loads = photo[..., :64, :64], {"embedded": lambda: tiny_prior}
+    first = next(compare.compare(noisy, compare_choices.REAL, [INDIGO], 1, loads, steps_of))
+    assert first.new and [cell.title for cell in first.cells] == ["input", "classical: non-local means"]
+
+
 def test_a_photograph_that_is_damaged_already(tiny_prior, photo):
     """It stays as it is; what RELD is told was measured; the scores are those that need no clean picture."""
     noisy = (photo + 0.1 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)

@@ -83,6 +83,7 @@ def compare(
                 if not cells:
                     reference = job.reference
                     cells = _given(job, damage, known)
+                    yield State(0.0, title, cells, True)  # seen while the first run goes on
                 for step in steps_of(job, models[name]):
                     within = (seed + step.index / step.total) / seeds
                     share = (sum(weights[:number]) + within * weights[number]) / sum(weights)
