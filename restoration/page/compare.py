@@ -23,7 +23,7 @@ from restoration.evaluation.report import best_tuned
 from restoration.files import images
 from restoration.pace import estimate_seconds
 from restoration.page import words
-from restoration.page.compare_cells import Cell, spread
+from restoration.page.compare_cells import CLASSICAL, Cell, spread
 from restoration.page.compare_choices import REAL, SEPARATOR
 from restoration.page.state import Job
 from restoration.priors.latent import LatentPrior
@@ -178,7 +178,7 @@ def _classical(job: Job, damage: str, known: LinearDegradation | None) -> list[C
     if clean is not None:
         best = list(best_tuned({name: {"PSNR": metrics.psnr(image, clean)} for name, image in made.items()}))
     return [
-        Cell(f"classical: {name.partition(' (')[0]}", made[name], metrics.score(made[name], clean))
+        Cell(f"{CLASSICAL}{name.partition(' (')[0]}", made[name], metrics.score(made[name], clean))
         for name in best
     ]
 

@@ -24,6 +24,7 @@ from restoration.page.state import EXAMPLES
 from restoration.page.uploads import new_file
 
 GIVEN = {"clean", "input"}  # the titles of what a visitor gave
+CLASSICAL = "classical: "  # how the titles of the baselines begin
 SHEET_SIDE = 512  # pixels of a picture in the contact sheet, at most
 TOOLS = {
     "out": ("−", "Zoom out"), "in": ("+", "Zoom in"), "fit": ("Fit", "Whole pictures"), "pixels": ("1:1",
@@ -101,8 +102,9 @@ def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:
 
 def columns(cells: Sequence[Scored]) -> dict[str, tuple[bool, float | None]]:
     """Of every score that a cell has: whether more is better, and the best value; None where there is no
-    contest.
+    contest, as before the first result.
     """
+    early = all(cell.title in GIVEN or cell.title.startswith(CLASSICAL) for cell in cells)
     table: dict[str, tuple[bool, float | None]] = {}
     for name in [*metrics.METRICS, "consistency", "seconds"]:
         values = [cell.scores[name] for cell in cells if name in cell.scores]
@@ -110,7 +112,7 @@ def columns(cells: Sequence[Scored]) -> dict[str, tuple[bool, float | None]]:
         if values:
             table[name] = (
                 rising,
-                None if name == "seconds" or len(values) == 1 else (max if rising else min)(values),
+                None if early or name == "seconds" or len(values) == 1 else (max if rising else min)(values),
             )
     return table
 
