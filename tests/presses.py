@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gradio as gr
+
 from restoration.page import actions, state
+from restoration.page.method_tab import MethodTab
 
 
 def filled(photo: str | None, task: str = "denoise", method: str = "reld", **changes) -> dict:
@@ -12,3 +15,9 @@ def filled(photo: str | None, task: str = "denoise", method: str = "reld", **cha
 
 def press(values: dict, method: str = "reld") -> list[tuple]:
     return list(actions.run(method, values))
+
+
+def method_tabs(page: gr.Blocks) -> dict[str, MethodTab]:
+    """The tabs of a page by method."""
+    tabs = [event.fn.__self__ for event in page.fns.values() if event.name == "foresee"]
+    return {tab.method: tab for tab in tabs}

@@ -66,6 +66,7 @@ def test_axe_finds_nothing_in_what_a_visitor_makes_of_a_tab(lend, tmp_path):
     found = violations(page, "shared")
     (tmp_path / "garbage.png").write_bytes(b"not a picture")
     upload(page, tmp_path / "garbage.png")
+    page.locator("#seen-reld:has-text('is not a picture')").wait_for()  # it ends what was pressed before
     page.locator("#start-reld:has-text('Restore'):enabled").click()
     page.locator(".toast-body").wait_for()
     settle(page)

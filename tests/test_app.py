@@ -11,7 +11,7 @@ import gradio as gr
 import pytest
 import torch
 from PIL import Image
-from presses import filled, press
+from presses import filled, method_tabs, press
 
 from restoration import pace
 from restoration.degradations.linear import FILES
@@ -218,6 +218,38 @@ def test_an_error_takes_the_place_of_the_status(picture):
             for shown in runs:
                 last = shown
         assert last[1] == last[6] == raised.value.message and not last[5]
+
+
+def test_a_run_brings_the_forecast_of_the_same(picture, blocks, monkeypatch):
+    """In a method's tab and in Compare: what it took was measured."""
+    monkeypatch.setattr(pace, "PACES", {})
+    tab, values = method_tabs(blocks)["reld"], filled(picture) | QUICK
+    first, *_, last = tab.restored({part: values[name] for name, part in tab.parts.items()})
+    (pressed,) = (
+        event for event in blocks.fns.values() if event.name == "restored" and tab.entry in event.outputs
+    )
+    assert (
+        pressed.outputs.index(tab.budget) == len(last) - 1
+        and first[-1] == gr.skip()
+        and last[-1] == actions.forecast("reld", values)
+    )
+    asked = picture, "denoise", ["reld · fast"], 1, ["embedded"]
+    first, *_, last = compare_actions.compared(*asked)
+    assert first[-1] == gr.skip() and last[-1] == compare_actions.forecast(*asked)
+
+
+def test_why_a_file_cannot_be_repeated_is_said(picture, tmp_path):
+    """In the tab, with the recipe where there is one."""
+    file = press(filled(picture) | QUICK)[-1][5]
+    text, said = actions.read_recipe(file)
+    assert json.loads(text)["seed"] == 0 and not said
+    stored = recipe.read(file)
+    recipe.save_png(images.read_image(file), tmp_path / "without.png", stored)
+    text, said = actions.read_recipe(str(tmp_path / "without.png"))
+    assert json.loads(text) == stored and "does not carry the picture" in said
+    recipe.save_png(images.read_image(file), tmp_path / "other.png", stored | {"prior": "<b>"})
+    assert "&lt;b&gt;" in actions.read_recipe(str(tmp_path / "other.png"))[1]
+    assert "holds no recipe" in actions.read_recipe(picture)[1] and actions.read_recipe(None) == ("", "")
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, 2**64, "x", True])

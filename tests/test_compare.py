@@ -15,7 +15,7 @@ def steps_of(job, prior):
     yield from restore(job.y, job.run, prior, reference=job.reference)
 
 
-RELD, LD_RPS = ("reld", "fast"), ("ld-rps", "denoise")
+RELD, LD_RPS, INDIGO = ("reld", "fast"), ("ld-rps", "denoise"), ("latent-indigo", "faithful")
 
 
 def compared(prior, picture, damage, runs, seeds=1):
@@ -47,11 +47,18 @@ def test_the_best_of_every_metric_is_starred():
 
 
 def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
-    states = compared(tiny_prior, photo[..., :64, :64], "noise", [RELD, LD_RPS], seeds=2)
+    """Of tries that differ their mean and where; of those that do not, that they do not."""
+    states = compared(tiny_prior, photo[..., :64, :64], "noise", [RELD, LD_RPS, INDIGO], seeds=2)
     titles = [cell.title for cell in states[-1].cells]
     assert titles[:3] == ["clean", "input", "classical: non-local means"]
     assert titles[3].startswith("classical: total variation ")  # one of its weights
-    assert titles[4:6] == ["LD-RPS · denoise · seed 0", "LD-RPS · denoise · seed 1"] and len(titles) == 8
+    assert titles[4:6] == ["LD-RPS · denoise · seed 0", "LD-RPS · denoise · seed 1"]
+    random = "LatentINDIGO · faithful"
+    assert titles[6:9] == [
+        f"LatentINDIGO · faithful · {one}" for one in ("seed 0", "seed 1", "mean of seeds")
+    ]
+    assert titles[9].startswith(f"{random} · where seeds differ") and len(titles) == 10
+    assert states[-1].note.count("all its tries are the same picture") == 1
     assert states[-1].cells[2].scores["PSNR"] > states[-1].cells[1].scores["PSNR"]
     assert (
         "RELD must be told the damage" in states[-1].note
@@ -59,6 +66,14 @@ def test_a_comparison_and_who_takes_no_part(tiny_prior, photo):
     )
     shares = [state.share for state in states]
     assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+def test_what_is_compared_with_is_seen_at_once(tiny_prior, photo):
+    """While the first run goes on: of a large photograph it takes a minute."""
+    loads = {"embedded": lambda: tiny_prior}
+    first = next(compare.compare(photo[..., :64, :64], "noise", [INDIGO], 1, loads, steps_of))
+    assert first.new and [cell.title for cell in first.cells][:2] == ["clean", "input"]
+    assert "★" not in compare_cells.grid([cell.figure for cell in first.cells])  # nothing to be better than
 
 
 def test_a_photograph_that_is_damaged_already(tiny_prior, photo):

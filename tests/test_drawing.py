@@ -7,8 +7,9 @@ import io
 import numpy as np
 import pytest
 import torch
-from browsing import told, touches, upload
+from browsing import PATIENCE, told, touches, upload
 from PIL import Image
+from playwright.sync_api import expect
 
 from restoration.files import recipe
 
@@ -53,5 +54,11 @@ def test_a_painted_mask_is_inpainted(lend, address, width, paint, tmp_path):
     painted = page.get_by_text("mask.png")
     page.locator(".draw button:visible").first.click()
     painted.wait_for(state="detached")
+    page.evaluate("scrollTo(0, 0)")
     page.locator("#start-reld:has-text('Restore'):enabled").click()
     page.locator("#status-reld:has-text('Which parts are missing')").wait_for()
+    asked = page.locator(".draw [role=alert]")  # beside the place to paint, which is brought into view
+    expect(asked).to_contain_text("Paint over them", timeout=PATIENCE)
+    expect(asked).to_be_in_viewport(timeout=PATIENCE)
+    canvas.click()
+    expect(asked).to_be_hidden(timeout=PATIENCE)

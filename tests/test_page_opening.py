@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 import torch
+from browsing import visit
+from presses import method_tabs
 
 from restoration.evaluation import metrics
 from restoration.files import images
@@ -14,6 +16,18 @@ from restoration.page import display, state
 from restoration.page.state import EXAMPLES
 from restoration.run import restore
 from restoration.solvers import SOLVERS
+
+# the first answer never comes, and the script waits shorter than it means to
+NEVER = r"""{
+    const send = window.fetch, wait = window.setTimeout;
+    let first = true;
+    window.setTimeout = (call, time, ...given) => wait(call, time === 50 ? 0 : time, ...given);
+    window.fetch = async (...asked) => {
+        const lost = first && asked[0].toString().includes('/run/predict');
+        if (lost) first = false;
+        return lost ? new Promise(() => {}) : send(...asked);
+    };
+}"""
 
 
 def texts(page: gr.Blocks, **query: str) -> list[str]:
@@ -46,10 +60,8 @@ def test_what_the_page_fills_in_asks_for_little(blocks):
 
 def test_what_fills_in_a_tab_brings_its_forecast(blocks, picture):
     """That which the tab's controls would ask for then."""
-    tabs = {}
+    tabs = method_tabs(blocks)
     for function in blocks.fns.values():
-        if function.name == "foresee":
-            tabs[function.fn.__self__.method] = function.fn.__self__
         if getattr(getattr(function.fn, "func", None), "__name__", "") == "look_at_upload":
             look = function.fn.func
     assert tabs.keys() == SOLVERS.keys()
@@ -61,6 +73,16 @@ def test_what_fills_in_a_tab_brings_its_forecast(blocks, picture):
         posted = {part: shown.get(part, usual[key]) for key, part in tab.parts.items()}
         posted[tab.parts["size"]] = "quick"
         assert shown[tab.budget] == tab.foresee(posted) and "Result:" in shown[tab.budget]
+
+
+def test_a_tab_that_never_opens_does_not_hold_a_photograph_up(browser, address):
+    """After half a minute, here less, it is looked at all the same, and the page says so."""
+    page = visit(browser, address, script=NEVER)
+    page.locator("[role=tabpanel]:visible input[type=file]").first.set_input_files(EXAMPLES / "hopper.png")
+    page.locator(".late[role=alert]:has-text('has not opened')").wait_for()
+    page.locator("#seen-compare [data-width]").wait_for(state="attached")
+    page.locator("#start-compare:has-text('Compare'):enabled").wait_for()
+    page.context.close()
 
 
 def test_the_page_shows_png(blocks):

@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from browsing import touches, upload, visible
+from browsing import PATIENCE, touches, upload, visible
 from PIL import Image, PngImagePlugin
+from playwright.sync_api import expect
 
 from restoration.degradations.jpeg_traces import TOLD, quality_of_file
 from restoration.files import images
@@ -120,6 +121,8 @@ def test_a_part_is_restored(lend, tmp_path):
         page.locator("#photo-reld img").evaluate("image => image.decode().then(() => image.naturalWidth)")
         == 88
     )
+    # what was taken is seen, though the fold has closed that was above the button
+    expect(page.locator("#photo-reld img")).to_be_in_viewport(timeout=PATIENCE)
     fold.locator("button.label-wrap").click()
     fold.get_by_role("button", name="The whole photograph again").click()
     visible(page, "[id^=seen-] [data-width='240']").wait_for()

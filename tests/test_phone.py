@@ -62,6 +62,17 @@ def test_a_file_that_no_browser_draws_is_restored_in_sight(browser, address, tmp
     page.context.close()
 
 
+def test_scores_of_a_comparison_are_read_without_moving_sideways(lend):
+    """Below each picture, marked where they are the best; the table of them all is too wide."""
+    page = lend(390, "")
+    assert not page.get_by_text("★ is the best of its column").is_visible()
+    lists = page.locator(".zoom .scores:visible")
+    assert lists.first.inner_text().startswith("PSNR ↑") and lists.count() > 3
+    assert lists.evaluate_all("all => all.every(e => e.scrollWidth <= e.clientWidth)")
+    named = page.locator(".zoom .won").evaluate_all("all => all.flatMap(e => e.innerText.split(', ')).length")
+    assert page.locator(".zoom dd:has-text('★')").count() == named > 0
+
+
 def test_a_phone_opens_with_the_place_for_the_photograph(lend):
     """Whose button opens the phone's own chooser though a picture is there; tabs are one row above it."""
     page = lend(390)

@@ -284,7 +284,17 @@ def about_prior(name: str) -> str:
     return " ".join(filter(None, [PRIORS[name].describe() + ".", there, pace.before_download(name)]))
 
 
-def read_recipe(file: str | None) -> str:
-    """The recipe of an uploaded PNG as indented JSON."""
-    with one_sentence():
-        return json.dumps(recipe.read(file), indent=1) if file else ""
+def read_recipe(file: str | None) -> tuple[str, str]:
+    """(the recipe of an uploaded PNG as indented JSON, why its run cannot be repeated, as HTML), each "" for
+    none.
+    """
+    text = ""
+    if not file:
+        return "", ""
+    try:
+        text = json.dumps(stored := recipe.read(file), indent=1)
+        state.known_prior(Run.from_recipe(stored).prior)
+        recipe.read_input(file)
+    except (ValueError, OSError, MemoryError) as error:
+        return text, f'<span class="refused">{html.escape(sentence(error))}</span>'
+    return text, ""

@@ -23,7 +23,7 @@ from restoration.evaluation.report import best_tuned
 from restoration.files import images
 from restoration.pace import estimate_seconds
 from restoration.page import words
-from restoration.page.compare_cells import Cell, spread
+from restoration.page.compare_cells import CLASSICAL, Cell, spread
 from restoration.page.compare_choices import REAL, SEPARATOR
 from restoration.page.state import Job
 from restoration.priors.latent import LatentPrior
@@ -83,6 +83,7 @@ def compare(
                 if not cells:
                     reference = job.reference
                     cells = _given(job, damage, known)
+                    yield State(0.0, title, cells, True)  # seen while the first run goes on
                 for step in steps_of(job, models[name]):
                     within = (seed + step.index / step.total) / seeds
                     share = (sum(weights[:number]) + within * weights[number]) / sum(weights)
@@ -95,7 +96,10 @@ def compare(
                     yield State(share, title + which, cells, step.result is not None)
         except ValueError as error:
             remarks.append(f"{title} took no part: {error}")
-        if len(pictures) > 1:
+        drawn = [images.quantise(picture) for picture in pictures]
+        if len(drawn) > 1 and all(torch.equal(one, drawn[0]) for one in drawn):
+            remarks.append(f"{title} draws nothing at random here: all its tries are the same picture.")
+        elif len(drawn) > 1:
             mean, heat, top = spread(pictures)
             cells.append(
                 Cell(f"{title} · mean of seeds", mean, metrics.score(images.quantise(mean), reference))
@@ -174,7 +178,7 @@ def _classical(job: Job, damage: str, known: LinearDegradation | None) -> list[C
     if clean is not None:
         best = list(best_tuned({name: {"PSNR": metrics.psnr(image, clean)} for name, image in made.items()}))
     return [
-        Cell(f"classical: {name.partition(' (')[0]}", made[name], metrics.score(made[name], clean))
+        Cell(f"{CLASSICAL}{name.partition(' (')[0]}", made[name], metrics.score(made[name], clean))
         for name in best
     ]
 

@@ -22,7 +22,8 @@ from restoration.page.sizes import SIZES, usual_size
 from restoration.page.uploads import checked_photo
 from restoration.priors.latent import LatentPrior, in_memory
 
-NOTHING = "Choose a picture and at least one method."
+NO_PICTURE = "Choose a picture first: upload one, or paste one."
+NO_METHOD = "Choose at least one method, under “What is compared”."
 
 
 def loaders(priors: Sequence[str]) -> dict[str, Callable[[], LatentPrior]]:
@@ -34,17 +35,17 @@ def compared(
     photo: str | None, damage: str, choices: list[str], seeds: float, priors: list[str]
 ) -> Iterator[tuple[Any, ...]]:
     """Restore the picture with every choice, seed and prior; yield (status, grid, table, files, its entry for
-    the history, what Share gives away).
+    the history, what Share gives away, how long the same takes as has been measured now).
     """
     if not photo or not choices:
-        raise gr.Error(NOTHING, print_exception=False)
+        raise gr.Error(NO_METHOD if photo else NO_PICTURE, print_exception=False)
     with one_sentence():
         checked_photo(photo)
         runs, count, names = compare_choices.checked(damage, choices, seeds, priors)
         most = SIZES[usual_size()]
         read = html.escape(images.how_read(photo, 1, most))
         ready = f"{read}. Getting ready…" if read else "Getting ready…"
-        yield ready, None, None, None, "", None
+        yield ready, None, None, None, "", None, gr.skip()
         given = images.read_photo(photo, 1, most).x
         needed = _seconds(photo, damage, runs, count, names)
         if needed > device.TIME_LIMIT:
@@ -57,19 +58,19 @@ def compared(
             whole = spent / now.share if now.share > 0.1 else needed  # models are loaded before the first run
             line = f"{now.note} · {remaining(whole * (1 - now.share))}" if now.share < 1 else actions.SCORING
             status = bar(int(1000 * now.share), 1000, line)
-            yield status, *_shown(now), None, "", None
+            yield status, *_shown(now), None, "", None, gr.skip()
         if not now.cells:
             raise ValueError(now.note)
         note = html.escape(now.note) + (f" The picture: {read}." if read else "")
         figures = [cell.figure for cell in now.cells]
         asked = Asked(photo, damage, choices, seeds, priors)
         kept = comparisons.entry(asked, note, figures), (comparisons.finished(asked, note, figures), None)
-        yield note, gr.skip(), gr.skip(), comparisons.archives(figures), *kept
+        yield note, gr.skip(), gr.skip(), comparisons.archives(figures), *kept, forecast(*asked)
 
 
 def with_last_words(*asked: Any) -> Iterator[tuple[Any, ...]]:
     """`compared`, with what to say should this be the end of it; an error takes the place of the status."""
-    yield from actions.with_last_words(compared(*asked), 6, 0, 3)
+    yield from actions.with_last_words(compared(*asked), 7, 0, 3)
 
 
 def _shown(now: compare.State) -> tuple[Any, Any]:
@@ -105,7 +106,7 @@ def _seconds(photo: str, damage: str, *chosen: Any) -> float:
 def forecast(photo: str | None, damage: str, choices: list[str], seeds: float, priors: list[str]) -> str:
     """How long it will take, as HTML, or why it cannot be."""
     if not photo or not choices:
-        return NOTHING
+        return NO_METHOD if photo else NO_PICTURE
     try:
         checked_photo(photo)
         chosen = compare_choices.checked(damage, choices, seeds, priors)

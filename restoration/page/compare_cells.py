@@ -24,6 +24,7 @@ from restoration.page.state import EXAMPLES
 from restoration.page.uploads import new_file
 
 GIVEN = {"clean", "input"}  # the titles of what a visitor gave
+CLASSICAL = "classical: "  # how the titles of the baselines begin
 SHEET_SIDE = 512  # pixels of a picture in the contact sheet, at most
 TOOLS = {
     "out": ("−", "Zoom out"), "in": ("+", "Zoom in"), "fit": ("Fit", "Whole pictures"), "pixels": ("1:1",
@@ -33,6 +34,7 @@ TOOLS = {
 KEYS = (
     "All zoom and move together: wheel, drag, pinch, or + − arrows, 0 whole, 1 for 1:1, hold i for the input."
 )
+FINGERS = "All zoom and move together: pinch, then drag."
 
 
 class Figure(NamedTuple):
@@ -100,8 +102,9 @@ def spread(pictures: Sequence[Tensor]) -> tuple[Tensor, Tensor, float]:
 
 def columns(cells: Sequence[Scored]) -> dict[str, tuple[bool, float | None]]:
     """Of every score that a cell has: whether more is better, and the best value; None where there is no
-    contest.
+    contest, as before the first result.
     """
+    early = all(cell.title in GIVEN or cell.title.startswith(CLASSICAL) for cell in cells)
     table: dict[str, tuple[bool, float | None]] = {}
     for name in [*metrics.METRICS, "consistency", "seconds"]:
         values = [cell.scores[name] for cell in cells if name in cell.scores]
@@ -109,7 +112,7 @@ def columns(cells: Sequence[Scored]) -> dict[str, tuple[bool, float | None]]:
         if values:
             table[name] = (
                 rising,
-                None if name == "seconds" or len(values) == 1 else (max if rising else min)(values),
+                None if early or name == "seconds" or len(values) == 1 else (max if rising else min)(values),
             )
     return table
 
@@ -119,8 +122,18 @@ def score_table(cells: Sequence[Scored]) -> dict[str, list[str]]:
     scored = [cell for cell in cells if cell.scores]
     table: dict[str, list[str]] = {"picture": [cell.title for cell in scored]}
     for name, (rising, best) in columns(scored).items():
-        table[f"{name} {'↑' if rising else '↓'}"] = [_cell(cell.scores.get(name), best) for cell in scored]
+        table[_headed(name, rising)] = [_cell(cell.scores.get(name), best) for cell in scored]
     return table
+
+
+def score_list(cell: Scored, cells: Sequence[Scored]) -> str:
+    """The scores of one cell as a list in HTML, marked as in the table; "" where it has none."""
+    rows = "".join(
+        f"<dt>{html.escape(_headed(name, rising))}</dt><dd>{_cell(cell.scores[name], best)}</dd>"
+        for name, (rising, best) in columns(cells).items()
+        if name in cell.scores
+    )
+    return rows and f'<dl class="scores">{rows}</dl>'
 
 
 def won(cell: Scored, cells: Sequence[Scored]) -> list[str]:
@@ -130,6 +143,11 @@ def won(cell: Scored, cells: Sequence[Scored]) -> list[str]:
         for name, (_, best) in columns(cells).items()
         if best is not None and cell.scores.get(name) == best
     ]
+
+
+def _headed(name: str, rising: bool) -> str:
+    """A score's name, and which way is better."""
+    return f"{name} {'↑' if rising else '↓'}"
 
 
 def _cell(value: float | None, best: float | None) -> str:
@@ -153,16 +171,14 @@ def grid(figures: Sequence[Figure]) -> str:
             size = f'width="{picture.width}" height="{picture.height}"'
         role = " data-input" if figure.title == "input" else ""
         image = f'<img alt="{title}" src="{html.escape(figure.source)}" {size} draggable="false"{role}>'
-        scores = " · ".join(f"{html.escape(name)} {value:.2f}" for name, value in figure.scores.items())
-        # on a phone, where few columns of the table are seen
-        below = f'<small class="scores">{scores}</small>'
+        below = score_list(figure, figures)  # on a phone, for which the table is too wide
         drawn.append(f"<figure><figcaption>{title}{mark}</figcaption><div>{image}</div>{below}</figure>")
     buttons = "".join(
         f'<button type="button" data-tool="{tool}" aria-label="{name}" title="{name}">{sign}</button>'
         for tool, (sign, name) in TOOLS.items()
     )
     label = f'tabindex="0" role="group" aria-label="Results side by side. {KEYS}"'
-    tools = f'<div class="tools">{buttons}<small>{KEYS}</small></div>'
+    tools = f'<div class="tools">{buttons}<small>{KEYS}</small><small>{FINGERS}</small></div>'
     return f'{tools}<div class="zoom" {label}>{"".join(drawn)}</div>'
 
 

@@ -143,7 +143,7 @@ def results() -> tuple[ShareRow, list[gr.components.Component]]:
         headers=["picture"],
         label="Scores: ★ is the best of its column",
         interactive=False,
-        elem_classes="of-result",
+        elem_classes=["of-result", "of-all"],
     )
     title = "Download: pictures with their recipes, scores, contact sheet; with your photograph, or without"
     file = gr.File(label=title, file_count="multiple", interactive=False, elem_classes="download")
@@ -200,7 +200,7 @@ def _run_events(tab: CompareTab) -> None:
     event = tab.start.click(
         on_gpu(with_last_words, needed_seconds, lambda *values: values[-1]),
         tab.asked,
-        [*tab.outputs, tab.entry, tab.sharing.shown, last_words],
+        [*tab.outputs, tab.entry, tab.sharing.shown, tab.budget, last_words],
         show_progress="minimal",
         show_progress_on=status,
         trigger_mode="multiple",  # as in a method's tab

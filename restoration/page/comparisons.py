@@ -151,7 +151,7 @@ def entry(asked: Asked, status: str, figures: Sequence[Figure]) -> str:
             kept.pictures = [data_uri(file.read_bytes()) for file in files]
         else:
             kept.pictures = smaller(files)
-            kept.status += history.SMALLER
+            kept.status = kept.status.removesuffix(".") + history.SMALLER
         kept.photo = history.kept_photo(asked.photo, history.RUN_BYTES - sum(map(len, kept.pictures)))
         return kept.model_dump_json()
     return ""
@@ -186,7 +186,7 @@ def recall(text: str) -> Shown:
         shown = _shown(past, files, history.photo_again(*past.photo) if past.photo else None)
     except (ValueError, TypeError, OSError):
         raise gr.Error(UNREADABLE, print_exception=False) from None
-    return shown._replace(status=shown.status + ("" if past.photo else history.GONE))
+    return shown if past.photo else shown._replace(status=shown.status.removesuffix(".") + history.GONE)
 
 
 def _shown(past: Entry, files: Sequence[str], photo: str | None) -> Shown:
@@ -236,7 +236,7 @@ def archives(figures: Sequence[Figure], folder: Path | None = None) -> list[str]
     """The files of two ZIPs: of all pictures, and of all but the photograph itself; folder: where they are
     made once, or else each is nobody else's.
     """
-    kinds = {"comparison.zip": figures, "without-your-photograph.zip": compare_cells.results_alone(figures)}
+    kinds = {"comparison.zip": figures, "without-photograph.zip": compare_cells.results_alone(figures)}
     files = []
     for name, kept in kinds.items():
         file = Path(folder, name) if folder else Path(new_file(name))

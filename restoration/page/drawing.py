@@ -9,6 +9,7 @@ import gradio as gr
 from restoration.page.events import PRIVATE, browser
 
 SHEET = """<div class="draw" data-method="{method}">
+<p class="asked" role="alert"></p>
 <p><b>Paint over what is missing</b>, with the mouse or a finger; or upload a mask below.</p>
 <div class="tools">
 <label>Brush <input type="range" min="1" max="20" value="6" aria-label="Width of the brush"></label>

@@ -28,7 +28,7 @@ from restoration.page.uploads import new_file
 RUN_BYTES = 1_000_000
 SIDE = 800  # pixels of a picture that is too large to be kept as it is
 SMALLER = " · the history keeps it smaller than it was"
-GONE = " · your picture itself was too large for the history: choose it again before you press Restore"
+GONE = " · your picture itself was too large for the history: choose it again to go on with it"
 
 
 class Chosen(BaseModel):
@@ -110,9 +110,16 @@ def entry(method: str, values: Values, shown: tuple[Any, ...]) -> str:
 
 
 def kept_photo(photo: str | None, space: int) -> list[str] | None:
-    """A photograph's name and its content in base64; None where that has not less than `space` characters."""
+    """A photograph's name and its content in base64; None where that has not less than `space` characters.
+
+    Of an example the name alone: it is here.
+    """
     path = Path(photo) if photo else None
-    if path is None or not path.is_file() or path.stat().st_size * 4 / 3 >= space:
+    if path is None or not path.is_file():
+        return None
+    if example := state.example_name(photo):
+        return [example, ""]
+    if path.stat().st_size * 4 / 3 >= space:
         return None
     return [path.name, base64.b64encode(path.read_bytes()).decode()]
 
@@ -222,7 +229,9 @@ def _values(past: Entry) -> dict[Any, Any]:
 
 
 def photo_again(name: str, content: str) -> str:
-    """The uploaded picture as a file again. ValueError where it is no picture."""
+    """What `kept_photo` has kept as a file again. ValueError where it is no picture."""
+    if not content and state.is_example(name):
+        return str(state.EXAMPLES / name)
     images.describe(decoded := base64.b64decode(content))
     suffix = Path(name).suffix.lower()
     file = new_file(name if suffix in images.SUFFIXES else "picture.png")

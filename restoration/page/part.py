@@ -48,7 +48,8 @@ def part_fold(place: str) -> PartFold:
         gr.HTML(SHEET.format(place=html.escape(place)), padding=False)
         with gr.Row():
             take = gr.Button("Take this part", size="sm", elem_id=f"take-{place}", min_width=120)
-            whole = gr.Button("The whole photograph again", size="sm", visible=False, min_width=120)
+            words = "The whole photograph again"
+            whole = gr.Button(words, size="sm", visible=False, elem_id=f"whole-{place}", min_width=120)
     return PartFold(fold, take, whole, gr.Textbox(visible=False))
 
 

@@ -19,6 +19,7 @@ def repeat_tab() -> None:
         with gr.Column(scale=2, min_width=320):
             title = "A PNG that this page wrote"
             file = upload(label=title, file_types=[".png"])
+            refusal = gr.HTML(elem_classes="notice")  # page.css takes the button away where there is one
             with gr.Row():
                 start = gr.Button("Repeat", variant="primary", elem_id="start-repeat", min_width=160)
                 stop = gr.Button("Stop", min_width=80, elem_classes="ends-run")
@@ -34,7 +35,7 @@ def repeat_tab() -> None:
     def repeated(path: str | None) -> Iterator[tuple[Any, ...]]:
         yield from actions.with_last_words(actions.repeat(path), 6, 1, 5)
 
-    file.change(actions.read_recipe, file, text, show_progress="hidden", **PRIVATE)
+    file.change(actions.read_recipe, file, [text, refusal], show_progress="hidden", **PRIVATE)
     comparison, status, *_, result = outputs
     places = [start, comparison, status, result]
     start.click(None, comparison, places, js=begin("repeat", "Repeating…"), **PRIVATE)

@@ -105,7 +105,7 @@ class Camera:
         """
         kept = self.inn.transfer(self.gamma)[:, realistic.STRIPES].mean()
         share, *values = torch.stack([kept] if residual is None else [kept, residual]).tolist()
-        described = f"fine detail kept {max(share, 0):.0%} of its contrast"
+        described = f"{max(share, 0):.0%} of the contrast of fine detail is left"
         return dict(zip(["residual"], values, strict=False)), described
 
     def guide(self, z: Tensor) -> tuple[Tensor, Tensor | None]:

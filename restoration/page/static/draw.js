@@ -55,6 +55,7 @@ export function followPhotographs() {
     const source = sourceFor(draw.dataset.method), drawing = drawingOf(draw);
     if (source === drawing.source && draw.dataset.ready) continue;
     Object.assign(drawing, { source, strokes: [] });
+    ask(draw, '');
     draw.dataset.ready = 'yes';
     const image = draw.querySelector('img');
     if (source) image.src = source; else image.removeAttribute('src');
@@ -96,10 +97,28 @@ export function forgetDrawing(method) {
   const draw = drawOf(method);
   if (!draw) return;
   drawingOf(draw).strokes = [];
+  ask(draw, '');
   redraw(draw);
 }
 
+function ask(draw, words) {
+  draw.querySelector('.asked').textContent = words;
+}
+
+/** A run has failed: what is said of its mask is said beside the place to paint too, which is far from the button on a phone. */
+export async function askForMask(method) {
+  const draw = drawOf(method), status = document.getElementById('status-' + method);
+  if (!draw.checkVisibility()) return;
+  for (let tries = 100; tries && !status.innerText.includes('mask'); tries--) { // the error may not be drawn yet
+    await new Promise(done => setTimeout(done, 50));
+  }
+  if (!status.innerText.includes('mask')) return; // it failed for another reason
+  ask(draw, '⚠ ' + status.innerText.trim());
+  draw.scrollIntoView({ block: innerWidth < 720 ? 'start' : 'nearest', behavior: 'smooth' });
+}
+
 function send(draw) {
+  ask(draw, '');
   redraw(draw);
   going = true;
   document.getElementById(`drawn-${draw.dataset.method}`).click();

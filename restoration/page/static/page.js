@@ -5,7 +5,7 @@
 import { followPhotographs } from './draw.js';
 import { followParts } from './part.js';
 import { nameSliders } from './slider.js';
-export { drawnMask, forgetDrawing, maskArrived } from './draw.js';
+export { askForMask, drawnMask, forgetDrawing, maskArrived } from './draw.js';
 export { framed } from './part.js';
 
 const HISTORY = 12; // runs that are kept; a browser gives a site about 5 MB
@@ -177,6 +177,8 @@ export function pressIf(wanted, id) {
   if (wanted) press(id);
 }
 
+const LATE = '⚠ A part of the page has not opened. Your photograph is looked at all the same; if something is ' +
+  'missing, or an example takes its place, reload the page and choose it again.';
 const opened = new Set(); // tabs that show what they open with
 
 /** A tab shows what it opens with, which a link's run may follow. */
@@ -185,9 +187,13 @@ export function tabOpened(wanted, place) {
   pressIf(wanted, 'start-' + place);
 }
 
-/** The values of an upload, once what so many tabs open with has arrived: it would take the photograph's place. */
-export async function onceOpened(tabs, values) {
-  while (opened.size < tabs) await new Promise(done => setTimeout(done, 50));
+/** The values of an upload, once what so many tabs open with has arrived: it would take the photograph's place.
+ * A tab that does not open for half a minute is waited for no longer. */
+export async function onceOpened(tabs, values, tries = 600) {
+  while (opened.size < tabs && tries--) await new Promise(done => setTimeout(done, 50));
+  if (opened.size < tabs && !document.querySelector('.late')) {
+    document.querySelector('.intro').insertAdjacentHTML('beforeend', `<p class="late" role="alert">${LATE}</p>`);
+  }
   return values;
 }
 

@@ -95,6 +95,12 @@ document.addEventListener('click', event => {
   if (button) change(button.closest('.part'), 0, 0, button.dataset.part === 'larger' ? SIZE : 1 / SIZE);
 });
 
+/** What was taken is brought into view: the fold below it closes, and the page with it. */
+document.addEventListener('click', event => {
+  const taken = event.target.closest('[id^="take-"], [id^="whole-"]');
+  if (taken) document.getElementById(taken.id.replace(/^[a-z]+/, 'photo')).scrollIntoView({ block: 'nearest' });
+});
+
 document.addEventListener('load', event => {
   if (event.target.matches?.('.part img')) draw(event.target.closest('.part'));
 }, true);
