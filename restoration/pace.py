@@ -21,7 +21,7 @@ ACCELERATED = 0.01  # share of that on an accelerator; a guess, never measured
 LOADING = 4.0  # seconds of loading a prior of this repository on two CPU cores, once in a process
 # seconds beside the iterations on two CPU cores, of every run and per megapixel: reading, scores, files
 FIXED, REST = 0.3, 4.0
-STEPS = 4  # of RELD's fast form for a blurred picture, by which a prior's time is told
+STEPS = 2  # of RELD's fast form for a blurred picture, by which a prior's time is told
 WORDS = ("prompt", "steps", "recurrences")  # settings on which the time of an iteration does not depend
 
 

@@ -167,7 +167,7 @@ def told(page, words) -> None:
 
 
 def restore_in_steps(page, steps: int) -> None:
-    """Press Restore for a run long enough to look at: RELD's network stands for half of the steps."""
+    """Press Restore for a run long enough to look at: RELD's network stands for most of the steps."""
     page.locator("button.label-wrap:visible", has_text="Method settings").click()
     box = page.get_by_label("number input for Steps")
     box.wait_for()

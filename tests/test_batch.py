@@ -158,7 +158,7 @@ def test_neighbours_of_equal_size_are_restored_together(folder, prior, tmp_path,
         "deblur",
         "--set",
         "renoise=1",
-        "steps=6",
+        "steps=12",
         "--reference",
         str(folder),
     ]

@@ -59,7 +59,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         "--device",
         "cpu",
         "--set",
-        "steps=4",
+        "steps=8",
     ]
     assert timings.main([*arguments, "--json", str(tmp_path / "t.json")]) == 0
     figures = json.loads((tmp_path / "t.json").read_text())["figures"]

@@ -27,9 +27,9 @@ def restored(prior, y, degradation, **settings):
 
 @pytest.mark.parametrize(
     ("task", "steps"),
-    [("deblur", 4), ("super-resolution", 4), ("motion-deblur", 8), ("inpaint", 8), ("denoise", 1)],
+    [("deblur", 2), ("super-resolution", 2), ("motion-deblur", 8), ("inpaint", 8), ("denoise", 1)],
 )
-def test_it_stands_for_half_of_the_iterations_where_it_was_trained(task, steps, tiny_prior):
+def test_it_stands_for_most_iterations_where_it_was_trained(task, steps, tiny_prior):
     y = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     degradation = TASKS[task]()
     done = restored(tiny_prior, y, degradation)

@@ -48,7 +48,7 @@ class RELDFast(Solver):
         0.5, "Weight of the prior against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0
     )
     warm_start: float = knob(
-        0.5,
+        0.75,
         "Share of the iterations that a trained network stands for, of Gaussian blur and enlarging",
         low=0.0,
         high=0.9,
