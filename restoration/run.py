@@ -78,7 +78,8 @@ def _steps(
             )
     recipes = [run.to_recipe(row, prior) for row in y.split(1)]
     began = time.perf_counter()
-    scene = whole_scene(y.to(prior.device), degradation, run.periodic)
+    # roundings depend on how the numbers lie, which the result's recipe does not say
+    scene = whole_scene(y.to(prior.device).contiguous(), degradation, run.periodic)
     before = suspicions(y, degradation) if degradation else ()
     for step in _again_if_broken(solver, prior, scene.y, scene.degradation, run.seed):
         results = []

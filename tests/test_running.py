@@ -96,7 +96,7 @@ def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
     changed.set()
     told(tab, "256×256 pixels in")
     link = visible(tab, "label:has-text('Settings link')").locator("input, textarea").first
-    tab.wait_for_function("box => box.value.includes('steps=6')", arg=link.element_handle())
+    tab.wait_for_function("box => box.value.includes('steps=12')", arg=link.element_handle())
     assert "seed=0" in link.input_value()
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.get_by_text("Denoise: computed beforehand").wait_for()

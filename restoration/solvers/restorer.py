@@ -80,7 +80,9 @@ class WarmStart(ModelMixin, ConfigMixin):
         seen = torch.cat([4 * (sharp - 0.5), 20 * (smooth - sharp)], 1)
         seen = F.pixel_unshuffle(F.pad(seen, (0, -width % 4, 0, -height % 4), mode="replicate"), 2)
         level = (255 * sigma).log()[:, None, None, None].expand(-1, 1, *seen.shape[-2:])
-        h = self.before(self.enter(torch.cat([seen, level], 1)))
+        # the norms leave channels last: what is not, too, takes a third more time in being added
+        seen = torch.cat([seen, level], 1).contiguous(memory_format=torch.channels_last)
+        h = self.before(self.enter(seen))
         h = self.after(h + self.up(self.deep(self.down(h))))
         residual = F.pixel_shuffle(RESIDUAL * self.leave(h), 2)
         return sharp + residual[..., :height, :width]

@@ -46,8 +46,7 @@ def load(device: str = "cpu") -> WarmStart:
     from restoration.solvers.restorer import WarmStart  # loads diffusers
 
     model = WarmStart.from_pretrained(FOLDER, torch_dtype=torch.float32, use_safetensors=True)
-    # its norms leave channels last; what is not, too, takes a third more time in being added
-    return model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this
+    return model.eval().requires_grad_(False).to(device)
 
 
 @torch.no_grad()
