@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from restoration.degradations.base import LinearDegradation
@@ -151,7 +150,11 @@ def _until_fast(side: int) -> int:
     """How many pixels a large side lacks to where Fourier transforms are fast: 1680 rows take a quarter of
     the time of 1648.
     """
-    return next_fast_len(side) - side if side > LARGE else 0
+    if side <= LARGE:
+        return 0
+    from scipy.fft import next_fast_len  # a third of a second
+
+    return next_fast_len(side) - side
 
 
 def _without_glare(y: Tensor, scene: MaskedBlur, clipped: Tensor) -> tuple[Tensor, Tensor]:
