@@ -11,7 +11,7 @@ from restoration.degradations.base import LinearDegradation, is_grey
 from restoration.degradations.blur import GaussianBlur, MotionBlur, UploadedBlur
 from restoration.degradations.inpaint import Inpaint
 from restoration.degradations.linear import TASKS, Denoise
-from restoration.degradations.partial import TOLERANCE, mirrored, whole_scene
+from restoration.degradations.partial import LARGE, TOLERANCE, mirrored, whole_scene
 from restoration.degradations.plausible import contradictions, suspicions
 from restoration.degradations.realistic import jpeg
 from restoration.degradations.resampling import SuperResolution
@@ -136,6 +136,7 @@ def test_what_is_outside_the_picture_is_unknown(blur, sides):
     y = part_of_a_scene(blur, scene)
     whole = whole_scene(y, blur, periodic=False)
     below, right = whole.further
+    assert below == 0 and (right > 0) == (sides[1] > LARGE)  # 629 is 17·37, and 635 5·127
     wide = torch.nn.functional.pad(scene, (0, right, 0, below))
     assert whole.y.shape == wide.shape and whole.degradation.misfit(wide, whole.y) < 1e-6
     assert torch.equal(whole.light(wide), scene[..., blur.margin : -blur.margin, blur.margin : -blur.margin])

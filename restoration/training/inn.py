@@ -238,7 +238,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "--cells", type=int, default=1, help="residual cells per network (first: 6 are well spent)"
     )
     parser.add_argument(
-        "--start", metavar="FOLDER", help="the networks to begin with, of the same sizes, as in --out"
+        "--start", metavar="FOLDER", help="the networks to begin with, as in --out; they may be smaller"
     )
     parser.add_argument("--swap", type=float, default=1.0, help="weight of the swap loss")
     parser.add_argument(
@@ -261,7 +261,7 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
     model = new_model(args, prior, x)
     if args.start:
         start = Path(args.start, folder_name(args.domain, args.scale, args.prior))
-        model.load_state_dict(type(model).from_pretrained(start, torch_dtype=torch.float32).state_dict())
+        loop.start_from(model, str(start))
     if isinstance(model, LiftingINN):
         # the trained network is exact in float32; learning needs no exactness, and bfloat16 is more than
         # twice as fast
