@@ -15,6 +15,8 @@ def reachable() -> bool:
     """Whether the Hub takes a connection within SECONDS; False where HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants
 
+    # for its telemetry the client asks the Hub, stored files or not, as long as a name server is silent
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     url, answers = urlsplit(constants.ENDPOINT), list[bool]()
 
     def connect() -> None:
