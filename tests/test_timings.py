@@ -10,6 +10,7 @@ import torch
 from restoration.commands import timings
 from restoration.priors import architectures
 from restoration.priors.catalogue import PRIORS
+from restoration.priors.placement import Placement
 from restoration.solvers.reld_fast import RELDFast
 
 
@@ -42,6 +43,18 @@ def test_the_tables_sizes_are_the_architectures(name, like):
     )
 
 
+def test_networks_are_made_on_the_device_and_tried_by_what_the_host_draws(monkeypatch):
+    """The codec's trial draws with a generator of the host, which a default device refuses: it once ended the
+    command on every accelerator.
+    """
+    monkeypatch.setattr(architectures.placement, "choose", lambda *_: Placement("meta"))
+    monkeypatch.setattr(
+        architectures, "assembled", lambda name, parts, where: (parts, torch.get_default_device())
+    )
+    parts, device = architectures.random_prior("sd-1.5", 512)
+    assert parts["unet"].device.type == "meta" and device.type == "cpu"
+
+
 def test_the_command(tmp_path, capsys, monkeypatch):
     # times of so small networks say nothing
     monkeypatch.setattr(timings, "seconds", lambda action, *_: (action(), 1.0)[1])
@@ -63,7 +76,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     ]
     assert timings.main([*arguments, "--json", str(tmp_path / "t.json")]) == 0
     figures = json.loads((tmp_path / "t.json").read_text())["figures"]
-    assert (figures["calls of decode"], figures["calls of denoise"]) == (2, 2) and figures[
+    assert (figures["calls of decode"], figures["calls of denoise"]) == (1, 1) and figures[
         "peak memory"
     ] is None
     assert 1e-5 < figures["predicted memory"] < 1e-2

@@ -118,7 +118,8 @@ def random_prior(
     where = replace(where, dtype=dtype) if dtype else where
     # where networks take turns, even their first moment on the device would be too much
     with torch.device("cpu" if where.offload else where.device):
-        return assembled(name, networks(ARCHITECTURES[name], where.dtype), where)
+        parts = networks(ARCHITECTURES[name], where.dtype)
+    return assembled(name, parts, where)  # draws on the host, wherever the networks are
 
 
 def assembled(name: str, parts: dict[str, Any], where: Placement) -> LatentPrior:
