@@ -229,7 +229,8 @@ def killed(arguments: list[str]) -> None:
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(shard, codec, tmp_path):
     denoiser.main(command(shard, codec, tmp_path / "whole", 30))
     arguments = command(shard, codec, tmp_path / "killed", 30, "--save-every", "0")
-    process = multiprocessing.get_context("fork").Process(target=killed, args=[arguments])
+    # a fork would fail where an earlier test had left autograd's threads
+    process = multiprocessing.get_context("spawn").Process(target=killed, args=[arguments])
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -276,6 +277,16 @@ def test_a_step_that_is_not_finite_is_left_out(tmp_path):
     before = loss(model, 0).item()
     loop.train(model, loss, lambda _: {}, lambda _: None, args)
     assert loss(model, 0) < before and all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_made_ahead_are_those_of_their_steps(workers):
+    """Also where a run goes back, to a step that it had left behind."""
+    ahead = loop.Ahead(lambda step: torch.tensor([step, os.getpid()]), workers)
+    found = [ahead(step) for step in (3, 4, 5, 2, 3)]
+    assert [step for step, _ in (pair.tolist() for pair in found)] == [3, 4, 5, 2, 3]
+    elsewhere = {process for _, process in (pair.tolist() for pair in found)} - {os.getpid()}
+    assert bool(elsewhere) == bool(workers)
 
 
 def test_gradients_that_become_large_are_followed(tmp_path):

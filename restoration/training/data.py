@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,20 @@ def load_photographs(shards: Sequence[str | Path], limit: int | None = None) -> 
     ValueError when there is none.
     """
     photographs: list[Tensor] = []
-    for shard in shards:
-        with tarfile.open(shard) as archive:
-            for member in tqdm(archive.getmembers(), desc=Path(shard).name, leave=False):
-                if limit is not None and len(photographs) >= limit:
-                    return photographs
-                file = archive.extractfile(member) if member.isfile() else None
-                if file is not None:
-                    pixels = np.array(Image.open(io.BytesIO(file.read())).convert("RGB"))
-                    photographs.append(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
+    with ThreadPoolExecutor() as pool:
+        for shard in tqdm(shards, desc="photographs", leave=False):
+            with tarfile.open(shard) as archive:
+                files = [archive.extractfile(member) for member in archive.getmembers() if member.isfile()]
+                wanted = files if limit is None else files[: limit - len(photographs)]
+                photographs += pool.map(_decoded, [file.read() for file in wanted if file is not None])
     if not photographs:
         raise ValueError(f"no photographs in {len(shards)} shard(s): {', '.join(map(str, shards))}")
     return photographs
+
+
+def _decoded(file: bytes) -> Tensor:
+    pixels = np.array(Image.open(io.BytesIO(file)).convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def split(photographs: list[Tensor], holdout: int) -> tuple[list[Tensor], list[Tensor]]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from diffusers import DDIMScheduler
@@ -78,6 +80,13 @@ def bounded(error: Tensor) -> Tensor:
     return torch.where(error < FAR, error, FAR * (1 + (error.clamp_min(FAR) / FAR).log()))
 
 
+class Batch(NamedTuple):
+    """Pictures x (B,3,H,W) in [-1,1] and noise of unit variance or less for them."""
+
+    x: Tensor
+    noise: Tensor
+
+
 @dataclass(frozen=True)
 class Objective:
     """What the denoiser learns, and how it is judged.
@@ -96,25 +105,35 @@ class Objective:
         with torch.autocast(x.device.type, enabled=False):
             return self.vae.encode(x.to(self.args.device)).latent * self.vae.config.scaling_factor
 
+    def prepare(self, step: int) -> Batch:
+        """A step's random crops and their noise, on the host."""
+        args = self.args
+        generator = torch.Generator().manual_seed(args.seed * 7_000_003 + step)
+        x = data.random_crops(self.training, args.batch, args.crop, args.seed, step)
+        noise = torch.randn(x.shape, generator=generator)
+        for row in noise[: round(args.uneven * len(x))]:
+            row.copy_(states.uneven_noise(row, generator))
+        return Batch(x, noise)
+
+    @functools.cached_property
+    def ahead(self) -> loop.Ahead[Batch]:
+        """`prepare`, by processes of its own."""
+        return loop.Ahead(self.prepare, self.args.workers)
+
     def loss(self, model: nn.Module, step: int) -> Tensor:
         """Mean squared error over that of the per-channel Wiener filter: 1 at every level for the untrained
         network, and equal weight for every channel of one level, that is, for pixels.
         """
         assert isinstance(model, LatentUNet)
         args = self.args
-        generator = torch.Generator().manual_seed(args.seed * 7_000_003 + step)
-        x = data.random_crops(self.training, args.batch, args.crop, args.seed, step)
-        t = draw_timesteps(model, len(x), generator)
-        noise = torch.randn(x.shape, generator=generator)
-        for row in noise[: round(args.uneven * len(x))]:
-            row.copy_(states.uneven_noise(row, generator))
+        generator = torch.Generator().manual_seed(args.seed * 7_000_009 + step)
+        x, noise = (part.to(args.device) for part in self.ahead(step))
+        t = draw_timesteps(model, len(x), generator).to(args.device)
         sigma = model.sigma(t)[:, None, None, None]
         z = self.latents(x)
-        z_t = self.latents(x + 2 * sigma * noise) / (1 + sigma**2).sqrt().to(args.device)
+        z_t = self.latents(x + 2 * sigma * noise) / (1 + sigma**2).sqrt()
         if args.states:
-            some = x[-args.states :].to(args.device)
-            z_t[-args.states :], t[-args.states :] = self.restoring(model, some, generator)
-        t = t.to(z.device)
+            z_t[-args.states :], t[-args.states :] = self.restoring(model, x[-args.states :], generator)
         sigma, power = model.sigma(t)[:, None, None, None], (model.std**2).to(z.device)
         # RELD's images are often further off than the level says, and would drown all others if that counted
         off = (z_t * (1 + sigma**2).sqrt() - z).square().mean((1, 2, 3), keepdim=True).maximum(sigma**2)

@@ -5,17 +5,19 @@ metrics.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from diffusers import ModelMixin
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from restoration.parser import parser as command_parser
@@ -65,6 +67,9 @@ def arguments(
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where it is trained"
     )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that prepare batches ahead, as an accelerator needs"
+    )
     parser.set_defaults(**defaults)
     return parser
 
@@ -79,6 +84,37 @@ def start_from(model: ModelMixin, folder: str) -> None:
         if name not in state or any(a > b for a, b in zip(value.shape, state[name].shape, strict=True)):
             raise ValueError(f"{name} of {folder} does not fit into this network.")
         state[name].zero_()[tuple(slice(side) for side in value.shape)] = value
+
+
+class Ahead(Dataset[T], Generic[T]):
+    """prepare(step), called ahead by `workers` processes for the steps in turn; none at 0.
+
+    Of tensors on the host, since processes share no accelerator.
+    """
+
+    def __init__(self, prepare: Callable[[int], T], workers: int) -> None:
+        self.prepare, self.workers = prepare, workers
+        self.step, self.batches = -1, iter(list[T]())
+
+    def __getitem__(self, step: int) -> T:
+        return self.prepare(step)
+
+    def __call__(self, step: int) -> T:
+        """What was prepared for this step."""
+        if step != self.step:  # the run begins, or goes back
+            self.batches = self._from(step)
+        self.step = step + 1
+        return next(self.batches)
+
+    def _from(self, step: int) -> Iterator[T]:
+        if not self.workers:
+            return map(self.prepare, itertools.count(step))
+        turns: Any = itertools.count(step)  # any iterable will do; torch's stubs ask for more
+        # the processes get this object: they need no batches of others
+        self.batches = iter(list[T]())
+        return iter(
+            DataLoader(self, batch_size=None, sampler=turns, num_workers=self.workers, prefetch_factor=4)
+        )
 
 
 class Training:
@@ -141,8 +177,8 @@ class Training:
         progress = max(self.step / self.args.steps, self.elapsed / 60 / self.args.max_minutes)
         return self.peak * min(1.0, (self.step + 1 - self.warm_from) / 200, (1 - progress) / 0.25)
 
-    def advance(self, loss: Callable[[nn.Module, int], Tensor]) -> float:
-        """One step; its loss."""
+    def advance(self, loss: Callable[[nn.Module, int], Tensor]) -> Tensor:
+        """One step; its loss, which the device may still be computing."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -158,13 +194,13 @@ class Training:
             torch._foreach_lerp_(
                 list(self.average.values()), list(self.model.state_dict().values()), 1 - decay
             )
-        return value.item()
+        return value.detach()
 
-    def diverged(self, losses: Sequence[float]) -> bool:
+    def diverged(self, losses: Sequence[Tensor]) -> bool:
         """Whether the losses since the last checkpoint leapt; then the run is at that checkpoint again, with
         half the rate.
         """
-        mean = sum(losses) / len(losses) if len(losses) >= JUDGED else self.best
+        mean = torch.stack(list(losses)).mean().item() if len(losses) >= JUDGED else self.best
         if not (mean - self.best > DIVERGED * abs(self.best) or math.isnan(mean)):
             self.best = min(self.best, mean)
             return False
@@ -189,13 +225,13 @@ def train(
     diverges goes back to its last checkpoint and on at half the rate, and at a quarter if it does so again.
     """
     run = Training(model, args)
-    saved, losses = time.monotonic(), list[float]()
+    saved, losses = time.monotonic(), list[Tensor]()
     bar = tqdm(total=args.steps, initial=run.step, mininterval=5)
     while run.step < args.steps and run.elapsed < 60 * args.max_minutes:
         losses.append(run.advance(loss))
         bar.update()
         if run.step % args.evaluate_every == 0:
-            line = {"step": run.step, "seconds": round(run.seconds), "loss": round(losses[-1], 5)}
+            line = {"step": run.step, "seconds": round(run.seconds), "loss": round(losses[-1].item(), 5)}
             tqdm.write(json.dumps(line | run.with_average(evaluate)))
         if time.monotonic() - saved > args.save_every:
             if run.diverged(losses):

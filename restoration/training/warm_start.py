@@ -29,7 +29,6 @@ from restoration.solvers.warm_start import proximal
 from restoration.training import data, loop
 from restoration.training.states import between, log_between
 
-SHARED = 2  # pictures of a batch that have one degradation
 PARTIAL, GREY, OVERSTATED = 0.5, 0.1, 0.4  # shares of the degradations
 HARDEST = 4.0  # a picture counts no more than this, whatever its error
 
@@ -79,9 +78,9 @@ def shown(x: Tensor, generator: torch.Generator) -> Lesson:
 
 
 @torch.no_grad()
-def lesson(crops: Tensor, generator: torch.Generator) -> Lesson:
-    """Of crops (B,3,H,W) in [-1,1], with a degradation for each SHARED of them."""
-    parts = [shown(x, generator) for x in ((crops + 1) / 2).split(SHARED)]
+def lesson(crops: Tensor, generator: torch.Generator, shared: int) -> Lesson:
+    """Of crops (B,3,H,W) in [-1,1], with a degradation for each `shared` of them."""
+    parts = [shown(x, generator) for x in ((crops + 1) / 2).split(shared)]
     return Lesson(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -132,6 +131,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--deep-width", type=int, default=96, help="channels at a quarter of the resolution")
     parser.add_argument("--cells", type=int, default=2, help="residual cells before and after the deep level")
     parser.add_argument("--deep-cells", type=int, default=6, help="residual cells of the deep level")
+    parser.add_argument("--shared", type=int, default=2, help="pictures of a batch that have one degradation")
     parser.add_argument("--start", metavar="FOLDER", help="the network to begin with; it may be smaller")
     return parser
 
@@ -145,11 +145,16 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
     if args.start:
         loop.start_from(model, args.start)
 
-    def loss(model: nn.Module, step: int) -> Tensor:
+    def prepare(step: int) -> Lesson:
         generator = torch.Generator().manual_seed(args.seed * 9_000_011 + step)
-        crops = data.random_crops(training, args.batch, args.crop, args.seed, step).to(args.device)
-        with torch.autocast(torch.device(args.device).type, enabled=False):  # Fourier transforms are exact
-            seen = lesson(crops, generator)
+        crops = data.random_crops(training, args.batch, args.crop, args.seed, step)
+        with torch.autocast("cpu", enabled=False):  # Fourier transforms are exact
+            return lesson(crops, generator, args.shared)
+
+    ahead = loop.Ahead(prepare, args.workers)
+
+    def loss(model: nn.Module, step: int) -> Tensor:
+        seen = Lesson(*(part.to(args.device) for part in ahead(step)))
         unit = torch.minimum(errors(seen.sharp, seen), errors(seen.smooth, seen)) + 1e-3
         return (errors(model(*seen[2:]).float(), seen) / unit).clamp_max(HARDEST).mean()
 
