@@ -107,9 +107,9 @@ def of_a_step(prior: LatentPrior, method: str, task: str | None, **settings: Any
 @pytest.mark.parametrize(
     ("method", "task", "settings"),
     [
-        ("reld", "deblur", {"steps": 12}),
+        ("reld", "deblur", {"steps": 20}),
         ("reld", "inpaint", {}),
-        ("reld", "super-resolution", {"steps": 12}),
+        ("reld", "super-resolution", {"steps": 20}),
         ("reld-paper", "deblur", {}),
         ("ld-rps", None, {}),
         ("ld-rps-paper", None, {"first": 3 * 45, "guide_below": 1000}),

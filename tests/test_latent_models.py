@@ -152,7 +152,7 @@ def test_the_levels_of_a_run_are_the_priors(folders, embedded):
     levels = RELDFast().levels(prior, False, 0.01)
     assert prior.lowest == pytest.approx(prior.sigmas[0].item() / prior.gain) and prior.lowest > 3 / 255
     assert levels[-1] == pytest.approx(prior.lowest) and len(levels) == RELDFast().steps
-    assert RELDFast().levels(embedded, False, 0.01)[-1] == pytest.approx(3 / 255)
+    assert RELDFast().levels(embedded, False, 0.01)[-1] == pytest.approx(RELDFast().end_level / 255)
 
 
 def test_a_distilled_prior_keeps_to_its_timesteps_and_has_no_guidance(folders):

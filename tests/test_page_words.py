@@ -50,7 +50,7 @@ def test_of_a_long_run_it_is_said_when_a_first_picture_is_there(picture, monkeyp
     monkeypatch.setattr(actions, "in_memory", lambda *_: True)
     monkeypatch.setattr(pace, "PACES", {})
     monkeypatch.setattr(pace, "estimate_seconds", lambda *_: 40.0)
-    values = filled(picture, "deblur") | {("reld", "steps"): 24}
+    values = filled(picture, "deblur") | {("reld", "steps"): 48}
     steps = actions.plan("reld", values).steps
     first = math.ceil(pace.FIXED + 40 * actions.PREVIEWED / steps)
     assert actions.forecast("reld", values).endswith(f" a first picture after about {first} s.")

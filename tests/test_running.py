@@ -34,7 +34,7 @@ def test_stop_ends_the_run(tab, monkeypatch):
     monkeypatch.setattr(actions, "steps_of", slowly)
     assert tab.get_by_role("button", name="Stop").count() == 0  # there is nothing to stop
     restore_in_steps(tab, 200)
-    tab.get_by_text("of 50").wait_for()
+    tab.get_by_text("of 24").wait_for()
     tab.get_by_role("button", name="Stop").click()
     tab.get_by_text("Stopped").wait_for()
     monkeypatch.undo()
@@ -76,7 +76,7 @@ def held(monkeypatch) -> threading.Event:
 def test_an_upload_ends_the_run_of_the_picture_before(tab, monkeypatch, tmp_path):
     """Its result would stand beside the photograph of a visitor who did not make it."""
     going_on = held(monkeypatch)
-    restore_in_steps(tab, 12)
+    restore_in_steps(tab, 20)
     tab.get_by_text("Step 1 of 3").wait_for()
     recipe.save_png(torch.rand(1, 3, 64, 64), tmp_path / "own.png", {})
     upload(tab, tmp_path / "own.png")
@@ -90,13 +90,13 @@ def test_an_upload_ends_the_run_of_the_picture_before(tab, monkeypatch, tmp_path
 def test_the_link_is_of_the_run_that_is_shown(tab, monkeypatch):
     """Not of what the controls say when it ends."""
     changed = held(monkeypatch)
-    restore_in_steps(tab, 12)
+    restore_in_steps(tab, 20)
     tab.get_by_text("Step 1 of 3").wait_for()
     tab.get_by_label("Seed", exact=True).first.fill("7")
     changed.set()
     told(tab, "256×256 pixels in")
     link = visible(tab, "label:has-text('Settings link')").locator("input, textarea").first
-    tab.wait_for_function("box => box.value.includes('steps=12')", arg=link.element_handle())
+    tab.wait_for_function("box => box.value.includes('steps=20')", arg=link.element_handle())
     assert "seed=0" in link.input_value()
     tab.get_by_role("button", name="Denoise", exact=True).click()
     tab.get_by_text("Denoise: computed beforehand").wait_for()
@@ -107,13 +107,13 @@ def test_opening_the_page_takes_no_place_in_the_queue(tab, browser, address, mon
     """While one run holds the only place, another visitor opens the page and looks at an example."""
     over = held(monkeypatch)
     restore_in_steps(tab, 200)
-    tab.get_by_text("Step 1 of 50").wait_for()
+    tab.get_by_text("Step 1 of 24").wait_for()
     page = visit_method(browser, address)
     page.get_by_role("button", name="Denoise", exact=True).click()
     page.get_by_text("Denoise: computed beforehand").wait_for()
     assert page.get_by_text("busy").count() == 0 and page.get_by_text("queue").count() == 0
     page.context.close()
-    tab.get_by_text("Step 1 of 50").wait_for()
+    tab.get_by_text("Step 1 of 24").wait_for()
     tab.get_by_role("button", name="Stop").click()
     over.set()
     tab.get_by_text("Stopped").wait_for()
@@ -134,7 +134,7 @@ def test_a_run_ends_with_the_page_that_started_it(lend, monkeypatch):
     monkeypatch.setattr(actions, "restore", endless)
     page = lend(who="another")
     restore_in_steps(page, 200)
-    page.get_by_text("Step 1 of 50").wait_for()
+    page.get_by_text("Step 1 of 24").wait_for()
     page.context.close()
     assert ended.wait(PATIENCE / 1000)
 
@@ -164,7 +164,7 @@ def test_a_place_in_the_queue_is_seen(lend, monkeypatch):
     """Beside the line that waits, both plain to read; and Stop says that nothing was begun."""
     going_on = held(monkeypatch)
     first, second = lend(), lend(390, who="another")
-    restore_in_steps(first, 12)
+    restore_in_steps(first, 20)
     first.get_by_text("Step 1 of 3").wait_for()
     assert first.locator("[role=tabpanel]:visible .of-result:visible").count() == 0  # nothing to share
     second.locator("#start-reld").click()
@@ -194,7 +194,7 @@ def test_a_press_is_answered_where_it_can_be_seen(lend, monkeypatch):
     """
     going_on = held(monkeypatch)
     page = lend(390)
-    restore_in_steps(page, 12)
+    restore_in_steps(page, 20)
     page.get_by_text("Step 1 of 3").wait_for()
     button, status = page.locator("#start-reld"), page.locator("#status-reld")
     assert button.inner_text() == "Restoring…" and button.is_disabled()

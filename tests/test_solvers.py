@@ -97,7 +97,7 @@ def test_contract_of_blind_solvers(tiny_prior, networks, solver):
 @pytest.mark.parametrize("solver", [*FORMS, *BLIND], ids=repr)
 def test_each_step_on_another_thread_and_closing_half_way(tiny_prior, networks, solver):
     steps = restore(
-        torch.rand(1, 3, 64, 64), Run(solver, None if solver.blind else TASKS["deblur"]()), tiny_prior
+        torch.rand(1, 3, 64, 64), Run(solver, None if solver.blind else TASKS["motion-deblur"]()), tiny_prior
     )
     seen = []
     for _ in range(2):
@@ -178,7 +178,7 @@ def test_names_of_before():
         "penalty": 1.0,
     }
     for settings, solver in (
-        (old, RELDFast(steps=10, warm_start=0.0)),
+        (old, RELDFast(steps=10, warm_start=0.0, end_level=3.0)),
         (faithful, RELD()),
         (faithful | {"splitting": "latent"}, RELD(splitting="latent")),
     ):

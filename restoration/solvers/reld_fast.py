@@ -42,13 +42,13 @@ class RELDFast(Solver):
         49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0
     )
     end_level: float = knob(
-        3.0, "Noise level of the denoiser at the last iteration, in 1/255", low=1.0, high=255.0
+        1.5, "Noise level of the denoiser at the last iteration, in 1/255", low=1.0, high=255.0
     )
     penalty: float = knob(
         0.5, "Weight of the prior against the measurement (c in ρ = c σ²/s²)", low=0.01, high=30.0
     )
     warm_start: float = knob(
-        0.75,
+        0.88,
         "Share of the iterations that a trained network stands for, of Gaussian blur and enlarging",
         low=0.0,
         high=0.9,
