@@ -225,6 +225,7 @@ def new_model(vae: PatchAutoencoder, args: argparse.Namespace) -> LatentUNet:
 def parser(prog: str) -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = loop.arguments(prog, __doc__, steps=100_000)
+    loop.add_workers(parser)
     parser.add_argument(
         "--widths", type=int, nargs="+", default=(96, 192, 256), help="channels per resolution"
     )

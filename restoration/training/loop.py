@@ -67,11 +67,15 @@ def arguments(
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where it is trained"
     )
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The option of commands whose batches are made by `Ahead`."""
     parser.add_argument(
         "--workers", type=int, default=0, help="processes that prepare batches ahead, as an accelerator needs"
     )
-    parser.set_defaults(**defaults)
-    return parser
 
 
 def start_from(model: ModelMixin, folder: str) -> None:

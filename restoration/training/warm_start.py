@@ -127,6 +127,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         rate=1e-3,
         optimiser="muon",
     )
+    loop.add_workers(parser)
     parser.add_argument("--width", type=int, default=48, help="channels at half resolution")
     parser.add_argument("--deep-width", type=int, default=96, help="channels at a quarter of the resolution")
     parser.add_argument("--cells", type=int, default=2, help="residual cells before and after the deep level")
