@@ -157,6 +157,14 @@ def test_uneven_noise_is_never_stronger_than_told():
         assert noise.shape == (3, 48, 40) and 0.05 < noise.square().mean().sqrt() < 1.05
 
 
+def test_a_cameras_noise_is_correlated_and_weaker_than_told():
+    x = torch.from_numpy(pictures.astronaut()[:64, :64] / 255.0).float().permute(2, 0, 1)
+    for seed in range(6):
+        noise = states.camera_noise(x, torch.Generator().manual_seed(seed))
+        assert noise.shape == x.shape and 0.44 < noise.square().mean().sqrt() < 1.01
+        assert (noise[..., 1:] * noise[..., :-1]).mean() > 0.1 * noise.square().mean()
+
+
 def test_reld_images_come_from_falling_levels_and_agree_with_the_measurement(monkeypatch):
     monkeypatch.setattr(states, "draw_degradation", lambda generator: GaussianBlur(noise_std=1.0))
     x, levels, seen = (
@@ -198,6 +206,8 @@ def test_an_ffdnet_beside_the_unet_stays_as_it_was_while_the_unet_learns_from_wh
             str(tmp_path / "ffdnet.pth"),
             "--uneven",
             "0.5",
+            "--camera",
+            "0.25",
             "--states",
             "1",
         )

@@ -32,6 +32,7 @@ from restoration.training import data, loop, states
 # noise levels of the evaluation, in latent units (= [0,1] pixel units)
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 LOW = (2 / 255, 120 / 255)  # the range that the solvers visit most
+CAMERAS = (2 / 255, 60 / 255)  # what a camera's noise is told as
 # times the Wiener filter's error: from here on a crop's error counts by its logarithm; the loss that training
 # prints is 0.3 to 0.7
 FAR = 4.0
@@ -52,12 +53,18 @@ def geometric_betas(sigma_min: float, sigma_max: float, steps: int) -> list[floa
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).tolist()
 
 
-def draw_timesteps(model: LatentUNet, count: int, generator: torch.Generator) -> Tensor:
-    """(count,) timesteps: three quarters log-uniform in LOW, the rest over the whole schedule."""
+def draw_timesteps(
+    model: LatentUNet,
+    count: int,
+    generator: torch.Generator,
+    levels: tuple[float, float] = LOW,
+    anywhere: float = 0.25,
+) -> Tensor:
+    """(count,) timesteps, log-uniform between the levels, the share `anywhere` over the whole schedule."""
     c = model.config
     span = math.log(c.sigma_max / c.sigma_min)
-    low, high = (math.log(level / c.sigma_min) / span for level in LOW)
-    u, whole = torch.rand(count, generator=generator), torch.rand(count, generator=generator) < 0.25
+    low, high = (math.log(level / c.sigma_min) / span for level in levels)
+    u, whole = torch.rand(count, generator=generator), torch.rand(count, generator=generator) < anywhere
     position = torch.where(whole, u, low + (high - low) * u)
     return (position * (c.num_train_timesteps - 1)).round().long()
 
@@ -105,6 +112,12 @@ class Objective:
         with torch.autocast(x.device.type, enabled=False):
             return self.vae.encode(x.to(self.args.device)).latent * self.vae.config.scaling_factor
 
+    @property
+    def cameras(self) -> slice:
+        """The rows of a batch with a camera's noise: those after the uneven ones."""
+        first = round(self.args.uneven * self.args.batch)
+        return slice(first, first + round(self.args.camera * self.args.batch))
+
     def prepare(self, step: int) -> Batch:
         """A step's random crops and their noise, on the host."""
         args = self.args
@@ -113,6 +126,8 @@ class Objective:
         noise = torch.randn(x.shape, generator=generator)
         for row in noise[: round(args.uneven * len(x))]:
             row.copy_(states.uneven_noise(row, generator))
+        for row, picture in zip(noise[self.cameras], x[self.cameras], strict=True):
+            row.copy_(states.camera_noise((picture + 1) / 2, generator))
         return Batch(x, noise)
 
     @functools.cached_property
@@ -129,6 +144,7 @@ class Objective:
         generator = torch.Generator().manual_seed(args.seed * 7_000_009 + step)
         x, noise = (part.to(args.device) for part in self.ahead(step))
         t = draw_timesteps(model, len(x), generator).to(args.device)
+        t[self.cameras] = draw_timesteps(model, len(t[self.cameras]), generator, CAMERAS, 0).to(t)
         sigma = model.sigma(t)[:, None, None, None]
         z = self.latents(x)
         z_t = self.latents(x + 2 * sigma * noise) / (1 + sigma**2).sqrt()
@@ -244,6 +260,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         default=0.0,
         help="share of inputs whose noise is not white or weaker than told",
     )
+    parser.add_argument("--camera", type=float, default=0.0, help="share of inputs with a camera's noise")
     parser.add_argument(
         "--states",
         type=int,

@@ -1,5 +1,5 @@
 """What the solvers give a denoiser, beside white noise of the level it is told: noise of another colour,
-uneven or weaker, and RELD's images.
+uneven or weaker, a camera's, and RELD's images.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from restoration.degradations.base import LinearDegradation
 from restoration.degradations.blur import GaussianBlur, MotionBlur
+from restoration.degradations.camera import SHOT, CameraNoise
 from restoration.degradations.resampling import SuperResolution
 
 LEVELS = (20 / 255, 60 / 255)  # of the denoiser's first call; RELD's default is 49
@@ -42,6 +43,16 @@ def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
     side = 1 if torch.rand((), generator=generator) < 0.5 else 3
     level = 0.1 + 0.9 * torch.rand(1, 1, side, side, generator=generator)
     return noise * F.interpolate(level, (height, width), mode="bilinear", align_corners=True)[0]
+
+
+def camera_noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise (3,H,W) of a camera that takes the picture x (3,H,W) in [0,1]: JPEG's share is in it, and it has
+    0.45 to 1 of the level that is told, since correlated noise is told as more than it is (meter.as_white).
+    """
+    iso = tuple(SHOT)[int(torch.randint(len(SHOT), (), generator=generator))]
+    noisy, clean = CameraNoise(iso=iso).expose(x[None], generator)
+    noise = (noisy - clean)[0]
+    return noise / noise.square().mean().sqrt().clamp_min(1e-3) * between(0.45, 1, generator)
 
 
 def draw_degradation(generator: torch.Generator) -> LinearDegradation:
