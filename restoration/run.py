@@ -23,6 +23,7 @@ from restoration.degradations.plausible import contradictions, suspicions
 from restoration.evaluation import metrics
 from restoration.files import images
 from restoration.files.errors import out_of_memory
+from restoration.priors import allocator
 from restoration.priors.latent import LatentPrior
 from restoration.record import Run
 from restoration.solvers.base import Result, Solver, Step
@@ -129,7 +130,7 @@ def _again_if_broken(
 
     ValueError when it can be changed no further. What was changed is taken back when the run is over.
     """
-    with prior.borrowed():
+    with prior.borrowed(), allocator.kept():
         prior.fit(solver.demand(y.numel() // 3 * solver.factor(degradation) ** 2))
         yield from _attempts(solver, prior, y, degradation, seed)
 

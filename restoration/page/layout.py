@@ -16,6 +16,7 @@ from restoration.page.method_choices import choice_events
 from restoration.page.method_tab import method_tab
 from restoration.page.one_photograph import one_photograph
 from restoration.page.repeat_tab import repeat_tab
+from restoration.priors import allocator
 from restoration.priors.catalogue import PRIORS
 from restoration.priors.latent import load_prior
 from restoration.solvers import SOLVERS
@@ -92,6 +93,7 @@ def build() -> gr.Blocks:
 
 def main() -> None:
     """Open the page."""
+    allocator.keep_blocks()  # before there are threads
     if device.ZERO_GPU:  # models have to be placed before the first visitor comes
         load_prior("embedded", device.DEVICE)
     page = build()
