@@ -11,7 +11,7 @@ import gradio as gr
 import pytest
 import torch
 from PIL import Image
-from presses import filled, method_tabs, press
+from presses import filled, press
 
 from restoration import pace
 from restoration.degradations.linear import FILES
@@ -220,22 +220,19 @@ def test_an_error_takes_the_place_of_the_status(picture):
         assert last[1] == last[6] == raised.value.message and not last[5]
 
 
-def test_a_run_brings_the_forecast_of_the_same(picture, blocks, monkeypatch):
-    """In a method's tab and in Compare: what it took was measured."""
-    monkeypatch.setattr(pace, "PACES", {})
-    tab, values = method_tabs(blocks)["reld"], filled(picture) | QUICK
-    first, *_, last = tab.restored({part: values[name] for name, part in tab.parts.items()})
-    (pressed,) = (
-        event for event in blocks.fns.values() if event.name == "restored" and tab.entry in event.outputs
-    )
-    assert (
-        pressed.outputs.index(tab.budget) == len(last) - 1
-        and first[-1] == gr.skip()
-        and last[-1] == actions.forecast("reld", values)
-    )
-    asked = picture, "denoise", ["reld · fast"], 1, ["embedded"]
-    first, *_, last = compare_actions.compared(*asked)
-    assert first[-1] == gr.skip() and last[-1] == compare_actions.forecast(*asked)
+def test_after_a_run_its_forecast_is_made_anew(blocks):
+    """In a method's tab and in Compare: what it took was measured, and settings may be others by now."""
+    events = list(blocks.fns.values())
+    for name, made in (
+        ("restored", "foresee"),
+        ("restored_twice", "foresee"),
+        ("with_last_words", "forecast"),
+    ):
+        runs = [event for event in events if event.name == name]
+        assert runs
+        for run in runs:
+            after = [event for event in events if event.trigger_after == run._id and event.name == made]
+            assert len(after) == 1 and after[0].inputs and not after[0].trigger_only_on_success
 
 
 def test_why_a_file_cannot_be_repeated_is_said(picture, tmp_path):

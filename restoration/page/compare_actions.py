@@ -45,7 +45,7 @@ def compared(
         most = SIZES[usual_size()]
         read = html.escape(images.how_read(photo, 1, most))
         ready = f"{read}. Getting ready…" if read else "Getting ready…"
-        yield ready, None, None, None, "", None, gr.skip()
+        yield ready, None, None, None, "", None
         given = images.read_photo(photo, 1, most).x
         needed = _seconds(photo, damage, runs, count, names)
         if needed > device.TIME_LIMIT:
@@ -58,19 +58,19 @@ def compared(
             whole = spent / now.share if now.share > 0.1 else needed  # models are loaded before the first run
             line = f"{now.note} · {remaining(whole * (1 - now.share))}" if now.share < 1 else actions.SCORING
             status = bar(int(1000 * now.share), 1000, line)
-            yield status, *_shown(now), None, "", None, gr.skip()
+            yield status, *_shown(now), None, "", None
         if not now.cells:
             raise ValueError(now.note)
         note = html.escape(now.note) + (f" The picture: {read}." if read else "")
         figures = [cell.figure for cell in now.cells]
         asked = Asked(photo, damage, choices, seeds, priors)
         kept = comparisons.entry(asked, note, figures), (comparisons.finished(asked, note, figures), None)
-        yield note, gr.skip(), gr.skip(), comparisons.archives(figures), *kept, forecast(*asked)
+        yield note, gr.skip(), gr.skip(), comparisons.archives(figures), *kept
 
 
 def with_last_words(*asked: Any) -> Iterator[tuple[Any, ...]]:
     """`compared`, with what to say should this be the end of it; an error takes the place of the status."""
-    yield from actions.with_last_words(compared(*asked), 7, 0, 3)
+    yield from actions.with_last_words(compared(*asked), 6, 0, 3)
 
 
 def _shown(now: compare.State) -> tuple[Any, Any]:

@@ -200,7 +200,7 @@ def _run_events(tab: CompareTab) -> None:
     event = tab.start.click(
         on_gpu(with_last_words, needed_seconds, lambda *values: values[-1]),
         tab.asked,
-        [*tab.outputs, tab.entry, tab.sharing.shown, tab.budget, last_words],
+        [*tab.outputs, tab.entry, tab.sharing.shown, last_words],
         show_progress="minimal",
         show_progress_on=status,
         trigger_mode="multiple",  # as in a method's tab
@@ -210,6 +210,7 @@ def _run_events(tab: CompareTab) -> None:
     tab.runs.append(event)
     changes = [part.change for part in tab.asked]  # type: ignore[attr-defined]
     gr.on(changes, forecast, tab.asked, tab.budget, trigger_mode="always_last", **AT_ONCE)
+    event.then(forecast, tab.asked, tab.budget, **AT_ONCE)  # by what was measured now
     stoppable(tab.stop, [event], status, last_words, tab.start)
 
 

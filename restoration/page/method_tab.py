@@ -114,14 +114,11 @@ class MethodTab:
         yield from self._with_entry(posted, actions.caption_pair(self.method, self.values(posted)))
 
     def _with_entry(self, posted: Shown, runs: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-        """What a run yields, with its last words, its entry for the history and what Share gives away; with
-        its result how long the same takes, as has been measured now.
-        """
+        """What a run yields, with its last words, its entry for the history and what Share gives away."""
         values = self.values(posted)
         for shown in actions.with_last_words(runs, 6, 1, 5):
             run = history.finished(self.method, values, shown) if shown[5] else None
-            again = actions.forecast(self.method, values) if run else gr.skip()
-            yield *shown, history.entry(self.method, values, shown[:6]), run and (run, None), again
+            yield *shown, history.entry(self.method, values, shown[:6]), run and (run, None)
 
     def open_page(self, request: gr.Request) -> Shown:
         """What the link says, where it is for this tab, or else the first example."""
@@ -233,7 +230,7 @@ def _run_events(tab: MethodTab) -> list[Any]:
     # the button cannot be pressed during a run, but while one that an upload has stopped is in its last step;
     # "once" would drop that press
     running["trigger_mode"] = "multiple"
-    running["outputs"] = [*tab.outputs, last_words, tab.entry, tab.sharing.shown, tab.budget]
+    running["outputs"] = [*tab.outputs, last_words, tab.entry, tab.sharing.shown]
     for button in (start, caption_pair):
         if button:
             places = [start, comparison, status, file]
@@ -242,6 +239,8 @@ def _run_events(tab: MethodTab) -> list[Any]:
     if caption_pair:
         twice = on_gpu(tab.restored_twice, lambda values: 2 * tab.seconds(values), tab.priors)
         runs.append(caption_pair.click(twice, posted, **running))
+    for run in runs:  # the next takes what was measured now, with the settings that there are by now
+        run.then(tab.foresee, posted, tab.budget, **AT_ONCE)
     stoppable(tab.inputs.given.stop, runs, status, last_words, start)
     if "inpaint" in tab.inputs.groups:
         for run in runs:
