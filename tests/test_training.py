@@ -157,12 +157,14 @@ def test_uneven_noise_is_never_stronger_than_told():
         assert noise.shape == (3, 48, 40) and 0.05 < noise.square().mean().sqrt() < 1.05
 
 
-def test_a_cameras_noise_is_correlated_and_weaker_than_told():
+def test_a_cameras_noise_is_weaker_than_told_and_of_many_colours():
     x = torch.from_numpy(pictures.astronaut()[:64, :64] / 255.0).float().permute(2, 0, 1)
-    for seed in range(6):
+    likeness = []
+    for seed in range(8):
         noise = states.camera_noise(x, torch.Generator().manual_seed(seed))
-        assert noise.shape == x.shape and 0.44 < noise.square().mean().sqrt() < 1.01
-        assert (noise[..., 1:] * noise[..., :-1]).mean() > 0.1 * noise.square().mean()
+        assert noise.shape == x.shape and 0.29 < noise.square().mean().sqrt() < 1.01
+        likeness.append((noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean())
+    assert max(likeness) > 0.4 and min(likeness) < 0.15
 
 
 def test_reld_images_come_from_falling_levels_and_agree_with_the_measurement(monkeypatch):

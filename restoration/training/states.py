@@ -46,13 +46,16 @@ def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def camera_noise(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise (3,H,W) of a camera that takes the picture x (3,H,W) in [0,1]: JPEG's share is in it, and it has
-    0.45 to 1 of the level that is told, since correlated noise is told as more than it is (meter.as_white).
+    """Noise (3,H,W) of a camera that takes the picture x (3,H,W) in [0,1] and then sharpens or smooths it.
+
+    JPEG's share is in it, and it has 0.3 to 1 of the level that is told, since correlated noise is told as
+    more than it is (meter.as_white).
     """
     iso = tuple(SHOT)[int(torch.randint(len(SHOT), (), generator=generator))]
     noisy, clean = CameraNoise(iso=iso).expose(x[None], generator)
     noise = (noisy - clean)[0]
-    return noise / noise.square().mean().sqrt().clamp_min(1e-3) * between(0.45, 1, generator)
+    noise = noise + between(-0.8, 4, generator) * (noise - F.avg_pool2d(noise, 3, 1, 1))
+    return noise / noise.square().mean().sqrt().clamp_min(1e-3) * between(0.3, 1, generator)
 
 
 def draw_degradation(generator: torch.Generator) -> LinearDegradation:
