@@ -14,7 +14,7 @@ def save_prior(folder: Path) -> str:
     from diffusers import DDIMScheduler
 
     from restoration.priors.networks import LatentUNet, PatchAutoencoder
-    from restoration.training.denoiser import geometric_betas
+    from restoration.training.schedule import geometric_betas
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -20,7 +20,7 @@ from restoration.priors.latent import LatentPrior, load_prior
 from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.priors.parts import Parts
 from restoration.priors.placement import Placement
-from restoration.training.denoiser import geometric_betas
+from restoration.training.schedule import geometric_betas
 
 LENDERS: list[Lender] = []  # of this process
 

@@ -22,6 +22,7 @@ from restoration.degradations.blur import GaussianBlur
 from restoration.priors.latent import load_prior
 from restoration.priors.networks import FFDNet, LatentUNet, PatchAutoencoder
 from restoration.training import autoencoder, data, denoiser, loop, states
+from restoration.training.schedule import timestep
 
 SMALL = [
     "--widths",
@@ -129,7 +130,7 @@ def test_ffdnet_denoises_the_picture_of_the_latent_where_noise_is_weak_and_is_no
     x = (vae.decode(z / 0.5).sample + 1) / 2
     with torch.no_grad():
         for level, weak in ((25 / 255, True), (120 / 255, False)):
-            t = denoiser.timestep(model, level)
+            t = timestep(model, level)
             sigma = model.sigma(torch.tensor(t))
             wiener = 0.25 / (0.25 + sigma**2) * z
             told = vae.encode(2 * model.fine(x, sigma[None]) - 1).latent * 0.5

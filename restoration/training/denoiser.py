@@ -10,13 +10,11 @@ import argparse
 import copy
 import functools
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from restoration.degradations.base import LinearDegradation
@@ -28,10 +26,10 @@ from restoration.priors.parts import Parts
 from restoration.priors.placement import Placement
 from restoration.solvers.reld_fast import RELDFast
 from restoration.training import data, loop, states
+from restoration.training.schedule import draw_timesteps, scheduler, timestep
 
 # noise levels of the evaluation, in latent units (= [0,1] pixel units)
 LEVELS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-LOW = (2 / 255, 120 / 255)  # the range that the solvers visit most
 CAMERAS = (2 / 255, 60 / 255)  # what a camera's noise is told as
 # times the Wiener filter's error: from here on a crop's error counts by its logarithm; the loss that training
 # prints is 0.3 to 0.7
@@ -44,37 +42,6 @@ RESTORED: dict[str, LinearDegradation] = {
     "x4": SuperResolution(scale=4),
 }  # what the evaluation has RELD restore
 VISITS = 3  # most calls of RELD before the one that is learned from
-
-
-def geometric_betas(sigma_min: float, sigma_max: float, steps: int) -> list[float]:
-    """betas whose levels sqrt((1-ᾱ)/ᾱ) are geometric from sigma_min to sigma_max."""
-    sigma = torch.exp(torch.linspace(math.log(sigma_min), math.log(sigma_max), steps, dtype=torch.float64))
-    alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), 1 / (1 + sigma**2)])
-    return (1 - alpha_bar[1:] / alpha_bar[:-1]).tolist()
-
-
-def draw_timesteps(
-    model: LatentUNet,
-    count: int,
-    generator: torch.Generator,
-    levels: tuple[float, float] = LOW,
-    anywhere: float = 0.25,
-) -> Tensor:
-    """(count,) timesteps, log-uniform between the levels, the share `anywhere` over the whole schedule."""
-    c = model.config
-    span = math.log(c.sigma_max / c.sigma_min)
-    low, high = (math.log(level / c.sigma_min) / span for level in levels)
-    u, whole = torch.rand(count, generator=generator), torch.rand(count, generator=generator) < anywhere
-    position = torch.where(whole, u, low + (high - low) * u)
-    return (position * (c.num_train_timesteps - 1)).round().long()
-
-
-def timestep(model: LatentUNet, level: float) -> int:
-    """The timestep whose noise level is nearest to `level`."""
-    c = model.config
-    return round(
-        math.log(level / c.sigma_min) / math.log(c.sigma_max / c.sigma_min) * (c.num_train_timesteps - 1)
-    )
 
 
 def bounded(error: Tensor) -> Tensor:
@@ -282,19 +249,6 @@ def main(argv: list[str] | None = None, prog: str = "python -m restoration.train
     start = objective.evaluate(model.to(args.device))
     print(json.dumps({"parameters": size, "start": start}), flush=True)
     loop.train(model, objective.loss, objective.evaluate, lambda m: save(m, args), args)
-
-
-def scheduler(model: LatentUNet) -> DDIMScheduler:
-    """The levels of the model, as diffusers keeps them."""
-    c = model.config
-    betas = geometric_betas(c.sigma_min, c.sigma_max, c.num_train_timesteps)
-    return DDIMScheduler(
-        num_train_timesteps=c.num_train_timesteps,
-        trained_betas=betas,
-        prediction_type="sample",
-        clip_sample=False,
-        set_alpha_to_one=True,
-    )
 
 
 def save(model: nn.Module, args: argparse.Namespace) -> None:
