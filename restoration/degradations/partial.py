@@ -28,7 +28,7 @@ SURROUNDINGS = 8  # pixels of y a side, since networks err at their own borders
 CLIPPED = 253.5 / 255  # what is stored as 254 or 255 may have been any brighter
 # of the conjugate gradients: at most, and the residual's norm over that of the right side
 ITERATIONS, TOLERANCE = 12, 1e-2
-LIGHT_ITERATIONS = 12  # ours
+LIGHT_ITERATIONS = 12  # ours: as good as 30 that are not accelerated; each takes four transforms
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 # once, and in an arena of its own a thread gets large blocks by mmap alone
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
 LARGEST = 2**31 - 1
+SPARE = 2**28  # bytes that stay at the heap's end: small pictures one after the other need no new pages
 
 
 @functools.cache
@@ -36,9 +37,9 @@ def keep_blocks() -> None:
 
 
 def give_back() -> None:
-    """All that is free to the system; a few hundredths of a second."""
+    """What is free to the system, but for SPARE."""
     if library := _glibc():
-        library.malloc_trim(0)
+        library.malloc_trim(ctypes.c_size_t(SPARE))
 
 
 @contextlib.contextmanager
