@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,21 +91,32 @@ def _steps(
             beyond = (light - 1).clamp_min(0) * bool(scene.excess.any())
             seconds = (time.perf_counter() - began) / len(y)
             pace.learn(solver, prior.name, prior.device.type, height * width, step.total, seconds)
-            inside = degradation is not None and min(y.shape[-2:]) > 2 * degradation.margin
             rows = zip(y.split(1), restored.split(1), beyond.split(1), references, recipes, strict=True)
             for row, image, glare, reference, recipe in rows:
                 if is_grey(row) and not solver.colours:
                     image = images.quantise(image.mean(1, keepdim=True)).expand_as(image)
-                scores = metrics.score(image, reference)
-                if degradation is not None and inside:
-                    scores.add("consistency", consistency, degradation, image + glare, row)
-                noticed = (
-                    contradictions(degradation, scores["consistency"])
-                    if degradation and "consistency" in scores
-                    else ()
-                )
-                results.append(Result(image, scores, seconds, recipe, (*before, *noticed)))
+                judge = functools.partial(judged, image, glare, row, degradation, reference, before)
+                results.append(Result(image, seconds, recipe, judge))
         yield step, results
+
+
+def judged(
+    image: Tensor,
+    glare: Tensor,
+    y: Tensor,
+    degradation: LinearDegradation | None,
+    reference: Tensor | None,
+    warnings: tuple[str, ...],
+) -> tuple[metrics.Scores, tuple[str, ...]]:
+    """The scores of image, restored from y (1,3,h,w), with `glare` beyond its white, and what was noticed of
+    it beside `warnings`.
+    """
+    scores = metrics.score(image, reference)
+    if degradation is None or min(y.shape[-2:]) <= 2 * degradation.margin:
+        return scores, warnings
+    scores.add("consistency", consistency, degradation, image + glare, y)
+    noticed = contradictions(degradation, scores["consistency"]) if "consistency" in scores else ()
+    return scores, (*warnings, *noticed)
 
 
 def consistency(degradation: LinearDegradation, image: Tensor, y: Tensor) -> float:

@@ -141,10 +141,10 @@ def finished(
     """
     result = step.result
     assert result is not None
+    warnings = map(named, result.warnings)  # judged here: both threads ask for the scores
     with ThreadPoolExecutor(1) as beside:  # a large PNG takes as long as the scores
         written = beside.submit(stored_file, result, job)
         rows = score_rows(before, result, prior, job.reference)
-    warnings = map(named, result.warnings)
     notes = [plain(step.note), captioned(job), *warnings, left_out(rows)]
     notes.append("transparent again in the download" if job.alpha else "")
     table = score_table(rows)

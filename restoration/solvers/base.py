@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,17 +23,30 @@ Known = LinearDegradation | None  # what a solver is told of the damage: nothing
 
 @dataclass(frozen=True)
 class Result:
-    """The answer: image (1,3,H,W) in [0,1] already rounded to 8 bits, scores, seconds, and the recipe that
-    repeats it.
+    """The answer: image (1,3,H,W) in [0,1], already rounded to 8 bits, seconds, and the recipe that repeats
+    it.
 
-    warnings: sentences for the user, of what was told about the damage and can hardly be.
+    judge: scores and warnings, asked once and when they are wanted, since they take a while and the picture
+    is there.
     """
 
     image: Tensor
-    scores: Mapping[str, float]
     seconds: float
     recipe: Mapping[str, Any]
-    warnings: tuple[str, ...] = ()
+    judge: Callable[[], tuple[Mapping[str, float], tuple[str, ...]]]
+
+    @functools.cached_property
+    def _judged(self) -> tuple[Mapping[str, float], tuple[str, ...]]:
+        return self.judge()
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        return self._judged[0]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for the user, of what was told about the damage and can hardly be."""
+        return self._judged[1]
 
 
 @dataclass(frozen=True)
