@@ -79,15 +79,22 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def start_from(model: ModelMixin, folder: str) -> None:
-    """Take the weights of another network of its class, of no larger and no more layers; what is wider or
-    new here adds nothing at first.
+    """Take the weights of another network of its class, of no larger and no more layers.
+
+    What is known reads nothing from what is wider or new here, which keeps its initial weights: at zero it
+    would have no gradient.
     """
     known = type(model).from_pretrained(folder, torch_dtype=torch.float32).state_dict()
     state = model.state_dict()
+    transposed = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.ConvTranspose2d)}
     for name, value in known.items():
         if name not in state or any(a > b for a, b in zip(value.shape, state[name].shape, strict=True)):
             raise ValueError(f"{name} of {folder} does not fit into this network.")
-        state[name].zero_()[tuple(slice(side) for side in value.shape)] = value
+        ours = state[name]
+        outputs = 1 if name in transposed else 0
+        if ours.ndim:
+            ours.narrow(outputs, 0, value.shape[outputs]).zero_()
+        ours[tuple(slice(side) for side in value.shape)] = value
 
 
 class Ahead(Dataset[T], Generic[T]):
