@@ -187,7 +187,7 @@ def test_short_range_and_short_memory_in_one_run(folders, photo):
 
 def test_other_errors_are_not_hidden(folders, photo):
     prior = load(folders["sd1"])
-    prior.denoise = lambda *args: (_ for _ in ()).throw(RuntimeError("a bug"))
+    prior.denoise = lambda *args, **more: (_ for _ in ()).throw(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):
         list(restore(photo[..., :16, :19], Run(RELDFast(), TASKS["inpaint"]()), prior))
     assert dataclasses.replace(prior.placement) == Placement("cpu")

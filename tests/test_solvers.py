@@ -316,7 +316,7 @@ class Halving:
     def decode(self, z, size):
         return torch.nn.functional.interpolate(z, size, mode="bilinear")
 
-    def denoise_at(self, z, s):
+    def denoise_at(self, z, s, **trusting):
         return z
 
 

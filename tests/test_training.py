@@ -5,6 +5,7 @@ happened.
 from __future__ import annotations
 
 import io
+import json
 import math
 import multiprocessing
 import os
@@ -19,8 +20,9 @@ from safetensors.torch import load_file
 from skimage import data as pictures
 
 from restoration.degradations.blur import GaussianBlur
+from restoration.priors.ffdnet import FFDNet
 from restoration.priors.latent import load_prior
-from restoration.priors.networks import FFDNet, LatentUNet, PatchAutoencoder
+from restoration.priors.networks import LatentUNet, PatchAutoencoder
 from restoration.training import autoencoder, data, denoiser, loop, states
 from restoration.training.schedule import timestep
 
@@ -140,6 +142,27 @@ def test_ffdnet_denoises_the_picture_of_the_latent_where_noise_is_weak_and_is_no
             assert torch.allclose(each[:1], out, atol=1e-5)
 
 
+def test_what_is_trusted_is_told_each_row_and_begins_without_a_difference():
+    model = LatentUNet(latent_std=(0.5,) * 16, widths=(8, 8), blocks=1, doubts=True)
+    for name, parameter in model.named_parameters():
+        if name != "doubt":
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(model(z, 300).sample, model(z, 300, trusting=True).sample)
+        model.doubt += 1.0
+        doubting, trusting = model(z, 300).sample, model(z, 300, trusting=True).sample
+        assert (doubting - trusting).abs().mean() > 1e-4
+        first = model(z, 300, trusting=torch.tensor([True, False])).sample
+    assert torch.allclose(first, torch.stack([trusting[0], doubting[1]]), atol=1e-6)
+
+
+def test_some_inputs_are_trained_as_trusted(shard, codec, tmp_path, capsys):
+    denoiser.main(command(shard, codec, tmp_path, 2, "--trusting", "0.5"))
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == 2
+    assert LatentUNet.from_pretrained(tmp_path, subfolder="unet").config.doubts
+
+
 @pytest.mark.parametrize("size", [(5, 7), (8, 8)])
 def test_a_latent_of_any_size_goes_through_both_networks(size):
     model = LatentUNet(latent_std=(0.5,) * 16, widths=(8, 8), blocks=1, fine_width=8, fine_depth=3)
@@ -156,6 +179,15 @@ def test_uneven_noise_is_never_stronger_than_told():
         generator = torch.Generator().manual_seed(seed)
         noise = states.uneven_noise(torch.randn(3, 48, 40, generator=generator), generator)
         assert noise.shape == (3, 48, 40) and 0.05 < noise.square().mean().sqrt() < 1.05
+
+
+def test_uneven_noise_is_at_times_one_grain_in_all_channels():
+    likeness = []
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        noise = states.uneven_noise(torch.randn(3, 48, 40, generator=generator), generator)
+        likeness.append(torch.corrcoef(noise.flatten(1))[0, 1].item())
+    assert max(likeness) > 0.7 and sum(abs(one) < 0.1 for one in likeness) >= 5
 
 
 def test_a_cameras_noise_is_weaker_than_told_and_of_many_colours():

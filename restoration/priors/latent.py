@@ -146,22 +146,31 @@ class LatentPrior(PlacedPrior):
         return self.embed("")
 
     @torch.no_grad()
-    def denoise(self, z_t: Tensor, t: int, text: Tensor | None = None, guidance: float = 1.0) -> Denoised:
+    def denoise(
+        self,
+        z_t: Tensor,
+        t: int,
+        text: Tensor | None = None,
+        guidance: float = 1.0,
+        *,
+        trusting: bool = False,
+    ) -> Denoised:
         """The clean estimate and the noise of z_t (B,C,h,w) at timestep t.
 
         text: of `embed`; None is the empty text. guidance: classifier-free, out = out₀ + guidance · (out_text
         - out₀) (arXiv 2207.12598); 1, a prompt equal to its negative, or a distilled prior, which has learned
         its guidance, costs one run of the network instead of two. A distilled prior is asked at the nearest
-        of its timesteps, for the estimate that it makes of z_t there.
+        of its timesteps, for the estimate that it makes of z_t there. trusting: the noise counts as white and
+        of t's level, whatever it looks like, where a prior would judge that by itself.
         """
         text = self._no_text if text is None else text
         nearest = t if t in self.timesteps else self.timestep(self.sigmas[t].item())
         z = z_t if nearest == t else z_t * (self.alpha_bar[nearest] / self.alpha_bar[t]).sqrt().item()
         given, time = self.levels.given(z, nearest)
         if text is None or len(text) == 1 or guidance == 1 or self.parts.timesteps:
-            out = self._predict(given, time, None if text is None else text[-1:])
+            out = self._predict(given, time, None if text is None else text[-1:], trusting)
         else:
-            plain, worded = self._predict(torch.cat([given, given]), time, text).chunk(2)
+            plain, worded = self._predict(torch.cat([given, given]), time, text, trusting).chunk(2)
             out = plain + guidance * (worded - plain)
         z0, eps = self.levels.noise_free(out, z, nearest)
         if nearest != t:
@@ -169,13 +178,14 @@ class LatentPrior(PlacedPrior):
             eps = (z_t - root_a * z0) / root_b
         return Denoised(z0, eps)
 
-    def _predict(self, z_t: Tensor, t: float, text: Tensor | None) -> Tensor:
+    def _predict(self, z_t: Tensor, t: float, text: Tensor | None, trusting: bool) -> Tensor:
         """The network's output; each row of text serves len(z_t) / len(text) rows of z_t."""
+        network = self.denoiser.predict_trusting if trusting else self.denoiser.predict
         rows = None if text is None else text.repeat_interleave(len(z_t) // len(text), 0)
 
         def predict(z: Tensor) -> Tensor:
             height, width = (self.factor * side for side in z.shape[-2:])
-            return self.denoiser.predict(z.to(self._unet.dtype), t, rows, (height, width))
+            return network(z.to(self._unet.dtype), t, rows, (height, width))
 
         return tiling.tiled(predict, z_t, self.denoiser_tile) if self.placement.tiled else predict(z_t)
 
@@ -217,12 +227,12 @@ class LatentPrior(PlacedPrior):
         new, old = self.encode(torch.cat([target, x]).clamp(0, 1)).chunk(2)
         return z + new - old
 
-    def denoise_at(self, s: Tensor, sigma: float) -> Tensor:
+    def denoise_at(self, s: Tensor, sigma: float, *, trusting: bool = False) -> Tensor:
         """f_σ(s): the clean estimate of s = z0 + gain·σ n, as RED's denoiser; σ in [0,1] units
-        (docs/methods/reld.md (13)).
+        (docs/methods/reld.md (13)). trusting: as of `denoise`.
         """
         t = self.timestep(self.gain * sigma)
-        return self.denoise(s * roots(self.alpha_bar[t])[0], t).z0
+        return self.denoise(s * roots(self.alpha_bar[t])[0], t, trusting=trusting).z0
 
 
 def _one_in_memory(load: Callable[[str, str | None], LatentPrior]) -> Callable[..., LatentPrior]:

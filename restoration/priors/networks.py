@@ -18,6 +18,8 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
+from restoration.priors.ffdnet import FFDNet
+
 
 @dataclass
 class Encoded(BaseOutput):
@@ -128,28 +130,6 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return Sample(sample=x + mean)
 
 
-class FFDNet(nn.Module):
-    """FFDNet (Zhang, Zuo and Zhang, arXiv 1710.04026): a plain stack of convolutions at half resolution that
-    is told the noise level.
-
-    x (B,3,H,W) in [0,1], H and W even, sigma (B,) the level of its noise -> the clean estimate, of the same
-    shape. With width 96 and depth 12 the names and shapes are those of the authors' `ffdnet_color.pth`.
-    """
-
-    def __init__(self, width: int = 96, depth: int = 12):
-        super().__init__()
-        widths = [13, *[width] * (depth - 1), 12]
-        layers: list[nn.Module] = []
-        for inside, outside in itertools.pairwise(widths):
-            layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.ReLU(inplace=True)]
-        self.model = nn.Sequential(*layers[:-1])
-
-    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
-        h = F.pixel_unshuffle(x, 2)
-        level = sigma.to(h.dtype)[:, None, None, None].expand(-1, 1, *h.shape[-2:])
-        return F.pixel_shuffle(self.model(torch.cat([h, level], 1)), 2)
-
-
 class LatentUNet(ModelMixin, ConfigMixin):
     """A noise-conditional latent denoiser with per-channel preconditioning: (z_t, t) -> clean estimate z0.
 
@@ -163,6 +143,9 @@ class LatentUNet(ModelMixin, ConfigMixin):
     at a quarter of the resolution, FFDNet near at half. Up to the level FINE[0] the answer is FFDNet's
     estimate plus Sσ/√(S²+σ²) F'(…), F' a second output of the same network; from FINE[1] on it is the U-Net's
     alone, and FFDNet is not called; between the two it goes over.
+
+    It is told, too, whether to trust that the noise is white and of the level t, as a solver's own is, or to
+    judge by itself how much of what it sees is noise: `doubt` is then added to what its blocks are told.
 
     sample: (B,C,h,w), h and w any size (padded inside to a multiple of 4); timestep: a number or (B,). The
     noise levels are geometric from `sigma_min` (t=0) to `sigma_max` (t=T-1), the same that scheduler/ holds
@@ -184,9 +167,10 @@ class LatentUNet(ModelMixin, ConfigMixin):
         fine_width: int = 0,
         fine_depth: int = 12,
         patch_size: int = 4,
+        doubts: bool = False,
     ):
         """fine_width, fine_depth: channels and convolutions of the FFDNet, none at 0; patch_size: the
-        codec's.
+        codec's; doubts: whether it has learned not to trust.
         """
         super().__init__()
         channels = len(latent_std)
@@ -205,6 +189,7 @@ class LatentUNet(ModelMixin, ConfigMixin):
             nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths)
         )
         self.leave = _zero(nn.Conv2d(widths[0], channels, 3, padding=1))
+        self.doubt = nn.Parameter(torch.zeros(embedding)) if doubts else None
         self.fine = FFDNet(fine_width, fine_depth) if fine_width else None
         if self.fine is not None:
             self.register_buffer("basis", torch.zeros(channels, 3, patch_size, patch_size))
@@ -228,7 +213,14 @@ class LatentUNet(ModelMixin, ConfigMixin):
         position = timestep.float() / (c.num_train_timesteps - 1)
         return c.sigma_min * torch.exp(position * math.log(c.sigma_max / c.sigma_min))
 
-    def forward(self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True) -> Sample:
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        return_dict: bool = True,
+        trusting: Tensor | bool = False,
+    ) -> Sample:
+        """trusting: of all rows, or of each, (B,)."""
         same = isinstance(timestep, int | float)  # for all rows, and known without asking the device
         # made there: a number of the host would be copied
         t = (
@@ -248,7 +240,8 @@ class LatentUNet(ModelMixin, ConfigMixin):
             if isinstance(rows, slice) or len(rows):
                 near = wiener.clone()
                 near[rows] = self._fine(s[rows], sigma[rows].flatten())
-        h = self._network(s / total.sqrt(), sigma.flatten(), None if alone else (near - wiener) / gain)
+        fine = None if alone else (near - wiener) / gain
+        h = self._network(s / total.sqrt(), sigma.flatten(), trusting, fine)
         height, width = s.shape[-2:]
         far = wiener + gain * self.leave(h)[..., :height, :width]
         if alone:
@@ -266,7 +259,9 @@ class LatentUNet(ModelMixin, ConfigMixin):
             # the last bit
             return s + F.conv2d(self.fine(x, sigma) - x, self.basis, stride=f)
 
-    def _network(self, x: Tensor, sigma: Tensor, fine: Tensor | None = None) -> Tensor:
+    def _network(
+        self, x: Tensor, sigma: Tensor, trusting: Tensor | bool, fine: Tensor | None = None
+    ) -> Tensor:
         """The last features (B,widths[0],·,·), sides still padded, for x and FFDNet's estimate, both
         preconditioned.
         """
@@ -275,6 +270,8 @@ class LatentUNet(ModelMixin, ConfigMixin):
         padding = (0, -width % multiple, 0, -height % multiple)
         phase = sigma.log()[:, None] * self.frequencies
         embedding = self.embed(torch.cat([phase.sin(), phase.cos()], 1))
+        if self.doubt is not None and trusting is not True:
+            embedding = embedding + self.doubt * (1 - torch.as_tensor(trusting).to(sigma)).reshape(-1, 1)
         h = self.enter(F.pad(x, padding, mode="replicate"))
         if fine is not None:
             h = h + self.enter_fine(F.pad(fine, padding, mode="replicate"))

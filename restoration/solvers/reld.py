@@ -78,7 +78,7 @@ class RELD(Solver):
         w, transposed = decode(prior, v, size)  # D(v), r -> J_D(v)ᵀ r
         x = degradation.prox(w, y, rho)
         for k in range(1, self.steps + 1):
-            f = prior.denoise_at(v, s)
+            f = prior.denoise_at(v, s, trusting=True)
             if pixel:
                 t = x  # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
                 g = transposed(rho * (w - t)) + lam * (v - f)  # (11): g = ρ J_Dᵀ (D(v) - t) + λ (v - f_s(v))

@@ -93,7 +93,8 @@ class RELDFast(Solver):
             n = randn((1, *z.shape[1:]), generator, z.device) if fresh or grey else 0.0
             if grey:
                 z = z + _colour_noise(prior, t, s, generator)
-            v = prior.denoise_at(z + fresh * n, s)  # (13), (14): v = f_s(E(t) + n)
+            # (13), (14): v = f_s(E(t) + n); what inverting a damage leaves is not white, and counts as noise
+            v = prior.denoise_at(z + fresh * n, s, trusting=not white)
             w = prior.decode(v, (t.shape[-2], t.shape[-1]))  # D(v)
             # (5): t = argmin ½|A t - b|² + ρ/2 |t - D(v)|²
             t = _regained(prior, w, y, sigma) if white else degradation.prox(w, y, rho)

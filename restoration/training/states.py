@@ -29,10 +29,14 @@ def log_between(low: float, high: float, generator: torch.Generator) -> float:
 
 
 def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
-    """White noise (3,H,W) made coloured or locally weaker: never stronger than 1 on the mean over the
-    picture.
+    """White noise (3,H,W), half of the time as a grain that the channels share to a part, made coloured or
+    locally weaker: never stronger than 1 on the mean over the picture.
     """
     height, width = noise.shape[-2:]
+    if torch.rand((), generator=generator) < 0.5:
+        shared = between(0, 1, generator)  # the correlation of two channels
+        grain = torch.randn(1, height, width, generator=generator)
+        noise = math.sqrt(1 - shared) * noise + math.sqrt(shared) * grain
     if torch.rand((), generator=generator) < 0.4:
         frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)).clamp_min(
             1 / max(height, width)
@@ -46,7 +50,8 @@ def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def camera_noise(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise (3,H,W) of a camera that takes the picture x (3,H,W) in [0,1] and then sharpens or smooths it.
+    """Noise (3,H,W) of a camera that takes the picture x (3,H,W) in [0,1], then sharpens or smooths it and
+    takes a part of its noise's colour out.
 
     JPEG's share is in it, and it has 0.3 to 1 of the level that is told, since correlated noise is told as
     more than it is (meter.as_white).
@@ -55,6 +60,7 @@ def camera_noise(x: Tensor, generator: torch.Generator) -> Tensor:
     noisy, clean = CameraNoise(iso=iso).expose(x[None], generator)
     noise = (noisy - clean)[0]
     noise = noise + between(-0.8, 4, generator) * (noise - F.avg_pool2d(noise, 3, 1, 1))
+    noise = noise.lerp(noise.mean(0, keepdim=True).expand_as(noise), between(0, 1, generator))
     return noise / noise.square().mean().sqrt().clamp_min(1e-3) * between(0.3, 1, generator)
 
 
