@@ -6,6 +6,7 @@ import threading
 
 import gradio as gr
 import torch
+from PIL import Image
 
 from restoration.degradations.linear import Denoise
 from restoration.page import actions, previews, state
@@ -44,7 +45,7 @@ def test_a_run_does_not_wait_for_its_pictures_to_be_written(embedded, monkeypatc
         give(self, x)
         self._file.add_done_callback(lambda _: written.set())
 
-    monkeypatch.setattr(previews, "as_file", as_file)
+    monkeypatch.setattr(previews, "for_the_eye", as_file)
     monkeypatch.setattr(previews.Previews, "give", given)
     first, second = shown(embedded, steps, monkeypatch)
     assert waits[0] and isinstance(first, type(gr.skip())) and second[1] == "preview.png"
@@ -54,8 +55,15 @@ def test_a_picture_that_cannot_be_written_costs_nothing(embedded, monkeypatch, u
     def full(x):
         raise OSError("disk full")
 
-    monkeypatch.setattr(previews, "as_file", full)
+    monkeypatch.setattr(previews, "for_the_eye", full)
     steps = [Step(index, 4, torch.zeros(1), "", {}) for index in (1, 2, 3)]
     assert all(
         isinstance(pair, type(gr.skip())) for pair in shown(embedded, lambda: iter(steps), monkeypatch)
     )
+
+
+def test_what_is_looked_at_alone_is_a_jpeg_where_a_png_would_be_large(upload_folder):
+    small, large = torch.rand(1, 3, 4, 4), torch.full((1, 3, 1500, 3000), 0.5)
+    assert previews.for_the_eye(small).endswith(".png")
+    file = previews.for_the_eye(large)
+    assert file.endswith(".jpg") and Image.open(file).size == (3000, 1500)

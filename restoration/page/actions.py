@@ -21,7 +21,7 @@ from restoration.files.errors import quoted
 from restoration.page import device, sizes, state
 from restoration.page.display import as_file, bar, course, finished, gallery, one_sentence, progress, sentence
 from restoration.page.events import halfway
-from restoration.page.previews import Previews
+from restoration.page.previews import Previews, for_the_eye
 from restoration.page.state import Values
 from restoration.page.uploads import checked_photo
 from restoration.page.visitors import while_awaited
@@ -72,7 +72,7 @@ def loaded(prior: str) -> LatentPrior:
 def show(job: state.Job, prior: LatentPrior, until: float) -> Iterator[tuple[Any, ...]]:
     """Run a job; yield (comparison, status, scores, curve, views, file)."""
     before = job.before()
-    left, began, curve = as_file(before), time.monotonic(), list[dict[str, float]]()
+    left, began, curve = for_the_eye(before), time.monotonic(), list[dict[str, float]]()
     due = began  # when the next picture may be made
     yield (left, left), READY, None, None, None, None
     with Previews() as previews:

@@ -172,7 +172,8 @@ def share(run: Finished, address: str) -> tuple[str, str]:
     The photograph is kept as it was read, at the size that was restored: a phone's file would tell where it
     was taken.
     """
-    pictures = {"before.png": Path(run.before), "after.png": Path(run.after)}
+    sides = {"before": Path(run.before), "after": Path(run.after)}
+    pictures = {f"{side}{path.suffix}": path for side, path in sides.items()}
     pictures |= {"download.png": Path(run.download)} if run.download else {}
     if not all(path.is_file() for path in pictures.values()):
         raise ValueError("This result is not on the server any more: restore it once more, then share it.")
@@ -198,11 +199,9 @@ def shared(method: str, token: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:
     ValueError for one that there is not, or that this version cannot read.
     """
     manifest, pictures = shares.load(token)
-    files: Mapping[str, str] = {name: str(path) for name, path in pictures.items()}
-    values, shown = _shown(
-        method, Entry.model_validate_json(manifest), files["before.png"], files["after.png"]
-    )
-    return values | {"photo": files.get("photo.png")}, (*shown[:5], files.get("download.png"))
+    files: Mapping[str, str] = {Path(name).stem: str(path) for name, path in pictures.items()}
+    values, shown = _shown(method, Entry.model_validate_json(manifest), files["before"], files["after"])
+    return values | {"photo": files.get("photo")}, (*shown[:5], files.get("download"))
 
 
 def _shown(method: str, past: Entry, before: str, after: str) -> tuple[dict[Any, Any], tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""The pictures of a running restoration, written by a thread while the run goes on."""
+"""The pictures of a run that are looked at alone, and the thread that writes them while it goes on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from types import TracebackType
 
 from torch import Tensor
 
+from restoration.files import images
 from restoration.page.display import as_file
+from restoration.page.uploads import new_file
+
+LOSSLESS = 4e6  # pixels of a picture that is shown to the last bit
 
 
 class Previews:
@@ -26,7 +30,7 @@ class Previews:
     def give(self, x: Tensor | None) -> None:
         """x (1,3,H,W) in [0,1] takes the place of one that has not been taken; None where there is none."""
         if x is not None:
-            self._file = self._writer.submit(as_file, x)
+            self._file = self._writer.submit(for_the_eye, x)
 
     def take(self) -> str | None:
         """The file of the picture that was given last, once; None until it is there, and where it could not
@@ -36,3 +40,14 @@ class Previews:
             return None
         file, self._file = self._file, None
         return None if file.exception() else file.result()
+
+
+def for_the_eye(x: Tensor) -> str:
+    """x (1,3,H,W) in [0,1] as a file that is looked at alone: where a PNG would be tens of megabytes, which a
+    phone waits for, a JPEG.
+    """
+    if x.shape[-2] * x.shape[-1] <= LOSSLESS:
+        return as_file(x)
+    file = new_file("image.jpg")
+    images.to_pil(x).save(file, quality=95, subsampling=0)
+    return file
