@@ -42,7 +42,7 @@ def test_a_step_waits_for_the_device_once(folders, photo):
     """For the residual; more would keep a GPU idle between its kernels."""
     prior, y, counts = load(folders["sd1"]), photo[..., :16, :16], []
     assert prior.gain > 0  # measured once
-    for steps in (3, 6):
+    for steps in (2, 4):
         with Waits() as waits:
             list(restore(y, Run(RELDFast(steps=steps), TASKS["inpaint"]()), prior))
         counts.append(waits.count)
@@ -108,7 +108,7 @@ def of_a_step(prior: LatentPrior, method: str, task: str | None, **settings: Any
     ("method", "task", "settings"),
     [
         ("reld", "deblur", {"steps": 20}),
-        ("reld", "inpaint", {}),
+        ("reld", "inpaint", {"steps": 2}),
         ("reld", "super-resolution", {"steps": 20}),
         ("reld-paper", "deblur", {}),
         ("ld-rps", None, {}),

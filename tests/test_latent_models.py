@@ -12,6 +12,7 @@ import torch
 from tiny_models import load, pipeline_of
 
 from restoration import diffusion
+from restoration.degradations.blur import GaussianBlur
 from restoration.degradations.linear import TASKS
 from restoration.priors.diffusers_folder import CLASSES
 from restoration.priors.latent import LatentPrior
@@ -149,10 +150,10 @@ def test_the_levels_of_a_run_are_the_priors(folders, embedded):
     knows all.
     """
     prior = load(folders["sd1"])
-    levels = RELDFast().levels(prior, False, 0.01)
+    levels = RELDFast().levels(prior, GaussianBlur(), 0.01)
     assert prior.lowest == pytest.approx(prior.sigmas[0].item() / prior.gain) and prior.lowest > 3 / 255
     assert levels[-1] == pytest.approx(prior.lowest) and len(levels) == RELDFast().steps
-    assert RELDFast().levels(embedded, False, 0.01)[-1] == pytest.approx(RELDFast().end_level / 255)
+    assert RELDFast().levels(embedded, GaussianBlur(), 0.01)[-1] == pytest.approx(RELDFast().end_level / 255)
 
 
 def test_a_distilled_prior_keeps_to_its_timesteps_and_has_no_guidance(folders):

@@ -37,7 +37,7 @@ def test_memory_that_runs_out_is_saved_and_said_and_taken_back(folders, photo):
     before, state = prior.placement, torch.random.get_rng_state()
     breaking(prior, 1)
     steps = list(restore(photo[..., :16, :19], Run(RELDFast(), task, seed=5), prior))
-    assert [s.index for s in steps] == [1, 2, *range(1, RELDFast().steps + 1)]
+    assert [s.index for s in steps] == [1, 2, *range(1, RELDFast().iterations(task) + 1)]
     assert "VAE in tiles" in steps[-1].note and "again" in steps[-1].note and "again" not in steps[1].note
     assert prior.placement == before and not prior.parts.vae.decoder.gradient_checkpointing
     again = list(
@@ -158,7 +158,8 @@ def test_numbers_that_leave_half_precision_are_made_anew_and_said(folders, photo
     assert torch.isfinite(text).all() and prior.denoise(torch.randn(1, 4, 8, 8), 500).z0.isnan().all()
     state, weights = torch.random.get_rng_state(), prior.parts.unet.conv_in.weight.clone()
     steps = list(restore(y, Run(RELDFast(), task, seed=5), prior))
-    assert [s.index for s in steps[-RELDFast().steps :]] == list(range(1, RELDFast().steps + 1))
+    count = RELDFast().iterations(task)
+    assert [s.index for s in steps[-count:]] == list(range(1, count + 1))
     assert "begun again in float32" in steps[-1].note and "float16" in steps[-1].note
     assert all(torch.isfinite(s.latent).all() for s in steps)
     assert prior.placement.dtype == prior.parts.unet.dtype == torch.float16 and torch.equal(

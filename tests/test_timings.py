@@ -102,7 +102,7 @@ def test_counting_sees_gradients_and_ends_with_the_block():
         == calls["decode", (1, 4, 16, 16), ((32, 32), True)]
         == 1
     )
-    assert calls["denoise", (1, 4, 16, 16), 2] == calls["denoise", (1, 4, 16, 16), 1] == 1
+    assert calls["denoise", (1, 4, 16, 16), (2, False)] == calls["denoise", (1, 4, 16, 16), (1, False)] == 1
     assert "decode" not in vars(prior) and all(timings.isolated(prior, call, 1) > 0 for call in calls)
 
 

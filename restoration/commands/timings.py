@@ -49,7 +49,7 @@ def _finish(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-# verb, shape of its tensor, and what else matters: the size or the gradient, the text
+# verb, shape of its tensor, and what else matters: size and gradient, or texts and whether levels are trusted
 Call = tuple[str, tuple[int, ...], Any]
 
 
@@ -67,11 +67,12 @@ def counted(prior: LatentPrior) -> Iterator[collections.Counter[Call]]:
         calls["decode", tuple(z.shape), (size, z.requires_grad and torch.is_grad_enabled())] += 1
         return decode(z, size)
 
-    def counting_denoise(z_t: Tensor, t: int, text: Tensor | None = None, guidance: float = 1.0) -> Any:
-        calls[
-            "denoise", tuple(z_t.shape), 2 if text is not None and len(text) > 1 and guidance != 1 else 1
-        ] += 1
-        return denoise(z_t, t, text, guidance)
+    def counting_denoise(
+        z_t: Tensor, t: int, text: Tensor | None = None, guidance: float = 1.0, *, trusting: bool = False
+    ) -> Any:
+        texts = 2 if text is not None and len(text) > 1 and guidance != 1 else 1
+        calls["denoise", tuple(z_t.shape), (texts, trusting)] += 1
+        return denoise(z_t, t, text, guidance, trusting=trusting)
 
     vars(prior).update(encode=counting_encode, decode=counting_decode, denoise=counting_denoise)
     try:
@@ -89,8 +90,9 @@ def isolated(prior: LatentPrior, call: Call, repeats: int) -> float:
         with torch.no_grad():
             return seconds(lambda: prior.encode(data), prior.device, repeats)
     if verb == "denoise":
-        text = prior.embed("a", "" if more == 2 else "a")
-        return seconds(lambda: prior.denoise(data, 500, text, 2.0), prior.device, repeats)
+        texts, trusting = more
+        text, t = prior.embed("a", "" if texts == 2 else "a"), 100 if trusting else 500
+        return seconds(lambda: prior.denoise(data, t, text, 2.0, trusting=trusting), prior.device, repeats)
     size, gradient = more
     with torch.set_grad_enabled(gradient):
         leaf = data.requires_grad_(gradient)

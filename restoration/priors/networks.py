@@ -144,8 +144,8 @@ class LatentUNet(ModelMixin, ConfigMixin):
     estimate plus Sσ/√(S²+σ²) F'(…), F' a second output of the same network; from FINE[1] on it is the U-Net's
     alone, and FFDNet is not called; between the two it goes over.
 
-    It is told, too, whether to trust that the noise is white and of the level t, as a solver's own is, or to
-    judge by itself how much of what it sees is noise: `doubt` is then added to what its blocks are told.
+    FFDNet takes the level at its word; F, trained on a camera's noise too, judges by itself how much of what
+    it sees is noise. With `trusting` the answer up to FINE[0] is FFDNet's alone.
 
     sample: (B,C,h,w), h and w any size (padded inside to a multiple of 4); timestep: a number or (B,). The
     noise levels are geometric from `sigma_min` (t=0) to `sigma_max` (t=T-1), the same that scheduler/ holds
@@ -167,10 +167,9 @@ class LatentUNet(ModelMixin, ConfigMixin):
         fine_width: int = 0,
         fine_depth: int = 12,
         patch_size: int = 4,
-        doubts: bool = False,
     ):
         """fine_width, fine_depth: channels and convolutions of the FFDNet, none at 0; patch_size: the
-        codec's; doubts: whether it has learned not to trust.
+        codec's.
         """
         super().__init__()
         channels = len(latent_std)
@@ -189,7 +188,6 @@ class LatentUNet(ModelMixin, ConfigMixin):
             nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in itertools.pairwise(widths)
         )
         self.leave = _zero(nn.Conv2d(widths[0], channels, 3, padding=1))
-        self.doubt = nn.Parameter(torch.zeros(embedding)) if doubts else None
         self.fine = FFDNet(fine_width, fine_depth) if fine_width else None
         if self.fine is not None:
             self.register_buffer("basis", torch.zeros(channels, 3, patch_size, patch_size))
@@ -218,9 +216,8 @@ class LatentUNet(ModelMixin, ConfigMixin):
         sample: Tensor,
         timestep: Tensor | float,
         return_dict: bool = True,
-        trusting: Tensor | bool = False,
+        trusting: bool = False,
     ) -> Sample:
-        """trusting: of all rows, or of each, (B,)."""
         same = isinstance(timestep, int | float)  # for all rows, and known without asking the device
         # made there: a number of the host would be copied
         t = (
@@ -240,8 +237,9 @@ class LatentUNet(ModelMixin, ConfigMixin):
             if isinstance(rows, slice) or len(rows):
                 near = wiener.clone()
                 near[rows] = self._fine(s[rows], sigma[rows].flatten())
-        fine = None if alone else (near - wiener) / gain
-        h = self._network(s / total.sqrt(), sigma.flatten(), trusting, fine)
+            if trusting and same and self.sigma(torch.tensor(timestep)) <= self.FINE[0]:
+                return Sample(sample=near)
+        h = self._network(s / total.sqrt(), sigma.flatten(), None if alone else (near - wiener) / gain)
         height, width = s.shape[-2:]
         far = wiener + gain * self.leave(h)[..., :height, :width]
         if alone:
@@ -259,9 +257,7 @@ class LatentUNet(ModelMixin, ConfigMixin):
             # the last bit
             return s + F.conv2d(self.fine(x, sigma) - x, self.basis, stride=f)
 
-    def _network(
-        self, x: Tensor, sigma: Tensor, trusting: Tensor | bool, fine: Tensor | None = None
-    ) -> Tensor:
+    def _network(self, x: Tensor, sigma: Tensor, fine: Tensor | None = None) -> Tensor:
         """The last features (B,widths[0],·,·), sides still padded, for x and FFDNet's estimate, both
         preconditioned.
         """
@@ -270,8 +266,6 @@ class LatentUNet(ModelMixin, ConfigMixin):
         padding = (0, -width % multiple, 0, -height % multiple)
         phase = sigma.log()[:, None] * self.frequencies
         embedding = self.embed(torch.cat([phase.sin(), phase.cos()], 1))
-        if self.doubt is not None and trusting is not True:
-            embedding = embedding + self.doubt * (1 - torch.as_tensor(trusting).to(sigma)).reshape(-1, 1)
         h = self.enter(F.pad(x, padding, mode="replicate"))
         if fine is not None:
             h = h + self.enter_fine(F.pad(fine, padding, mode="replicate"))

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 
 from torch import Generator, Tensor
 
-from restoration.degradations.base import is_grey
+from restoration.degradations.base import LinearDegradation, is_grey
+from restoration.degradations.inpaint import Inpaint
 from restoration.degradations.linear import Denoise
 from restoration.diffusion import geometric_levels, randn
 from restoration.knobs import knob
@@ -36,7 +37,11 @@ class RELDFast(Solver):
     purpose: ClassVar[str] = "Restore a photograph when it is known how it was damaged"
 
     steps: int = knob(
-        8, "Iterations, with those that a network stands for; one is enough for noise alone", low=1, high=200
+        8,
+        "Iterations, with those that a network stands for; one is enough for noise alone, and filling holes "
+        "takes half as many again",
+        low=1,
+        high=200,
     )
     start_level: float = knob(
         49.0, "Noise level of the denoiser at the first iteration, in 1/255", low=1.0, high=255.0
@@ -65,7 +70,7 @@ class RELDFast(Solver):
         return True
 
     def iterations(self, degradation: Known, pixels: float = 0) -> int:
-        return 1 if isinstance(degradation, Denoise) else self.steps - self.skipped(degradation)
+        return self.rounds(degradation) - self.skipped(degradation)
 
     def skipped(self, degradation: Known) -> int:
         """The number of iterations that the trained network stands for."""
@@ -79,7 +84,7 @@ class RELDFast(Solver):
         assert degradation is not None
         white, sigma = isinstance(degradation, Denoise), degradation.brightness_noise(y)
         skipped = self.skipped(degradation)
-        levels = self.levels(prior, white, sigma)[skipped:]
+        levels = self.levels(prior, degradation, sigma)[skipped:]
         grey = prior.isometric and is_grey(y)  # elsewhere a latent's noise has no colour of its own
         t = warm_start.first_image(degradation, y) if skipped else degradation.start(y)  # (21)
         if not (white or skipped):
@@ -105,13 +110,20 @@ class RELDFast(Solver):
             if not last:
                 z = prior.pull(v, w, t)  # (17): E(t), or v + E(t) - E(D(v))
 
-    def levels(self, prior: LatentPrior, white: bool, sigma: float) -> list[float]:
+    def rounds(self, degradation: Known) -> int:
+        """The number of iterations, with those that the trained network stands for."""
+        if isinstance(degradation, Denoise):
+            return 1
+        # a known pixel is heard of a little further with every iteration
+        return self.steps + self.steps // 2 * isinstance(degradation, Inpaint)
+
+    def levels(self, prior: LatentPrior, degradation: LinearDegradation, sigma: float) -> list[float]:
         """The levels s in [0,1] units; that of the noise where there is nothing else."""
         end = max(self.end_level / 255, prior.lowest)  # below that the denoiser would do the same again
-        if white:
+        if isinstance(degradation, Denoise):
             return [max(end, sigma)]
         start = max(self.start_level / 255, prior.lowest)
-        return geometric_levels(start, min(end, start), self.steps)
+        return geometric_levels(start, min(end, start), self.rounds(degradation))
 
 
 def _regained(prior: LatentPrior, w: Tensor, y: Tensor, sigma: float) -> Tensor:

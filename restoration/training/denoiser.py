@@ -34,6 +34,7 @@ CAMERAS = (2 / 255, 60 / 255)  # what a camera's noise is told as
 # times the Wiener filter's error: from here on a crop's error counts by its logarithm; the loss that training
 # prints is 0.3 to 0.7
 FAR = 4.0
+FLAT = 1 / 8  # share of pictures that are one colour: photographs seldom show the most saturated ones
 
 
 RESTORED: dict[str, LinearDegradation] = {
@@ -90,6 +91,9 @@ class Objective:
         args = self.args
         generator = torch.Generator().manual_seed(args.seed * 7_000_003 + step)
         x = data.random_crops(self.training, args.batch, args.crop, args.seed, step)
+        for picture, chance in zip(x, torch.rand(len(x), generator=generator), strict=True):
+            if chance < FLAT:
+                picture.copy_(2 * states.colour(generator) - 1)
         noise = torch.randn(x.shape, generator=generator)
         for row in noise[: round(args.uneven * len(x))]:
             row.copy_(states.uneven_noise(row, generator))
@@ -121,9 +125,7 @@ class Objective:
         # RELD's images are often further off than the level says, and would drown all others if that counted
         off = (z_t * (1 + sigma**2).sqrt() - z).square().mean((1, 2, 3), keepdim=True).maximum(sigma**2)
         wiener = (power * off / (power + off)).mean(1, keepdim=True)
-        trusting = torch.arange(len(x), device=t.device) >= len(x) - round(args.trusting * len(x))
-        estimate = model(z_t, t, trusting=trusting).sample
-        return bounded(((estimate - z).square() / wiener).mean((1, 2, 3))).mean()
+        return bounded(((model(z_t, t).sample - z).square() / wiener).mean((1, 2, 3))).mean()
 
     def restoring(self, model: LatentUNet, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(z_t, t) of RELD's images on the way to x (B,3,H,W) in [-1,1]."""
@@ -193,7 +195,6 @@ def new_model(vae: PatchAutoencoder, args: argparse.Namespace) -> LatentUNet:
     """
     fine = torch.load(args.fine, weights_only=True) if args.fine else {}
     sizes = {"widths": tuple(args.widths), "blocks": args.blocks, "patch_size": vae.config.patch_size}
-    sizes |= {"doubts": args.trusting > 0}
     if fine:
         sizes |= {"fine_width": fine["model.0.weight"].shape[0], "fine_depth": len(fine) // 2}
     model = LatentUNet(latent_std=tuple((vae.std * vae.config.scaling_factor).tolist()), **sizes)
@@ -229,12 +230,6 @@ def parser(prog: str) -> argparse.ArgumentParser:
         type=float,
         default=0.0,
         help="share of inputs whose noise is not white or weaker than told",
-    )
-    parser.add_argument(
-        "--trusting",
-        type=float,
-        default=0.0,
-        help="share of inputs, the last ones, of which the network is told that their noise is as told",
     )
     parser.add_argument("--camera", type=float, default=0.0, help="share of inputs with a camera's noise")
     parser.add_argument(

@@ -28,6 +28,12 @@ def log_between(low: float, high: float, generator: torch.Generator) -> float:
     return math.exp(between(math.log(low), math.log(high), generator))
 
 
+def colour(generator: torch.Generator) -> Tensor:
+    """(3,1,1) in [0,1], every second time with each channel at nothing or at most."""
+    values = torch.rand(3, 1, 1, generator=generator)
+    return values.round() if torch.rand((), generator=generator) < 0.5 else values
+
+
 def uneven_noise(noise: Tensor, generator: torch.Generator) -> Tensor:
     """White noise (3,H,W), half of the time as a grain that the channels share to a part, made coloured or
     locally weaker: never stronger than 1 on the mean over the picture.
