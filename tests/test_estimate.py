@@ -368,3 +368,9 @@ def test_training_knows_what_it_did(scene):
         )
         again = meter_damage.damage(scene, seeded(seed))
         assert torch.equal(sample.y, again.y)
+
+
+def test_noise_beyond_black_and_white_hides_nothing(scene):
+    """As a benchmark adds it, unlike a file."""
+    y = scene + 25 / 255 * torch.randn(scene.shape, generator=seeded())
+    assert y.max() > 1.05 and guesses.first_guess(y, "none").told == pytest.approx(25 / 255, rel=0.25)
