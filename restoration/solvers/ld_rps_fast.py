@@ -254,7 +254,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "auto": {},
     "low-light": {"guess": "exposure"},
     "dehaze": {"guess": "veil"},
-    "denoise": {"guess": "none"},
+    "denoise": {"guess": "none", "steps": 2},  # more are sharper, and further from the truth
     "colorize": {"guess": "grey", "step": "constant", "scale": 80_000.0},
     "colorize+denoise": {"guess": "grey+noise"},
 }
