@@ -11,7 +11,7 @@ from restoration.files import images
 from restoration.page.display import as_file
 from restoration.page.uploads import new_file
 
-LOSSLESS = 4e6  # pixels of a picture that is shown to the last bit
+LOSSLESS = 1e6  # pixels of a picture that is shown to the last bit
 
 
 class Previews:
@@ -43,7 +43,7 @@ class Previews:
 
 
 def for_the_eye(x: Tensor) -> str:
-    """x (1,3,H,W) in [0,1] as a file that is looked at alone: where a PNG would be tens of megabytes, which a
+    """x (1,3,H,W) in [0,1] as a file that is looked at alone: where a PNG would be megabytes, which a
     phone waits for, a JPEG.
     """
     if x.shape[-2] * x.shape[-1] <= LOSSLESS:
