@@ -91,6 +91,7 @@ def isolated(prior: LatentPrior, call: Call, repeats: int) -> float:
             return seconds(lambda: prior.encode(data), prior.device, repeats)
     if verb == "denoise":
         texts, trusting = more
+        # a prior may take less for a weak noise whose level it trusts
         text, t = prior.embed("a", "" if texts == 2 else "a"), 100 if trusting else 500
         return seconds(lambda: prior.denoise(data, t, text, 2.0, trusting=trusting), prior.device, repeats)
     size, gradient = more
