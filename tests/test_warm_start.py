@@ -56,6 +56,18 @@ def test_its_tiles_are_not_seen(monkeypatch, photo):
     assert torch.allclose(warm_start.first_image(degradation, y), whole, atol=1e-4)
 
 
+@pytest.mark.parametrize("amx", [False, True])
+def test_large_pictures_take_bfloat16_where_the_processor_multiplies_it(amx, monkeypatch, photo):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    degradation = TASKS["deblur"]()
+    y = degradation.degrade(photo, torch.Generator().manual_seed(0))
+    exact = warm_start.first_image(degradation, y)
+    monkeypatch.setattr(warm_start, "LARGE", 0)
+    fast = warm_start.first_image(degradation, y)
+    assert torch.equal(fast, exact) != amx and fast.dtype == torch.float32
+    assert 255 * (fast - exact).square().mean().sqrt() < 0.3 and 255 * (fast - exact).abs().max() < 3
+
+
 def test_any_size_and_every_row_by_itself():
     model = warm_start.load()
     sharp, smooth = torch.rand(2, 2, 3, 7, 9, generator=torch.Generator().manual_seed(0))
