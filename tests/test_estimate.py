@@ -16,7 +16,7 @@ from PIL import Image
 from restoration.commands import inspect
 from restoration.degradations import camera, meter
 from restoration.degradations import estimate as guesses
-from restoration.degradations.advice import suggest
+from restoration.degradations.advice import SMALL, suggest
 from restoration.degradations.blind import CORRUPTIONS
 from restoration.degradations.blur import GaussianBlur
 from restoration.degradations.features import texture
@@ -144,7 +144,7 @@ def test_a_dark_picture_is_not_called_backlit_too(scene):
 
 
 def test_what_may_be_meant_is_asked_about(scene, tmp_path, monkeypatch):
-    clean = measure_damage(scene)
+    clean = dataclasses.replace(measure_damage(scene), pixels=10**6)
     shady = dataclasses.replace(clean, backlight=Estimate(2.0, 0.1))
     assert clean.describe() == shady.describe() == suggest(shady) == []
     assert "low-light" in shady.doubts()[0]
@@ -163,7 +163,7 @@ def test_who_says_that_light_is_missing_is_believed(scene, monkeypatch):
 
 
 def test_a_good_photograph_is_left_alone(scene):
-    damage = measure_damage(scene)
+    damage = dataclasses.replace(measure_damage(scene), pixels=10**6)
     assert not any(estimate.present for estimate in damage.estimates().values())
     assert damage.describe() == [] and suggest(damage) == []
 
@@ -217,7 +217,9 @@ def test_every_suggestion_is_a_run_of_this_project():
             name: Estimate(3.0 if name == "enlargement" else getattr(blank, name).value, float(there))
             for name, there in zip(names, present, strict=True)
         }
-        suggestions = suggest(meter.Damage(**found, noise_curve=blank.noise_curve, noise_as_white=1.0))
+        suggestions = suggest(
+            meter.Damage(**found, noise_curve=blank.noise_curve, noise_as_white=1.0, pixels=10**6)
+        )
         assert bool(suggestions) == any(present)
         for made in suggestions:
             settings = dict(made.settings)
@@ -230,11 +232,25 @@ def test_every_suggestion_is_a_run_of_this_project():
 
 def test_blocks_of_jpeg_are_left_to_the_denoiser_and_a_doubled_picture_as_it_is(scene):
     compressed = measure_damage(jpeg(scene, 40))
+    compressed = dataclasses.replace(compressed, pixels=10**6)
     assert [(one.solver, one.preset) for one in suggest(compressed)] == [("ld-rps", "denoise")]
     doubled = dataclasses.replace(
         compressed, jpeg=Estimate(90.0, 0.0), blur=Estimate(0.0, 0.0), enlargement=Estimate(2.0, 1.0)
     )
     assert not suggest(doubled)
+
+
+def test_a_small_picture_is_worth_enlarging_after_all_that_is_wrong_with_it(scene):
+    clean = measure_damage(scene)
+    assert clean.pixels == scene.shape[-2] * scene.shape[-1]
+    clean, noisy = (
+        dataclasses.replace(clean, pixels=SMALL, noise=Estimate(20 / 255, there)) for there in (0.0, 1.0)
+    )
+    assert [(one.solver, one.preset, one.settings) for one in suggest(clean)] == [
+        ("latent-indigo", "vivid", {"scale": 4})
+    ]
+    assert [one.solver for one in suggest(noisy)] == ["reld", "ld-rps", "latent-indigo"]
+    assert not suggest(dataclasses.replace(clean, pixels=SMALL + 1))
 
 
 def test_the_command_says_what_is_wrong(scene, tmp_path, capsys):
@@ -251,7 +267,8 @@ def test_the_command_says_what_is_wrong(scene, tmp_path, capsys):
     )
     assert inspect.main([*paths, "--json"]) == 0
     noisy, clean = json.loads(capsys.readouterr().out)
-    assert noisy["damage"]["noise"]["present"] and not clean["suggestions"]
+    assert noisy["damage"]["noise"]["present"]
+    assert [one["preset"] for one in clean["suggestions"]] == ["vivid"]
     assert inspect.main([str(tmp_path / "none.png"), paths[1]]) == 2
     both = capsys.readouterr()
     assert both.err.startswith("error: ") and len(both.err.splitlines()) == 1 and "clean.png" in both.out

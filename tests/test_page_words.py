@@ -161,10 +161,13 @@ def test_every_preset_says_what_it_means():
 
 
 def test_what_is_seen_is_said_in_plain_words():
-    none = {kind: Estimate(0.0, 0.0) for kind in Damage.__dataclass_fields__ if not kind.startswith("noise_")}
+    measured = [name for name, field in Damage.__dataclass_fields__.items() if field.type == "Estimate"]
+    nothing = {"noise_curve": (0.0, 0.0), "noise_as_white": 1.0, "pixels": 10**6}
+    nothing |= dict.fromkeys(measured, Estimate(0.0, 0.0))
     there = lambda value: Estimate(value, 1.0)  # noqa: E731
-    seen = lambda **kinds: words.seen(Damage(noise_curve=(0.0, 0.0), noise_as_white=1.0, **none | kinds))  # noqa: E731
+    seen = lambda **kinds: words.seen(Damage(**nothing | kinds))  # noqa: E731
     assert seen() == "Nothing seems wrong with it."
+    assert seen(pixels=200 * 200) == "Nothing seems wrong with it, but it is small."
     assert seen(noise=there(2 / 255)) == "It is noisy, slightly."
     assert seen(noise=there(9 / 255), blur=there(4.0)) == "It is noisy. It is blurred, strongly."
     assert seen(jpeg=there(30.0)) == "Compression (JPEG) has left traces, strongly."

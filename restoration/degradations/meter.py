@@ -89,7 +89,8 @@ class Damage:
     denoiser has to be told of to take it out, 1 or more, before JPEG. blur: standard deviation of the blur
     in pixels. jpeg: quality, 1 to 100. enlargement: so many times as large a side as it has detail for.
     darkness: stops of light (powers of two) that are missing everywhere; backlight: in the dark part. veil:
-    the mean share of haze. colour: the share of colour that is missing, 1 for a grey picture.
+    the mean share of haze. colour: the share of colour that is missing, 1 for a grey picture. pixels: how
+    many the picture has.
     """
 
     noise: Estimate
@@ -102,6 +103,7 @@ class Damage:
     backlight: Estimate
     veil: Estimate
     colour: Estimate
+    pixels: int
 
     def estimates(self) -> Mapping[str, Estimate]:
         """Every kind of damage by name."""
@@ -267,6 +269,7 @@ def measure_damage(x: Tensor, quality: int | None = None) -> Damage:
         noise_curve=_curve(pixels, estimates["noise"].value),
         noise_as_white=min(max(coarseness(pixels), 1.0), COARSEST) ** COARSE_POWER,
         colour=Estimate(float(grey), float(grey)),
+        pixels=x.shape[-2] * x.shape[-1],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from restoration.degradations.advice import small
 from restoration.degradations.blind import titles
 from restoration.degradations.meter import Damage
 from restoration.solvers import PRESETS, SOLVERS
@@ -143,7 +144,10 @@ def seen(damage: Damage) -> str:
         "colour": "It has no colour.",
     }
     wrong = [sentences[kind] for kind in damage.told()]
-    return " ".join((wrong or ["Nothing seems wrong with it."]) + damage.doubts())
+    right = (
+        "Nothing seems wrong with it, but it is small." if small(damage) else "Nothing seems wrong with it."
+    )
+    return " ".join((wrong or [right]) + damage.doubts())
 
 
 def _grade(kind: str, value: float) -> str:
