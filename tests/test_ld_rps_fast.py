@@ -13,6 +13,7 @@ from torch import Tensor
 
 from restoration.degradations.blind import CORRUPTIONS, to_grey
 from restoration.degradations.estimate import FAINT, _veil, first_guess
+from restoration.degradations.linear import Denoise
 from restoration.degradations.meter import measure_damage
 from restoration.degradations.realistic import jpeg
 from restoration.degradations.tone import relit
@@ -194,6 +195,13 @@ def test_noise_is_found_in_colour_grey_and_the_dark(photo, level):
         y = quantise(clean + level / 255 * torch.randn(1, channels, 96, 96, generator=generator))
         found = first_guess(y, "none").noise * 255 / (3**0.5 if channels == 1 else 1)
         assert level / 2 < found < 2 * level
+
+
+def test_none_of_the_noise_comes_back_at_the_end_of_a_pass(embedded, photo):
+    y = quantise(Denoise(noise_std=10).degrade(photo, torch.Generator().manual_seed(0)))
+    last = run(embedded, y, LDRPSFast(**PRESETS["denoise"]))[-1]
+    estimate = embedded.decode(last.latent, tuple(y.shape[-2:])).clamp(0, 1)
+    assert torch.allclose(last.views["pass 0"], estimate, atol=1e-5)
 
 
 def test_faint_grain_is_left_alone_and_noise_is_not(photo):

@@ -125,18 +125,20 @@ class LDRPSFast(Solver):
             # at the level of y's own noise, which stands for the diffusion's
             z = prior.alpha_bar[times[0]].sqrt().item() * z
             doubt = doubt_of(prior, guess, times[0])
-            for t, t_next in zip(times, (*times[1:], 0), strict=True):
+            # a pass ends without noise: the lowest level's would be a fifth of faint noise
+            kept = [*(prior.alpha_bar[t] for t in times[1:]), torch.ones_like(prior.alpha_bar[0])]
+            for t, alpha_bar_next in zip(times, kept, strict=True):
                 # ẑ0, ε ← denoise(z, t)
                 z0, eps = prior.denoise(z, t, text, self.text_guidance)
-                z, x = ddim_step(z0, eps, prior.alpha_bar[t_next]), None
+                z, x = ddim_step(z0, eps, alpha_bar_next), None
                 # g ← the best step along ∇ ‖ψ(D(ẑ0)) - y‖² (12), where y still says more than z
                 if doubt < math.inf:
-                    x, g = self._pull(prior, z0, target, t, t_next, guess, doubt)
+                    x, g = self._pull(prior, z0, target, t, alpha_bar_next, guess, doubt)
                     # z ← √ᾱ' ẑ0 + √(1-ᾱ') ε - g
                     z = z - g
                 index, image, ended = next(done), None, t == times[-1]
                 if x is None or ended:
-                    # at the end of a pass ẑ0 is z but for the lowest level's noise: one decoding serves both
+                    # at the end of a pass z is ẑ0 as it was pulled
                     x = _decode(prior, z if ended else z0, size)
                 if ended:
                     finished[f"pass {number}"] = x.clamp(0, 1)
@@ -161,7 +163,14 @@ class LDRPSFast(Solver):
         return (first, falling(own, steps)) if guess.grey and own else (first,)
 
     def _pull(
-        self, prior: LatentPrior, z0: Tensor, target: Tensor, t: int, t_next: int, guess: Guess, doubt: float
+        self,
+        prior: LatentPrior,
+        z0: Tensor,
+        target: Tensor,
+        t: int,
+        alpha_bar_next: Tensor,
+        guess: Guess,
+        doubt: float,
     ) -> tuple[Tensor, Tensor]:
         """(D(z0) (1,3,h,w), what to take from the next latent (1,C,h,w)); doubt is finite."""
         size = (target.shape[-2], target.shape[-1])
@@ -177,7 +186,7 @@ class LDRPSFast(Solver):
         with torch.no_grad():
             damp = doubt / prior.sigmas[t].item() ** 2
             g = best_step(lambda z: _seen(prior.decode(z, size), guess), z0, gradient, damp)
-        return x.detach(), self.scale * prior.alpha_bar[t_next].sqrt().item() * g
+        return x.detach(), self.scale * alpha_bar_next.sqrt().item() * g
 
 
 def best_step(function: Any, x: Tensor, gradient: Tensor, damp: float) -> Tensor:
