@@ -254,7 +254,7 @@ def _noise(z: Tensor, generator: Generator) -> Tensor:
 
 PRESETS: dict[str, dict[str, Any]] = {
     # texture: from far away, where guidance is what keeps the picture
-    "vivid": {"domain": "pixel", "start_level": 60.0, "steps": 6},
+    "vivid": {"domain": "pixel", "start_level": 70.0, "steps": 6},
     # the least error: near, and whatever the noise does not explain comes back
     "faithful": {
         "domain": "pixel",
