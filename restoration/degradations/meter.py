@@ -49,7 +49,7 @@ MOST = {
 COARSEST, COARSE_POWER = 1.65, 1.8
 # a denoiser is told so much more than was measured, as noise that is told too low stays, which costs more
 # than detail; chosen by PSNR on held-out photographs, white noise and a camera's
-ALLOWANCE = 1.12
+ALLOWANCE = 1.08
 # JPEG leaves noise coarser, and blocks, which are as much as noise: by the share of quality that is lost,
 # chosen by PSNR on held-out photographs of quality 50 to 100
 JPEG_COARSER, JPEG_BLOCKS = 1.2, 25 / 255
