@@ -88,7 +88,11 @@ def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
     assert len({*before.values()}) == 4
     pixel = Run(LatentINDIGO(domain="pixel", scale=2, start="noise"), prior="sd")
     assert pixel.networks("abc").keys() == {"prior", "pixel-x2", "first-x2", "meter"}
-    assert Run(RELDFast(), GaussianBlur()).networks("abc").keys() == {"prior", "warm-start"}
+    assert Run(RELDFast(), GaussianBlur()).networks("abc").keys() == {
+        "prior",
+        "warm-start",
+        "warm-start-quick",
+    }
     for run in (Run(RELDFast(warm_start=0.0), GaussianBlur()), Run(RELDFast(), Denoise())):
         assert run.networks("abc") == {"prior": "abc"}
     (tmp_path / "pixel-x2" / "model.safetensors").write_bytes(b"33")

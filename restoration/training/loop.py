@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from restoration.parser import parser as command_parser
+from restoration.priors import eight_bits
 from restoration.training.optimisers import OPTIMISERS, Optimiser
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ def start_from(model: ModelMixin, folder: str) -> None:
     What is known reads nothing from what is wider or new here, which keeps its initial weights: at zero it
     would have no gradient.
     """
-    known = type(model).from_pretrained(folder, torch_dtype=torch.float32).state_dict()
+    known = eight_bits.read(type(model), Path(folder)).state_dict()
     state = model.state_dict()
     transposed = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.ConvTranspose2d)}
     for name, value in known.items():
