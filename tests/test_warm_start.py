@@ -81,7 +81,9 @@ def test_kernels_in_eight_bits_are_near_and_half_the_size(tmp_path):
     model.deep[0].first.weight.data[0] = 0  # a kernel of zeros has no unit
     training.save(model, tmp_path / "small")
     model.half().save_pretrained(tmp_path / "usual")
+    drawn = torch.random.get_rng_state()
     small, usual = (eight_bits.read(WarmStart, tmp_path / name) for name in ("small", "usual"))
+    assert torch.equal(drawn, torch.random.get_rng_state())
     shown = *torch.rand(2, 1, 3, 16, 16), torch.tensor([0.01])
     change = usual(*shown) - shown[0]
     assert (small(*shown) - usual(*shown)).abs().max() < 0.02 * change.abs().max()

@@ -29,7 +29,8 @@ def write(model: ModelMixin, folder: Path, suits: Callable[[str], bool]) -> None
 
 def read(kind: type[Model], folder: Path) -> Model:
     """The network of a folder, in float32: one of `write`, or an ordinary one."""
-    model = kind.from_config(kind.load_config(folder))
+    with torch.random.fork_rng(devices=[]):  # initial weights, which nobody sees, take no draws of a run
+        model = kind.from_config(kind.load_config(folder))
     state = {name: value for file in folder.glob("*.safetensors") for name, value in load_file(file).items()}
     model.load_state_dict(unpacked(state))
     return model
