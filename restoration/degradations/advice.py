@@ -32,7 +32,7 @@ class Suggestion:
 
 
 def suggest(damage: Damage) -> list[Suggestion]:
-    """What may be done about it, the first thing first; empty where nothing seems wrong."""
+    """What may be done about it, the first thing first; empty where nothing seems wrong with a large one."""
     return [*_suggestions(damage)]
 
 

@@ -37,7 +37,7 @@ KEPT = 64
 
 class Inspection(NamedTuple):
     """sentences: what is wrong with the photograph, in plain text; method: the one of SOLVERS for that, ""
-    where nothing is.
+    where nothing is to be done.
 
     before: a file with the picture, for the eye; size: (width, height) of the picture as it was read;
     large: whether more of it can be read than at the quick size; preview: a data: URI of a small picture

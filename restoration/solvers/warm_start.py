@@ -43,7 +43,7 @@ def proximal(degradation: LinearDegradation, y: Tensor) -> tuple[Tensor, Tensor,
     return sharp, smooth, torch.full((len(y),), sigma, device=y.device)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)  # of both sizes, on the processor and on a device
 def load(device: str = "cpu", large: bool = False) -> WarmStart:
     """The trained network, of large pictures the quick one, frozen, cached."""
     from restoration.priors import eight_bits  # loads diffusers
