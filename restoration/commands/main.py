@@ -24,6 +24,7 @@ TRAINING = {
     "light": ("restoration.training.light", "what the damage meter says of light and haze"),
     "meter": ("restoration.training.meter", "the rest of the damage meter"),
     "niqe": ("restoration.training.niqe", "NIQE's statistics"),
+    "span": ("restoration.training.span", "RELD's first image of enlarged pictures"),
     "warm-start": ("restoration.training.warm_start", "RELD's first image"),
 }
 

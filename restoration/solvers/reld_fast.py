@@ -77,7 +77,7 @@ class RELDFast(Solver):
         return int(self.steps * self.warm_start) if warm_start.suits(degradation) else 0
 
     def networks(self, prior: str, degradation: Known) -> list[Path]:
-        return [warm_start.FOLDER, warm_start.QUICK] if self.skipped(degradation) else []
+        return warm_start.networks(degradation) if self.skipped(degradation) else []
 
     def restore(self, prior: LatentPrior, y: Tensor, degradation: Known, *, generator: Generator) -> Steps:
         """y (B,3,h,w) in [0,1] -> steps; the last one's image is (B,3,h·factor,w·factor)."""
