@@ -29,7 +29,7 @@ LARGE = 400_000  # pixels above which time counts: the quick one sees it, in bfl
 TILE, HALO = 1728, 160  # pixels a side that it sees at a time, and more than it looks around a pixel
 
 ENLARGING = {scale: FOLDER.with_name("span") / f"span-x{scale}" for scale in (2, 4)}
-QUIET = 0.6 / 255  # noise up to which SPAN, which knows none, is the better one: a little more than rounding
+QUIET = 1 / 255  # told noise up to which SPAN, which knows none, is the better one; a clean photograph has it
 SMALL_TILE, SMALL_HALO = 640, 24  # the same of SPAN, in pixels of the reduced picture
 
 PENALTY = 0.5  # of the proximal steps, c in ρ = c σ²/s²; RELD's default
@@ -58,7 +58,7 @@ def networks(degradation: LinearDegradation | None) -> list[Path]:
 
 
 def _reduced_alone(degradation: LinearDegradation | None) -> int:
-    """The scale of a bicubic reduction without noise where SPAN knows it, else 0."""
+    """The scale of a bicubic reduction with hardly any noise where SPAN knows it, else 0."""
     if not isinstance(degradation, SuperResolution) or degradation.reduction != "bicubic":
         return 0
     return degradation.scale if degradation.scale in ENLARGING and degradation.noise <= QUIET else 0
