@@ -102,6 +102,10 @@ def test_a_recipe_tells_weights_apart(tmp_path, monkeypatch):
     assert recipe.other_weights({"weights": before}, now).startswith(
         "The weights of prior, first-x4 are not those"
     )
+    replaced = {"weights": {"prior": now["prior"], "<b>gone": "1"}}  # its names are a stranger's
+    assert recipe.other_weights(replaced, {"prior": now["prior"], "span-x4": "2"}) == (
+        "The weights of span-x4 are not those that the recipe was written with: the result will differ."
+    )
     for old in ({}, {"weights": "nonsense"}, {"weights": {}}):
         assert recipe.other_weights(old, now) == ""
 

@@ -61,7 +61,10 @@ def other_weights(source: Mapping[str, Any], now: Mapping[str, str]) -> str:
     Older recipes do not say theirs.
     """
     then = source.get("weights")
-    other = [name for name in now if isinstance(then, dict) and then.get(name, now[name]) != now[name]]
+    then = then if isinstance(then, dict) else {}
+    other = [name for name in now if then.get(name, now[name]) != now[name]]
+    if then.keys() - now.keys():  # another network is used in place of one of then
+        other += [name for name in now if name not in then]
     return (
         f"The weights of {', '.join(other)} are not those that the recipe was written with: "
         "the result will differ."
